@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fault points: nothing in an ordinary build, exact in the other kind. */
+#include "base/fault.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+
+#include "base/clock.h"
+
+#ifndef SEQMIRROR_FAULT_INJECTION
+
+Test(fault, is_nothing)
+{
+	FAULT_POINT("test.point");
+	cr_assert_eq(FAULT_ERR("test.point"), 0);
+}
+
+#else
+
+Test(fault, fails_at_the_nth_hit_only)
+{
+	cr_assert_eq(fault_configure("a.b.c:eio:2,other:enospc"), 0);
+	cr_assert_eq(FAULT_ERR("a.b.c"), 0);
+	cr_assert_eq(FAULT_ERR("a.b.c"), -EIO);
+	cr_assert_eq(FAULT_ERR("a.b.c"), 0);
+	cr_assert_eq(FAULT_ERR("other"), -ENOSPC);
+	cr_assert_eq(FAULT_ERR("other"), -ENOSPC);
+	cr_assert_eq(FAULT_ERR("a.b"), 0);
+}
+
+Test(fault, fails_from_the_nth_hit_on)
+{
+	cr_assert_eq(fault_configure("a:eio:2+"), 0);
+	cr_assert_eq(FAULT_ERR("a"), 0);
+	cr_assert_eq(FAULT_ERR("a"), -EIO);
+	cr_assert_eq(FAULT_ERR("a"), -EIO);
+	cr_assert_eq(fault_configure(""), 0);
+	cr_assert_eq(FAULT_ERR("a"), 0);
+}
+
+Test(fault, delays)
+{
+	uint64_t before_ns = clock_mono_ns();
+
+	cr_assert_eq(fault_configure("a:delay=20"), 0);
+	FAULT_POINT("a");
+	cr_assert_geq(clock_mono_ns() - before_ns, 20 * CLOCK_NS_PER_MS);
+}
+
+Test(fault, kills, .signal = SIGKILL)
+{
+	cr_assert_eq(fault_configure("a:kill:3"), 0);
+	for (int i = 0; i < 3; i++)
+		FAULT_POINT("a");
+}
+
+Test(fault, refuses_what_it_cannot_read)
+{
+	static const char *const bad[] = {
+		"a",	   "a:",      ":eio",	  "a:eioo",   "a:eio:",
+		"a:eio:0", "a:eio:x", "a:eio:-1", "a:delay=", "a:eio b:eio",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		cr_assert_eq(fault_configure(bad[i]), -EINVAL, "%s", bad[i]);
+}
+
+#endif
