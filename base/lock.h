@@ -12,6 +12,7 @@
  *	RANGE		byte ranges of a node in use		(short, waits)
  *	ARM		generation, budget, arming		no
  *	META		the one writer of a store's map		(map only)
+ *	TABLE		the table of nodes			no
  *	LEAF		tables, counters			no
  *
  * Two locks of one rank are never held together, except for NODE, where the
@@ -85,6 +86,7 @@ enum lock_rank {
 	LOCK_RANK_RANGE,
 	LOCK_RANK_ARM,
 	LOCK_RANK_META,
+	LOCK_RANK_TABLE,
 	LOCK_RANK_LEAF,
 };
 

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Own files whose mode shuts their owner out.
+ *
+ * Root reads and writes everything. An ordinary user who mirrors his own
+ * files meets some that he made read-only (git does so with its objects), and
+ * that other members must still get. The owner may change the mode, so it is
+ * lifted for the length of one call, by way of a descriptor, never by name
+ * twice. A crash in between leaves the lifted mode on this store, under the
+ * intent that the caller has on the node.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "fs/store/internal.h"
+
+int chmod_fd(int fd, mode_t mode)
+{
+	char path[PROC_PATH_MAX];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return sys_result(RETRY_EINTR(chmod(path, mode & 07777)));
+}
+
+int mode_lift_begin(const struct store *s, int fd, mode_t bits,
+		    struct mode_lift *ret_lift) NO_THREAD_SAFETY_ANALYSIS
+{
+	struct mode_lift lift = {.fd = -1};
+	uid_t euid = geteuid();
+	struct stat st;
+	int err;
+
+	*ret_lift = lift;
+	if (euid == 0)
+		return 0;
+	mutex_lock(&s->state->lift);
+	/* Under the lock: another thread may have lifted it just now. */
+	err = sys_result(fstat(fd, &st));
+	if (err || st.st_uid != euid || S_ISLNK(st.st_mode) ||
+	    (st.st_mode & bits) == bits)
+		goto out;
+	lift.fd = RETRY_EINTR(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	err = sys_result(lift.fd);
+	if (err < 0)
+		goto out;
+	lift.mode = st.st_mode & 07777;
+	err = chmod_fd(lift.fd, lift.mode | bits);
+	if (err) {
+		close_fd(&lift.fd);
+		goto out;
+	}
+	*ret_lift = lift;
+	return 0;
+out:
+	mutex_unlock(&s->state->lift);
+	return err;
+}
+
+int mode_lift_end(const struct store *s, struct mode_lift *lift)
+	NO_THREAD_SAFETY_ANALYSIS
+{
+	int err;
+
+	if (lift->fd < 0)
+		return 0;
+	err = chmod_fd(lift->fd, lift->mode);
+	close_fd(&lift->fd);
+	mutex_unlock(&s->state->lift);
+	return err;
+}
+
+static mode_t bits_for(mode_t mode, int flags)
+{
+	switch (flags & O_ACCMODE) {
+	case O_RDONLY:
+		return S_ISDIR(mode) ? S_IRUSR | S_IXUSR : S_IRUSR;
+	case O_WRONLY:
+		return S_IWUSR;
+	default:
+		return S_IRUSR | S_IWUSR;
+	}
+}
+
+/* Open again what @path_fd names: the very object, whatever the name is now. */
+static int reopen(int path_fd, int flags)
+{
+	char path[PROC_PATH_MAX];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
+	return sys_result(
+		RETRY_EINTR(open(path, (flags & ~O_NOFOLLOW) | O_CLOEXEC |
+					       O_NONBLOCK | O_NOCTTY)));
+}
+
+int store_openat_forced(const struct store *s, int dirfd, const char *name,
+			int flags)
+{
+	_cleanup_close_ int path_fd = -1;
+	_cleanup_close_ int fd = -1;
+	struct mode_lift lift;
+	struct stat st;
+	int err;
+
+	fd = store_openat(s, dirfd, name, flags);
+	if (fd != -EACCES)
+		return steal_fd(&fd);
+	path_fd = store_openat(s, dirfd, name, O_PATH);
+	if (path_fd < 0)
+		return -EACCES;
+	if (fstat(path_fd, &st))
+		return -errno;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	err = mode_lift_begin(s, path_fd, bits_for(st.st_mode, flags), &lift);
+	if (err)
+		return err == -EPERM ? -EACCES : err;
+	fd = reopen(path_fd, flags);
+	err = mode_lift_end(s, &lift);
+	if (fd >= 0 && err)
+		return err;
+	return steal_fd(&fd);
+}

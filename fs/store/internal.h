@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this folder share. Nobody else includes it.
+ *
+ *	store.c		open, close, health, injected failures, kinds of error
+ *	make.c		.seqmirror/ made and taken away
+ *	identity.c	the file .seqmirror/store
+ *	probe.c		what the filesystem below can do
+ *	cred.c		the caller's identity around a call
+ *	name.c		directory entries
+ *	force.c		own files whose mode shuts their owner out
+ *	stat.c		attributes and the identity of an object
+ *	data.c		bytes of open files
+ *	map.c		holes and what is mapped
+ *	attr.c		attributes
+ *	attr_copy.c	all attributes from one object to another
+ *	list.c		directories
+ */
+#pragma once
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/lock.h"
+#include "fs/store/store.h"
+
+#define STORE_FILE     "store"
+#define STORE_FILE_NEW "store.new"
+#define STORE_LOCK     "lock"
+
+enum {
+	STORE_OFF_BITS = 63, /* offsets and lengths fit off_t */
+	STORE_ZERO_BYTES = 65536,
+};
+
+/* One setting of store_fail_inject(). Never freed before the store is
+ * closed: another thread may still look at it. */
+struct store_inject {
+	struct store_inject *next;
+	int err;
+	char what[48];
+};
+
+/* What changes while the store is open. */
+struct store_state {
+	/* A leaf: nothing is taken under it. Held over the four short calls
+	 * that lift the mode of one file and put it back. */
+	struct mutex lift;
+	_Atomic(struct store_inject *) inject; /* in force, or NULL */
+	struct store_inject *injects;	       /* all; writer: the one test */
+	atomic_bool noted;		       /* the lock file has a line */
+};
+
+struct store {
+	/* all set by store_open(), then read-only */
+	char *path;
+	char *privdir;
+	int root_fd;
+	int priv_fd;
+	int limbo_fd;
+	int found_fd;
+	int lock_fd; /* >= 0 only while the lock is held */
+	int sync_fd; /* its own open file: syncfs(2) reports once per file */
+	dev_t dev;
+	ino_t root_ino;
+	struct store_identity id;
+	struct store_caps caps;
+	struct store_state *state;
+};
+
+/* The value of @call, which is called again as long as a signal cut it. */
+#define RETRY_EINTR(call)                                      \
+	__extension__({                                        \
+		__typeof__(call) retry_result_;                \
+		do                                             \
+			retry_result_ = (call);                \
+		while (retry_result_ == -1 && errno == EINTR); \
+		retry_result_;                                 \
+	})
+
+static inline int sys_result(int result)
+{
+	return result < 0 ? -errno : result;
+}
+
+int store_injected(const struct store_inject *inject, const char *call);
+
+/* The first line of every call: shall it fail for a test? */
+static inline int store_gate(const struct store *s, const char *call)
+{
+	struct store_inject *inject;
+	int err = FAULT_ERR(call);
+
+	if (err)
+		return err;
+	inject = atomic_load_explicit(&s->state->inject, memory_order_acquire);
+	return inject ? store_injected(inject, call) : 0;
+}
+
+/* A name is one component that names something below its directory. */
+static inline bool store_name_ok(const char *name)
+{
+	return name && name[0] && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0 && !strchr(name, '/');
+}
+
+static inline bool store_range_ok(uint64_t off, uint64_t len)
+{
+	return off <= INT64_MAX && len <= INT64_MAX - off;
+}
+
+/* ---- make.c ---- */
+
+/*
+ * Open .seqmirror below @root_fd and decide whether to trust it: a real
+ * directory on the same device, owned by the effective user, writable by
+ * nobody else.
+ * Return: an fd, -ENOENT, -ENOTDIR (also a symlink), -EXDEV, -EPERM
+ */
+MUST_CHECK int priv_open(int root_fd);
+/* The path of .seqmirror below @root. NULL: no memory. */
+char *priv_path(const char *root);
+
+/* ---- identity.c ---- */
+
+MUST_CHECK bool identity_valid(const struct store_identity *id);
+MUST_CHECK int identity_read(int priv_fd, struct store_identity *ret_id);
+MUST_CHECK int identity_write(int priv_fd, const struct store_identity *id);
+
+/* ---- probe.c ---- */
+
+MUST_CHECK int probe_caps(int root_fd, int priv_fd,
+			  struct store_caps *ret_caps);
+
+/* ---- cred.c ---- */
+
+struct cred_scope {
+	bool uid_set;
+	bool gid_set;
+	bool umask_set;
+	uid_t old_uid;
+	gid_t old_gid;
+	mode_t old_umask;
+	mode_t mode_mask; /* bits that a mode given to the call may have */
+};
+
+/*
+ * Become @cred (NULL: stay) for one call that makes something. @device: keep
+ * the right to make device files. On failure nothing is changed.
+ * Return: 0, -EPERM (no right to do so), -EINVAL (ids not mapped here)
+ */
+MUST_CHECK int cred_enter(struct cred_scope *scope,
+			  const struct store_cred *cred, bool device);
+/* Keeps errno. */
+void cred_leave(struct cred_scope *scope);
+
+/* ---- force.c ---- */
+
+struct mode_lift {
+	int fd; /* O_PATH of the object; >= 0 while its mode is lifted */
+	mode_t mode;
+};
+
+/*
+ * Give the owner of an object the @bits (S_IRUSR...) he lacks, if this
+ * process is an ordinary user and the owner; else do nothing and succeed.
+ * @fd: any descriptor of the object, duplicated. Takes s->state->lift until
+ * mode_lift_end(), if it did something.
+ */
+MUST_CHECK int mode_lift_begin(const struct store *s, int fd, mode_t bits,
+			       struct mode_lift *ret_lift);
+MUST_CHECK int mode_lift_end(const struct store *s, struct mode_lift *lift);
+
+/* ---- stat.c ---- */
+
+/* The hash of the file handle of (@dirfd, @name); name "" for @dirfd itself.
+ * Return: 0, -EOPNOTSUPP (no handles here), -errno */
+MUST_CHECK int handle_hash(int dirfd, const char *name, uint64_t *ret_gen);
+
+/* ---- attr.c ---- */
+
+enum {
+	PROC_PATH_MAX = sizeof("/proc/self/fd//") + 10 + 255 + 1,
+};
+
+/* An O_PATH descriptor of the object, to be closed. */
+MUST_CHECK int obj_open_path(struct store_obj o);
+MUST_CHECK int obj_stat(const struct store *s, struct store_obj o,
+			struct stat *ret);
+/* chmod through /proc, for descriptors of every kind; the object is known not
+ * to be a symlink. */
+MUST_CHECK int chmod_fd(int fd, mode_t mode);

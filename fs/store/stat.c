@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attributes of an object, and what tells it from another that got the same
+ * inode number later: a hash of its file handle, which holds the filesystem's
+ * own generation number, or the time of its birth.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <xxhash.h>
+
+#include "base/clock.h"
+#include "fs/store/internal.h"
+
+static uint64_t gen_hash(const void *bytes, size_t len)
+{
+	uint64_t hash = XXH3_64bits(bytes, len);
+
+	return hash ? hash : 1;
+}
+
+int handle_hash(int dirfd, const char *name, uint64_t *ret_gen)
+{
+	union {
+		struct file_handle head;
+		unsigned char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} h;
+	int mount_id;
+
+	memset(&h, 0, sizeof(h));
+	h.head.handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(dirfd, name, &h.head, &mount_id,
+			      name[0] ? 0 : AT_EMPTY_PATH)) {
+		/* refused by a sandbox, or by the filesystem */
+		if (errno == ENOSYS || errno == EPERM || errno == EOVERFLOW)
+			return -EOPNOTSUPP;
+		return -errno;
+	}
+	*ret_gen = gen_hash(h.room + offsetof(struct file_handle, f_handle),
+			    h.head.handle_bytes);
+	return 0;
+}
+
+static uint64_t stx_ns(const struct statx_timestamp *t)
+{
+	return (uint64_t)t->tv_sec * CLOCK_NS_PER_SEC + t->tv_nsec;
+}
+
+static struct timespec stx_timespec(const struct statx_timestamp *t)
+{
+	return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};
+}
+
+static void stat_from_statx(const struct statx *stx, struct stat *st)
+{
+	memset(st, 0, sizeof(*st));
+	st->st_dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
+	st->st_ino = stx->stx_ino;
+	st->st_mode = stx->stx_mode;
+	st->st_nlink = stx->stx_nlink;
+	st->st_uid = stx->stx_uid;
+	st->st_gid = stx->stx_gid;
+	st->st_rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor);
+	st->st_size = (off_t)stx->stx_size;
+	st->st_blksize = (blksize_t)stx->stx_blksize;
+	st->st_blocks = (blkcnt_t)stx->stx_blocks;
+	st->st_atim = stx_timespec(&stx->stx_atime);
+	st->st_mtim = stx_timespec(&stx->stx_mtime);
+	st->st_ctim = stx_timespec(&stx->stx_ctime);
+}
+
+static int stat_any(const struct store *s, int dirfd, const char *name,
+		    bool want_gen, struct store_stat *ret)
+{
+	struct store_stat out = {0};
+	struct statx stx;
+	int err;
+
+	if (RETRY_EINTR(statx(dirfd, name,
+			      AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
+				      (name[0] ? 0 : AT_EMPTY_PATH),
+			      STATX_BASIC_STATS | STATX_BTIME, &stx)))
+		return -errno;
+	stat_from_statx(&stx, &out.st);
+	if (stx.stx_mask & STATX_BTIME)
+		out.btime_ns = stx_ns(&stx.stx_btime);
+	if (want_gen) {
+		err = s->caps.file_handles ? handle_hash(dirfd, name, &out.gen)
+					   : -EOPNOTSUPP;
+		if (err == -EOPNOTSUPP)
+			out.gen = gen_hash(&out.btime_ns, sizeof(out.btime_ns));
+		else if (err)
+			return err;
+	}
+	*ret = out;
+	return 0;
+}
+
+int store_statat(const struct store *s, int dirfd, const char *name,
+		 bool want_gen, struct store_stat *ret)
+{
+	int err = store_gate(s, "store.statat");
+
+	assert(store_name_ok(name));
+	if (err)
+		return err;
+	return stat_any(s, dirfd, name, want_gen, ret);
+}
+
+int store_fstat(const struct store *s, int fd, bool want_gen,
+		struct store_stat *ret)
+{
+	int err = store_gate(s, "store.fstat");
+
+	if (err)
+		return err;
+	return stat_any(s, fd, "", want_gen, ret);
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store - one backing directory: its identity, and system calls on its files.
+ *
+ * A store is a directory that holds one full replica as plain files, plus the
+ * private directory .seqmirror/ (0700).  Everything here works relative to
+ * descriptors below the store's root, which was opened once and whose identity
+ * was proved against .seqmirror/store; no path is ever resolved through "..",
+ * a symlink, or out of the tree (openat2(2) with RESOLVE_BENEATH and
+ * RESOLVE_NO_SYMLINKS, or single names with O_NOFOLLOW).
+ *
+ * The layer knows no map, no node table and no other store.  It retries EINTR
+ * and short transfers, asserts its contract (offsets, lengths, names), and
+ * turns results into 0, a count, or -errno.  It logs nothing.
+ *
+ * Credentials: calls that make something take `struct store_cred`; when the
+ * process may (it is root), the object is made under that identity, with the
+ * capability to pass directories kept, so that owner, group, set-group-id
+ * directories and default ACLs come out as on an ordinary filesystem.  The
+ * caller's umask is applied per thread (unshare(CLONE_FS)).
+ *
+ * Faults: every call passes FAULT_ERR("store.<call>") and, for tests, the
+ * per-store switch store_fail_inject().
+ *
+ * Locks: none; calls on one struct store may run in any number of threads.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+
+#define STORE_PRIVATE ".seqmirror"
+#define STORE_LIMBO   "limbo"
+#define STORE_FOUND   "found"
+#define STORE_FORMAT  1
+
+struct store; /* opaque; fields by the accessors below */
+
+/* What .seqmirror/store says. */
+struct store_identity {
+	char volume_uuid[37];
+	char store_uuid[37];
+	char name[64];
+	unsigned int format;
+};
+
+/* What the filesystem below can do; probed when the store is made or added. */
+struct store_caps {
+	bool punch_hole;
+	bool zero_range;
+	bool seek_hole;
+	bool xattr_user;
+	bool hard_links;
+	bool symlinks;
+	bool specials; /* mknod of fifos at least */
+	bool case_sensitive;
+	bool long_names;      /* 255 bytes */
+	bool any_bytes;	      /* invalid UTF-8, control bytes */
+	bool file_handles;    /* name_to_handle_at gives generations */
+	bool syncfs_complete; /* syncfs writes and reports everything */
+	uint32_t block_size;
+	uint64_t fs_type; /* statfs f_type */
+};
+
+/* Where a call takes a pointer to one, NULL stands for the process's own. */
+struct store_cred {
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
+};
+
+/* Result of a stat: the system's, plus the identity of the object. */
+struct store_stat {
+	struct stat st;
+	uint64_t btime_ns;
+	/* Hash of the file handle, of the birth time where there is none.
+	 * Never 0 where it was wanted, else 0. */
+	uint64_t gen;
+};
+
+/* ---- life ---- */
+
+/**
+ * store_probe_identity - read and check PATH/.seqmirror/store.
+ * Return: 0, -ENOENT (no store here), -EUCLEAN (damaged), -EPROTO (newer),
+ * or what open gave. Opens nothing else, changes nothing.
+ */
+MUST_CHECK int store_probe_identity(const char *path,
+				    struct store_identity *ret_id);
+
+/**
+ * store_make - make PATH a store: .seqmirror/, limbo/, found/, then the
+ * identity file as the last step (fsynced, with its directories). The map is
+ * the caller's: it comes before, through @make_map (called when the private
+ * directory exists). On failure everything made is removed again.
+ * Return: 0, -EEXIST (is a store), -ENOTEMPTY (.seqmirror lies there without
+ * the identity file: for the user to judge), -EINVAL (not an identity that
+ * could be read back), -ENOTDIR, -EROFS, ...
+ */
+MUST_CHECK int store_make(const char *path, const struct store_identity *id,
+			  int (*make_map)(void *arg, const char *privdir),
+			  void *arg);
+/*
+ * Take a half or wholly made .seqmirror away again (init that failed).
+ * Return: 0, -ENOENT (none), -EBUSY (in use), -ENOTEMPTY (something lies in
+ * limbo/ or found/; nothing was removed), ...
+ */
+int store_unmake(const char *path);
+
+/**
+ * store_open - open, prove the identity (@expect_uuid may be NULL), take the
+ * exclusive lock (flock on .seqmirror/lock; -EBUSY when another process holds
+ * it), probe capabilities, open the descriptor that syncfs reports errors on.
+ * .seqmirror is believed only if it is a real directory on the same device,
+ * owned by the effective user, writable by nobody else.
+ * Return: 0; as store_probe_identity(); -ESTALE (another store lies there),
+ * -EBUSY, -ENOTDIR (.seqmirror is a symlink or a file), -EPERM (it belongs to
+ * somebody else or others may write to it), -EXDEV (it is a mount point),
+ * -EROFS, ...
+ */
+MUST_CHECK int store_open(const char *path, const char *expect_uuid,
+			  struct store **ret_store);
+void store_close(struct store *s);
+
+const struct store_identity *store_identity(const struct store *s);
+const struct store_caps *store_caps(const struct store *s);
+const char *store_path(const struct store *s); /* absolute */
+/* Absolute path of .seqmirror. */
+const char *store_privdir(const struct store *s);
+dev_t store_dev(const struct store *s);
+int store_root_fd(const struct store *s);  /* O_RDONLY|O_DIRECTORY, borrowed */
+int store_limbo_fd(const struct store *s); /* the same of limbo/ */
+int store_found_fd(const struct store *s);
+/* Identity of the .seqmirror/store file itself: differs in a copied store. */
+MUST_CHECK int store_self_backing(const struct store *s, uint64_t *ret_ino,
+				  uint64_t *ret_gen);
+/* Write a line into the lock file: where the control socket of the user is. */
+int store_lock_note(struct store *s, const char *text);
+/* Read that line of a store (locked by somebody else or not); without its
+ * newline. Return: 0, -ENOENT (none), -ERANGE (longer than @len) */
+int store_lock_note_read(const char *path, char *buf, size_t len);
+
+/**
+ * store_alive - does the root still answer and is it still ours?
+ * stat of the root descriptor, and of the path: 0, -EIO, -ENODEV, -EROFS
+ * (mounted read-only), -ESTALE (another directory or none lies at the path;
+ * the descriptor may still work).
+ */
+MUST_CHECK int store_alive(const struct store *s);
+MUST_CHECK int store_statvfs(const struct store *s, struct statvfs *ret);
+MUST_CHECK int store_syncfs(const struct store *s);
+
+/* ---- names: @dirfd is a directory of this store, @name one component ---- */
+
+/* O_NOFOLLOW|O_CLOEXEC|O_NONBLOCK|O_NOCTTY are added. Returns an fd. */
+MUST_CHECK int store_openat(const struct store *s, int dirfd, const char *name,
+			    int flags);
+/*
+ * The same for an object of our own whose mode shuts its owner out (0444, as
+ * git makes them): where the plain call says -EACCES and the process is an
+ * ordinary user and the owner, the missing bits are set for as long as it
+ * takes to open, and the mode put back. For directories too. The change time
+ * moves. The caller keeps other changes of the mode away meanwhile.
+ */
+MUST_CHECK int store_openat_forced(const struct store *s, int dirfd,
+				   const char *name, int flags);
+/*
+ * @path: relative, several components, of any length; "" is the root itself.
+ * openat2 beneath the root. -EXDEV: absolute, or with "..", -ELOOP: a symlink.
+ */
+MUST_CHECK int store_open_path(const struct store *s, const char *path,
+			       int flags);
+/* O_CREAT|O_EXCL|O_RDWR; returns an fd. */
+MUST_CHECK int store_create(const struct store *s, int dirfd, const char *name,
+			    mode_t mode, const struct store_cred *cred);
+MUST_CHECK int store_mkdir(const struct store *s, int dirfd, const char *name,
+			   mode_t mode, const struct store_cred *cred);
+MUST_CHECK int store_mknod(const struct store *s, int dirfd, const char *name,
+			   mode_t mode, dev_t rdev,
+			   const struct store_cred *cred);
+MUST_CHECK int store_symlink(const struct store *s, int dirfd, const char *name,
+			     const char *target, const struct store_cred *cred);
+MUST_CHECK int store_link(const struct store *s, int old_dirfd,
+			  const char *old_name, int new_dirfd,
+			  const char *new_name);
+MUST_CHECK int store_unlink(const struct store *s, int dirfd, const char *name);
+MUST_CHECK int store_rmdir(const struct store *s, int dirfd, const char *name);
+/* @flags: RENAME_NOREPLACE, RENAME_EXCHANGE or 0. */
+MUST_CHECK int store_rename(const struct store *s, int old_dirfd,
+			    const char *old_name, int new_dirfd,
+			    const char *new_name, unsigned int flags);
+/* Returns the length; @buf is not terminated. @name "": @dirfd itself is the
+ * symlink, an O_PATH descriptor. */
+MUST_CHECK ssize_t store_readlink(const struct store *s, int dirfd,
+				  const char *name, char *buf, size_t len);
+MUST_CHECK int store_statat(const struct store *s, int dirfd, const char *name,
+			    bool want_gen, struct store_stat *ret);
+
+/* ---- open files ---- */
+
+MUST_CHECK int store_fstat(const struct store *s, int fd, bool want_gen,
+			   struct store_stat *ret);
+/* Full transfer, or short only at end of file. */
+MUST_CHECK ssize_t store_read(const struct store *s, int fd, void *buf,
+			      size_t len, uint64_t off);
+/* All or an error; @ret_done (may be NULL): what was written before it. */
+MUST_CHECK int store_write(const struct store *s, int fd, const void *buf,
+			   size_t len, uint64_t off, size_t *ret_done);
+MUST_CHECK int store_truncate(const struct store *s, int fd, uint64_t size);
+/* fallocate(2) modes 0 and FALLOC_FL_KEEP_SIZE. */
+MUST_CHECK int store_allocate(const struct store *s, int fd, int mode,
+			      uint64_t off, uint64_t len);
+/*
+ * Punch; where the filesystem cannot, zeros are written within the size.
+ * Never changes the size. @ret_punched (may be NULL): false when written.
+ */
+MUST_CHECK int store_punch(const struct store *s, int fd, uint64_t off,
+			   uint64_t len, bool *ret_punched);
+/* Zeros that stay mapped; @keep_size as FALLOC_FL_KEEP_SIZE. */
+MUST_CHECK int store_zero(const struct store *s, int fd, uint64_t off,
+			  uint64_t len, bool keep_size);
+/* SEEK_DATA, SEEK_HOLE; -ENXIO past the end. */
+MUST_CHECK int store_seek(const struct store *s, int fd, uint64_t off,
+			  int whence, uint64_t *ret_off);
+/*
+ * Next mapped range at or after @off: 1 and [start,end), 0 none. Preallocated
+ * blocks count as mapped where FIEMAP can tell (SEEK_DATA skips them), else
+ * SEEK_DATA/SEEK_HOLE, else the whole file. Bytes, end <= size rounded up.
+ */
+MUST_CHECK int store_next_mapped(const struct store *s, int fd, uint64_t off,
+				 uint64_t *ret_start, uint64_t *ret_end);
+MUST_CHECK int store_fsync(const struct store *s, int fd, bool data_only);
+/* copy_file_range within one store; short counts possible; -EXDEV/-EOPNOTSUPP. */
+MUST_CHECK ssize_t store_copy_range(const struct store *s, int fd_in,
+				    uint64_t off_in, int fd_out,
+				    uint64_t off_out, size_t len);
+
+/* ---- attributes: @fd any descriptor (O_PATH too) or (dirfd, name) ---- */
+
+/*
+ * Name an object for attribute calls: fd >= 0 an ordinary descriptor; else
+ * (dirfd, name), never followed. Both may be given: then fd is used where it
+ * serves and the name where it does not (symlinks, special files).
+ */
+struct store_obj {
+	int fd;
+	int dirfd;
+	const char *name;
+};
+MUST_CHECK int store_chmod(const struct store *s, struct store_obj o,
+			   mode_t mode);
+/* (uid_t)-1, (gid_t)-1: leave. */
+MUST_CHECK int store_chown(const struct store *s, struct store_obj o, uid_t uid,
+			   gid_t gid);
+/* As utimensat(2): UTIME_NOW, UTIME_OMIT. times[0] atime, [1] mtime. */
+MUST_CHECK int store_utimens(const struct store *s, struct store_obj o,
+			     const struct timespec times[2]);
+MUST_CHECK int store_setxattr(const struct store *s, struct store_obj o,
+			      const char *name, const void *value, size_t len,
+			      int flags);
+MUST_CHECK ssize_t store_getxattr(const struct store *s, struct store_obj o,
+				  const char *name, void *buf, size_t len);
+MUST_CHECK ssize_t store_listxattr(const struct store *s, struct store_obj o,
+				   char *buf, size_t len);
+MUST_CHECK int store_removexattr(const struct store *s, struct store_obj o,
+				 const char *name);
+
+/* ---- listing ---- */
+
+struct store_dirent {
+	uint64_t ino;
+	unsigned char type; /* DT_*; DT_UNKNOWN possible */
+	const char *name;   /* borrowed until the callback returns */
+};
+/*
+ * All entries of @dirfd but "." and "..", and at the root but .seqmirror.
+ * @fn returns 0 to go on, anything else ends the walk and is returned.
+ * The descriptor's own position is not used (it is reopened).
+ */
+MUST_CHECK int store_list(const struct store *s, int dirfd,
+			  int (*fn)(void *arg, const struct store_dirent *e),
+			  void *arg);
+
+/* Copies of all attributes from one object to another, across stores:
+ * owner, mode, ACLs and all xattrs (set and removed), times last.
+ * What already agrees is not written. Returns the number of changes made, or
+ * -EINVAL: they are not of one kind. As an ordinary user: user.* and ACLs;
+ * being denied security.* is not an error. */
+MUST_CHECK int store_copy_attrs(const struct store *src, struct store_obj from,
+				const struct store *dst, struct store_obj to);
+
+/* Does an error mean that the device is gone (put the store out at once)? */
+bool store_error_is_fatal(int err);
+/* Does it mean that there is no room (the application's error)? */
+bool store_error_is_space(int err);
+/* Is it ours (descriptors, memory), nobody's fault? */
+bool store_error_is_ours(int err);
+
+/*
+ * Tests: from now on every call on this store of which @what is a prefix of
+ * its name ("store.write", "" for all) fails with -@err; 0 ends it.
+ */
+void store_fail_inject(struct store *s, const char *what, int err);
