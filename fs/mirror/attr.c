@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attributes: owner, mode, times, size (truncate.c) and extended attributes.
+ * "Now" is read from the clock once, so that all stores get the same time.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fault.h"
+
+/* ---- chmod, chown, utimens ---- */
+
+struct setting {
+	struct node *n;
+	const struct stat *want;
+	unsigned int what;
+	struct timespec times[2];
+};
+
+static int set_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct setting *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	int r = FAULT_ERR("mirror.setattr");
+
+	if (!r)
+		r = node_handle_get(m, k->n, slot, &h);
+	if (r)
+		return r;
+	if (k->what & (MIRROR_SET_UID | MIRROR_SET_GID))
+		r = store_chown(
+			s, h.obj,
+			k->what & MIRROR_SET_UID ? k->want->st_uid : (uid_t)-1,
+			k->what & MIRROR_SET_GID ? k->want->st_gid : (gid_t)-1);
+	if (!r && (k->what & MIRROR_SET_MODE))
+		r = store_chmod(s, h.obj, k->want->st_mode & 07777);
+	if (!r && (k->times[0].tv_nsec != UTIME_OMIT ||
+		   k->times[1].tv_nsec != UTIME_OMIT))
+		r = store_utimens(s, h.obj, k->times);
+	node_handle_put(m, &h);
+	return r;
+}
+
+static void times_fill(struct setting *k)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	k->times[0] = k->times[1] = (struct timespec){.tv_nsec = UTIME_OMIT};
+	if (k->what & MIRROR_SET_ATIME)
+		k->times[0] = k->want->st_atim;
+	if (k->what & MIRROR_SET_MTIME)
+		k->times[1] = k->want->st_mtim;
+	if (k->what & MIRROR_SET_ATIME_NOW)
+		k->times[0] = now;
+	if (k->what & MIRROR_SET_MTIME_NOW)
+		k->times[1] = now;
+}
+
+static int attr_change(struct op *op, struct node *n, slot_fn fn, void *arg,
+		       const char *what)
+{
+	int r = op_number(op, 1);
+
+	if (!r)
+		r = op_arm_attr(op, n);
+	if (r)
+		return r;
+	r = fan_change(op, fn, NULL, n, arg, what);
+	FAULT_POINT("mirror.attr.done");
+	dirty_attr(op, n);
+	return r;
+}
+
+static int setattr_locked(struct op *op, struct setting *k,
+			  const struct mirror_cred *cred)
+{
+	unsigned int other = MIRROR_SET_MODE | MIRROR_SET_UID | MIRROR_SET_GID |
+			     MIRROR_SET_ATIME | MIRROR_SET_MTIME |
+			     MIRROR_SET_ATIME_NOW | MIRROR_SET_MTIME_NOW;
+	int r = 0;
+
+	(void)cred;
+	if (!(k->what & other))
+		return 0;
+	if (k->n->kind == META_SYMLINK)
+		k->what &= ~MIRROR_SET_MODE;
+	atomic_store(&k->n->no_privs, false);
+	times_fill(k);
+	r = attr_change(op, k->n, set_slot, k, "attributes");
+	return r;
+}
+
+int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
+		   unsigned int what, const struct mirror_cred *cred,
+		   struct stat *ret_st)
+{
+	struct setting k = {.want = want, .what = what};
+	struct op op = {0};
+	int r = node_get(m, node, &k.n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (what & MIRROR_SET_SIZE)
+		r = mirror_truncate(m, k.n, (uint64_t)want->st_size,
+				    what & MIRROR_KILL_SUIDGID);
+	if (!r && (what & ~(MIRROR_SET_SIZE | MIRROR_KILL_SUIDGID))) {
+		r = op_enter(m, &op);
+		if (!r) {
+			mutex_lock(&k.n->lock);
+			r = setattr_locked(&op, &k, cred);
+			mutex_unlock(&k.n->lock);
+		}
+		op_leave(&op);
+	}
+	if (!r)
+		r = node_stat(m, k.n, ret_st);
+	node_put(m, k.n);
+	return r;
+}
+
+/* ---- set-id bits and file capabilities ---- */
+
+static const char capability[] = "security.capability";
+
+static int privs_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct setting *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	r = store_removexattr(s, h.obj, capability);
+	if (r == -ENODATA || r == -EOPNOTSUPP || r == -EPERM)
+		r = 0;
+	if (!r && (k->what & MIRROR_SET_MODE))
+		r = store_chmod(s, h.obj, k->want->st_mode & 07777);
+	node_handle_put(m, &h);
+	return r;
+}
+
+struct cap_ask {
+	struct node *n;
+};
+
+static int cap_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct cap_ask *k = arg;
+	struct node_handle h;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	r = (int)store_getxattr(m->slot[slot].store, h.obj, capability, NULL,
+				0);
+	node_handle_put(m, &h);
+	return r;
+}
+
+/*
+ * What write(2), truncate(2) and fallocate(2) do to set-id bits: S_ISUID goes,
+ * S_ISGID where group-execute is set, file capabilities always.
+ */
+static int privs_drop_locked(struct op *op, struct node *n)
+{
+	struct mirror *m = op->m;
+	struct setting k = {.n = n};
+	struct cap_ask cap = {n};
+	struct stat st, want;
+	int r = node_stat(m, n, &st);
+
+	if (r)
+		return r;
+	want = st;
+	want.st_mode &= ~(mode_t)S_ISUID;
+	if (st.st_mode & S_IXGRP)
+		want.st_mode &= ~(mode_t)S_ISGID;
+	k.want = &want;
+	if (want.st_mode != st.st_mode)
+		k.what = MIRROR_SET_MODE;
+	r = fan_ask(m, cap_slot, n, &cap, "capability");
+	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
+		return r;
+	if (r < 0 && !k.what) {
+		atomic_store(&n->no_privs, true);
+		return 0;
+	}
+	r = attr_change(op, n, privs_slot, &k, "set-id bits");
+	if (!r)
+		atomic_store(&n->no_privs, true);
+	return r;
+}
+
+int node_privs_drop(struct mirror *m, struct node *n)
+{
+	struct op op;
+	int r;
+
+	if (atomic_load(&n->no_privs))
+		return 0;
+	r = op_enter(m, &op);
+	if (!r) {
+		mutex_lock(&n->lock);
+		r = privs_drop_locked(&op, n);
+		mutex_unlock(&n->lock);
+	}
+	op_leave(&op);
+	return r;
+}
+
+/* ---- extended attributes ---- */
+
+struct xattr {
+	struct node *n;
+	const char *name;
+	const void *value;
+	void *buf;
+	size_t len;
+	int flags;
+	ssize_t got;
+};
+
+static int setx_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct xattr *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	int r = FAULT_ERR("mirror.xattr");
+
+	if (!r)
+		r = node_handle_get(m, k->n, slot, &h);
+	if (r)
+		return r;
+	r = k->value ? store_setxattr(s, h.obj, k->name, k->value, k->len,
+				      k->flags)
+		     : store_removexattr(s, h.obj, k->name);
+	node_handle_put(m, &h);
+	return r;
+}
+
+static int xattr_change(struct mirror *m, uint64_t node, struct xattr *k)
+{
+	struct op op = {0};
+	int r = node_get(m, node, &k->n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = op_enter(m, &op);
+	if (!r) {
+		mutex_lock(&k->n->lock);
+		atomic_store(&k->n->no_privs, false);
+		r = attr_change(&op, k->n, setx_slot, k, "xattr");
+		mutex_unlock(&k->n->lock);
+	}
+	op_leave(&op);
+	node_put(m, k->n);
+	return r;
+}
+
+int mirror_setxattr(struct mirror *m, uint64_t node, const char *name,
+		    const void *value, size_t len, int flags)
+{
+	struct xattr k = {.name = name,
+			  .value = value ? value : "",
+			  .len = len,
+			  .flags = flags};
+
+	return xattr_change(m, node, &k);
+}
+
+int mirror_removexattr(struct mirror *m, uint64_t node, const char *name)
+{
+	struct xattr k = {.name = name};
+
+	return xattr_change(m, node, &k);
+}
+
+static int getx_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct xattr *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	k->got = k->name ? store_getxattr(s, h.obj, k->name, k->buf, k->len)
+			 : store_listxattr(s, h.obj, k->buf, k->len);
+	node_handle_put(m, &h);
+	return k->got < 0 ? (int)k->got : 0;
+}
+
+static ssize_t xattr_ask(struct mirror *m, uint64_t node, struct xattr *k)
+{
+	int r = node_get(m, node, &k->n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = fan_ask(m, getx_slot, k->n, k, "xattr");
+	node_put(m, k->n);
+	return r ? r : k->got;
+}
+
+ssize_t mirror_getxattr(struct mirror *m, uint64_t node, const char *name,
+			void *buf, size_t len)
+{
+	struct xattr k = {.name = name, .buf = buf, .len = len};
+
+	return xattr_ask(m, node, &k);
+}
+
+ssize_t mirror_listxattr(struct mirror *m, uint64_t node, char *buf, size_t len)
+{
+	struct xattr k = {.buf = buf, .len = len};
+
+	return xattr_ask(m, node, &k);
+}
+
+/* ---- readlink ---- */
+
+struct link_ask {
+	struct node *n;
+	char *buf;
+	size_t len;
+};
+
+static int readlink_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct link_ask *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	ssize_t got;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	/* readlinkat(2): an empty name means the O_PATH descriptor itself */
+	got = h.obj.name ? store_readlink(s, h.obj.dirfd, h.obj.name, k->buf,
+					  k->len)
+			 : store_readlink(s, h.obj.fd, "", k->buf, k->len);
+	node_handle_put(m, &h);
+	return (int)got;
+}
+
+ssize_t mirror_readlink(struct mirror *m, uint64_t node, char *buf, size_t len)
+{
+	struct link_ask k = {.buf = buf, .len = len};
+	int r = node_get(m, node, &k.n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = k.n->kind == META_SYMLINK
+		    ? fan_ask(m, readlink_slot, k.n, &k, "readlink")
+		    : -EINVAL;
+	node_put(m, k.n);
+	return r;
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checkpoint: the moment when all online stores are durable through one
+ * seq.  Its steps, in the order that DESIGN "A write" demands:
+ *
+ *	1 flip the generation; C = the last number of the old one; wait until
+ *	  the old one's operations have ended, then look who is online
+ *	2 give the other stores the lead's modification times
+ *	3 make every store durable: its files, then syncfs
+ *	4 on every store one transaction: extents, intents of the old
+ *	  generation away, durable_seq = C
+ *
+ * New operations go on during all of it, in the next generation, under
+ * intents of their own.  What fails in 3 or 4 is never tried again: its
+ * outcome is unknown, the store is put out.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+
+#define ROWS_PER_COMMIT 4096u
+
+struct cut {
+	uint64_t gen; /* the generation that ends */
+	uint64_t seq; /* C */
+	uint64_t horizon;
+	unsigned int parity;
+	struct members *members;
+	VEC(struct node *) nodes;
+};
+
+/* Step 1. Returns false when there is nothing to do. */
+static bool cut_take(struct mirror *m, struct cut *c)
+{
+	mutex_lock(&m->lock);
+	if (!m->dirty_any) {
+		c->seq = m->durable;
+		mutex_unlock(&m->lock);
+		return false;
+	}
+	m->dirty_any = false;
+	m->ckpt_wanted = false;
+	c->gen = m->gen++;
+	c->parity = c->gen & 1;
+	c->seq = m->seq;
+	while (m->inflight[c->parity])
+		cond_wait(&m->ended, &m->lock);
+	mutex_unlock(&m->lock);
+	return true;
+}
+
+static int cmp_node(const void *a, const void *b)
+{
+	const struct node *x = *(struct node *const *)a;
+	const struct node *y = *(struct node *const *)b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static int cut_collect(struct mirror *m, struct cut *c)
+{
+	struct node *n;
+	int r = 0;
+
+	mutex_lock(&m->table);
+	for (n = m->dirty[c->parity]; n && !r; n = n->dirty[c->parity].next)
+		r = vec_push(&c->nodes, n);
+	if (!r)
+		m->dirty[c->parity] = NULL;
+	mutex_unlock(&m->table);
+	if (!r && c->nodes.count)
+		qsort(c->nodes.data, c->nodes.count, sizeof(c->nodes.data[0]),
+		      cmp_node);
+	return r;
+}
+
+static int handle_stat(struct mirror *m, struct node_handle *h,
+		       struct store_stat *st)
+{
+	struct store *s = m->slot[h->slot].store;
+
+	return h->obj.fd >= 0
+		       ? store_fstat(s, h->obj.fd, false, st)
+		       : store_statat(s, h->obj.dirfd, h->obj.name, false, st);
+}
+
+static int times_give(struct mirror *m, struct node *n, unsigned int i,
+		      const struct timespec times[2])
+{
+	struct node_handle h;
+	int r = node_handle_get(m, n, i, &h);
+
+	if (r)
+		return r;
+	r = store_utimens(m->slot[i].store, h.obj, times);
+	node_handle_put(m, &h);
+	return r;
+}
+
+/* Step 2, for one node. The kernel keeps its own idea of times it set. */
+static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
+			   unsigned int lead)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	struct node_handle h;
+	struct store_stat st;
+	int r;
+
+	mutex_lock(&n->lock);
+	r = node_handle_get(m, n, lead, &h);
+	if (!r) {
+		r = handle_stat(m, &h, &st);
+		node_handle_put(m, &h);
+	}
+	times[1] = st.st.st_mtim;
+	for_each_slot(i, r ? 0 : mask & ~SLOT_BIT(lead))
+	{
+		int err = times_give(m, n, i, times);
+
+		if (err && !node_is_unlinked(m, n))
+			(void)slot_put_out(m, i, "times", err);
+	}
+	mutex_unlock(&n->lock);
+	if (r && !node_is_unlinked(m, n))
+		log_warn("node %llu: times could not be read: %s",
+			 (unsigned long long)n->id, strerror(-r));
+}
+
+/* Step 3 on one store. */
+static int slot_sync(struct mirror *m, unsigned int i, void *arg)
+{
+	const struct cut *c = arg;
+	struct store *s = m->slot[i].store;
+	int r = FAULT_ERR("mirror.ckpt.sync");
+
+	/* Where syncfs writes and reports everything, it is enough alone. */
+	if (!store_caps(s)->syncfs_complete)
+		vec_for_each (np, &c->nodes) {
+			struct node *n = *np;
+			int fd;
+
+			if (r || n->unlinked || n->kind == META_SYMLINK ||
+			    (n->kind != META_FILE && n->kind != META_DIR))
+				continue;
+			r = node_fd_get(m, n, i, false, &fd);
+			if (r) {
+				r = n->unlinked ? 0 : r;
+				continue;
+			}
+			r = store_fsync(s, fd, false);
+			node_fd_put(m, n, i);
+		}
+	return r ? r : store_syncfs(s);
+}
+
+static int node_rows(struct meta *meta, const struct node *n,
+		     const struct node_dirty *d, unsigned int *rows)
+{
+	int r = meta_node_raise(meta, n->id, d->attr_seq, d->seq);
+
+	range_map_for_each (item, &d->data) {
+		if (r)
+			break;
+		r = item->value
+			    ? meta_extent_set(meta, n->id, item->range.start,
+					      item->range.end, item->value)
+			    : meta_extent_clear(meta, n->id, item->range.start,
+						item->range.end);
+		(*rows)++;
+	}
+	return r;
+}
+
+/*
+ * The extents of a large checkpoint are written in parts beforehand, so that
+ * readers and arming get their turn; until the last transaction the intents
+ * still lie over all of it.
+ */
+static int rows_write(struct meta *meta, const struct cut *c, bool parts)
+{
+	unsigned int rows = 0;
+	int r = 0;
+
+	vec_for_each (np, &c->nodes) {
+		/* A name that goes later takes its rows along: feed order. */
+		if (!r && !(*np)->unlinked)
+			r = node_rows(meta, *np, &(*np)->dirty[c->parity],
+				      &rows);
+		if (!r && parts && rows > ROWS_PER_COMMIT) {
+			rows = 0;
+			r = meta_commit(meta);
+			if (!r)
+				r = meta_begin_soft(meta);
+			if (r)
+				return r;
+		}
+	}
+	if (r)
+		meta_rollback(meta);
+	return r;
+}
+
+static bool cut_is_large(const struct cut *c)
+{
+	size_t rows = c->nodes.count;
+
+	vec_for_each (np, &c->nodes)
+		rows += (*np)->dirty[c->parity].data.items.count;
+	return rows > ROWS_PER_COMMIT;
+}
+
+static int slot_write(struct meta *meta, const struct cut *c)
+{
+	bool large = cut_is_large(c);
+	int r = large ? meta_begin_soft(meta) : meta_begin(meta);
+
+	if (!r)
+		r = rows_write(meta, c, large);
+	if (!r && large) {
+		r = meta_commit(meta);
+		if (!r)
+			r = meta_begin(meta);
+	}
+	if (r)
+		return r;
+	r = meta_intent_drop_through(meta, c->gen);
+	if (!r)
+		r = members_write(meta, c->members);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_HORIZON, c->horizon);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_DURABLE_SEQ, c->seq);
+	if (!r)
+		r = meta_moment_put(meta, c->seq, clock_real_ns());
+	if (r) {
+		meta_rollback(meta);
+		return r;
+	}
+	FAULT_POINT("mirror.ckpt.commit");
+	return meta_commit(meta);
+}
+
+/* Step 4 on one store. */
+static int slot_commit(struct mirror *m, unsigned int i, void *arg)
+{
+	const struct cut *c = arg;
+	struct meta *meta = m->slot[i].meta;
+	int r = slot_write(meta, c);
+
+	if (r == -ENOSPC && !meta_ballast_release(meta))
+		r = slot_write(meta, c);
+	if (!r) {
+		/* 1: no room for ballast now; tried again next time. */
+		int b = meta_ballast_ensure(meta);
+
+		if (b < 0)
+			log_warn("store %s: ballast: %s", m->slot[i].row.name,
+				 strerror(-b));
+	}
+	return r;
+}
+
+/* Put out who failed. 0, or -EIO when nobody is left. */
+static int failures_put_out(struct mirror *m, slot_mask mask, const int res[],
+			    const char *what)
+{
+	for_each_slot(i, mask) if (res[i] && !slot_put_out(m, i, what, res[i]))
+	{
+		mirror_break(m, "the last store failed in a checkpoint");
+		return -EIO;
+	}
+	return 0;
+}
+
+static void cut_release(struct mirror *m, struct cut *c, bool done)
+{
+	vec_for_each (np, &c->nodes) {
+		struct node *n = *np;
+		struct node_dirty *d = &n->dirty[c->parity];
+
+		if (!done) /* broken: kept, as are the intents */
+			continue;
+		mutex_lock(&n->ranges);
+		range_map_reset(&d->data);
+		d->attr_seq = d->seq = 0;
+		d->listed = false;
+		mutex_unlock(&n->ranges);
+		node_put(m, n);
+	}
+	vec_done(&c->nodes);
+	free(c->members);
+}
+
+static void cut_close(struct mirror *m, const struct cut *c, slot_mask done)
+{
+	mutex_lock(&m->lock);
+	for_each_slot(i, done) if (m->slot[i].online) m->slot[i].durable_seq =
+		c->seq;
+	m->durable = c->seq;
+	m->armed_bytes[c->parity] = 0;
+	cond_broadcast(&m->gate);
+	mutex_unlock(&m->lock);
+}
+
+static uint64_t horizon_of(struct mirror *m)
+{
+	uint64_t horizon = UINT64_MAX;
+
+	mutex_lock(&m->lock);
+	for (unsigned int i = 0; i < m->slot_count; i++)
+		if (m->slot[i].used && m->slot[i].durable_seq < horizon)
+			horizon = m->slot[i].durable_seq;
+	mutex_unlock(&m->lock);
+	return horizon == UINT64_MAX ? 0 : horizon;
+}
+
+/* Steps 2 to 4. */
+static int cut_run(struct mirror *m, struct cut *c)
+{
+	int res[META_STORE_MAX] = {0};
+	int lead, r;
+	slot_mask mask = slots_pin(m, &lead);
+	slot_mask pinned = mask;
+
+	feed_drain(m);
+	r = cut_collect(m, c);
+	if (r) {
+		mirror_break(m, "out of memory");
+		goto out;
+	}
+	if (mask & ~SLOT_BIT(lead))
+		vec_for_each (np, &c->nodes)
+			times_equalize(m, *np, mask, (unsigned int)lead);
+	FAULT_POINT("mirror.ckpt.times");
+	fan_run(m, mask, slot_sync, c, res);
+	r = failures_put_out(m, mask, res, "sync");
+	if (r)
+		goto out;
+	mutex_lock(&m->lock);
+	mask &= m->online;
+	mutex_unlock(&m->lock);
+	FAULT_POINT("mirror.ckpt.synced");
+	c->horizon = horizon_of(m);
+	c->members = members_collect(m);
+	if (!c->members) {
+		mirror_break(m, "out of memory");
+		r = -ENOMEM;
+		goto out;
+	}
+	memset(res, 0, sizeof(res));
+	fan_run(m, mask, slot_commit, c, res);
+	r = failures_put_out(m, mask, res, "map");
+	if (!r)
+		cut_close(m, c, mask);
+out:
+	slots_unpin(m, pinned);
+	return r;
+}
+
+int checkpoint_locked(struct mirror *m, uint64_t *ret_seq)
+{
+	struct cut c = {0};
+	bool broken;
+	int r = 0;
+
+	mutex_lock(&m->lock);
+	broken = m->broken;
+	mutex_unlock(&m->lock);
+	if (broken)
+		return -EIO;
+	if (cut_take(m, &c)) {
+		r = cut_run(m, &c);
+		cut_release(m, &c, !r);
+	}
+	if (!r && ret_seq)
+		*ret_seq = c.seq;
+	epoch_confirm(m);
+	return r;
+}
+
+int mirror_checkpoint(struct mirror *m, uint64_t *ret_seq)
+{
+	int r;
+
+	mutex_lock(&m->ckpt);
+	r = checkpoint_locked(m, ret_seq);
+	mutex_unlock(&m->ckpt);
+	return r;
+}
+
+/* ---- the thread ---- */
+
+static void *checkpoint_thread(void *arg)
+{
+	struct mirror *m = arg;
+	uint64_t since = 0; /* when the volume was first seen dirty */
+
+	mutex_lock(&m->lock);
+	while (!m->closing) {
+		uint64_t now = clock_mono_ns() / CLOCK_NS_PER_MS;
+		uint64_t wait_ms = m->opt.checkpoint_ms;
+
+		if (!m->dirty_any)
+			since = 0;
+		else if (!since)
+			since = now;
+		if (m->ckpt_wanted || (since && now - since >= wait_ms)) {
+			bool broken = m->broken;
+
+			m->ckpt_wanted = false;
+			mutex_unlock(&m->lock);
+			if (!broken)
+				ignore_result(mirror_checkpoint(m, NULL));
+			mutex_lock(&m->lock); /* it broke, loudly, if at all */
+			since = 0;
+			cond_broadcast(&m->gate);
+			continue;
+		}
+		if (m->reap_due) {
+			mutex_unlock(&m->lock);
+			slots_reap(m);
+			mutex_lock(&m->lock);
+			if (m->reap_due)
+				wait_ms = MIN(wait_ms, (uint64_t)100);
+		}
+		if (since)
+			wait_ms = MIN(wait_ms,
+				      since + m->opt.checkpoint_ms - now);
+		if (!m->closing && !m->ckpt_wanted)
+			(void)cond_timedwait(&m->wake, &m->lock,
+					     MAX(wait_ms, (uint64_t)1));
+	}
+	mutex_unlock(&m->lock);
+	return NULL;
+}
+
+int checkpoint_start(struct mirror *m)
+{
+	return -pthread_create(&m->ckpt_thread, NULL, checkpoint_thread, m);
+}
+
+void checkpoint_stop(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	m->closing = true;
+	cond_signal(&m->wake);
+	mutex_unlock(&m->lock);
+	(void)pthread_join(m->ckpt_thread, NULL);
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Contents: read, write, seek, fsync.  (Sizes and allocation: space.c.)
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/fault.h"
+
+/* ---- changes to contents, for this file and space.c ---- */
+
+/*
+ * Extents of [start,end) as the lead's file has them mapped now: where only a
+ * part of a block was zeroed, or where an operation failed half-way.
+ */
+int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
+		      uint64_t end)
+{
+	struct range r =
+		range_align_out((struct range){start, end}, META_BLOCK);
+	struct mirror *m = op->m;
+	unsigned int order[META_STORE_MAX];
+	uint64_t at = r.start, s, e;
+	int fd, err;
+
+	if (n->unlinked || range_is_empty(r))
+		return 0;
+	if (!fan_order(m, op_slots(op), order))
+		return -EIO;
+	err = node_fd_get(m, n, order[0], false, &fd);
+	if (err)
+		return err;
+	while (!err && at < r.end) {
+		err = store_next_mapped(m->slot[order[0]].store, fd, at, &s,
+					&e);
+		if (err < 0)
+			break;
+		if (!err || s >= r.end)
+			s = e = r.end;
+		err = 0;
+		s = MAX(s & ~(uint64_t)(META_BLOCK - 1), at);
+		if (s > at)
+			err = dirty_note(op, n, at, s, true);
+		e = MIN((e + META_BLOCK - 1) & ~(uint64_t)(META_BLOCK - 1),
+			r.end);
+		if (!err && e > s)
+			err = dirty_note(op, n, s, e, false);
+		at = e;
+	}
+	node_fd_put(m, n, order[0]);
+	return err;
+}
+
+/* Make [r) and the size on slot @to what they are on slot @from. */
+static int copy_state(struct mirror *m, struct node *n, unsigned int from,
+		      unsigned int to, struct range r)
+{
+	static const size_t chunk = 1u << 20;
+	struct store *a = m->slot[from].store, *b = m->slot[to].store;
+	_cleanup_free_ void *buf = malloc(chunk);
+	struct store_stat st, now;
+	int fd_a, fd_b, err;
+
+	if (!buf)
+		return -ENOMEM;
+	err = node_fd_get(m, n, from, false, &fd_a);
+	if (err)
+		return err;
+	err = node_fd_get(m, n, to, false, &fd_b);
+	if (err) {
+		node_fd_put(m, n, from);
+		return err;
+	}
+	err = store_fstat(a, fd_a, false, &st);
+	for (uint64_t at = r.start; !err && at < r.end;) {
+		uint64_t s = r.end, e = r.end;
+
+		err = store_next_mapped(a, fd_a, at, &s, &e);
+		if (err < 0)
+			break;
+		if (!err || s > r.end)
+			s = e = r.end;
+		err = 0;
+		s = MAX(s, at);
+		e = MIN(e, r.end);
+		if (s > at)
+			err = store_punch(b, fd_b, at, s - at, NULL);
+		while (!err && s < e && s < (uint64_t)st.st.st_size) {
+			ssize_t got = store_read(
+				a, fd_a, buf, MIN(chunk, (size_t)(e - s)), s);
+
+			if (got <= 0) {
+				err = (int)got;
+				break;
+			}
+			err = store_write(b, fd_b, buf, (size_t)got, s, NULL);
+			s += (uint64_t)got;
+		}
+		at = e;
+	}
+	if (!err)
+		err = store_fstat(b, fd_b, false, &now);
+	if (!err && now.st.st_size != st.st.st_size)
+		err = store_truncate(b, fd_b, (uint64_t)st.st.st_size);
+	node_fd_put(m, n, to);
+	node_fd_put(m, n, from);
+	return err;
+}
+
+/*
+ * No room on slot @full: the application's error.  What it has there now, all
+ * others get, so that nobody is put out for another one's being full.
+ */
+static void reconcile(struct op *op, struct node *n, unsigned int full,
+		      slot_mask tried, struct range r)
+{
+	struct mirror *m = op->m;
+
+	for_each_slot(i, tried & op_slots(op) & ~SLOT_BIT(full))
+	{
+		int err = copy_state(m, n, full, i, r);
+
+		if (err)
+			(void)slot_put_out(m, i, "write", err);
+	}
+}
+
+int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
+		uint64_t start, uint64_t end, const char *what)
+{
+	struct mirror *m = op->m;
+	unsigned int order[META_STORE_MAX], count;
+	int res[META_STORE_MAX] = {0};
+	slot_mask tried = 0;
+	int r;
+
+	count = fan_order(m, op_slots(op), order);
+	for (unsigned int k = 0; k < count; k++) {
+		unsigned int i = order[k];
+
+		r = res[i] = fn(m, i, arg);
+		tried |= SLOT_BIT(i);
+		if (r >= 0)
+			continue;
+		if (n->unlinked)
+			continue;
+		if (store_error_is_space(r) || store_error_is_ours(r)) {
+			reconcile(op, n, i, tried,
+				  range_align_out((struct range){start, end},
+						  META_BLOCK));
+			ignore_result(dirty_note_mapped(op, n, start, end));
+			dirty_attr(op, n); /* noted, whatever became of it */
+			return r;
+		}
+		if (r == -ESTALE && count > 1)
+			slot_suspect(m, i, n);
+		else if (!k && err_is_answer(r))
+			return r;
+	}
+	if (n->unlinked)
+		return op_judge_unlinked(op, tried, res);
+	r = op_judge(op, tried, res, what);
+	if (r) {
+		ignore_result(dirty_note_mapped(op, n, start, end));
+		dirty_attr(op, n);
+	}
+	return r;
+}
+
+/* ---- write ---- */
+
+struct writing {
+	struct node *n;
+	const void *buf;
+	size_t len;
+	uint64_t off;
+};
+
+static int write_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct writing *k = arg;
+	int fd, r = FAULT_ERR("mirror.write");
+
+	if (!r)
+		r = node_fd_get(m, k->n, slot, false, &fd);
+	if (r)
+		return r;
+	r = store_write(m->slot[slot].store, fd, k->buf, k->len, k->off, NULL);
+	node_fd_put(m, k->n, slot);
+	return r;
+}
+
+static int write_locked(struct op *op, struct writing *k)
+{
+	uint64_t end = k->off + k->len;
+	int r = op_number(op, 1);
+
+	if (!r)
+		r = op_arm_data(op, k->n, k->off, end);
+	if (r)
+		return r;
+	FAULT_POINT("mirror.write.armed");
+	r = data_change(op, k->n, write_slot, k, k->off, end, "write");
+	FAULT_POINT("mirror.write.done");
+	return r ? r : dirty_note(op, k->n, k->off, end, false);
+}
+
+int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
+		 uint64_t off, bool kill_suidgid)
+{
+	struct writing k = {.buf = buf, .len = len, .off = off};
+	struct range_hold hold;
+	struct op op;
+	int r;
+
+	if (!len)
+		return 0;
+	if (off > META_RANGE_MAX || len > META_RANGE_MAX - off)
+		return -EFBIG;
+	r = node_get(m, node, &k.n);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (k.n->kind != META_FILE)
+		r = -EINVAL;
+	if (!r && kill_suidgid)
+		r = node_privs_drop(m, k.n);
+	if (!r) {
+		r = op_enter(m, &op);
+		if (!r) {
+			range_lock(k.n, &hold, off, off + len);
+			r = write_locked(&op, &k);
+			range_unlock(k.n, &hold);
+		}
+		op_leave(&op);
+	}
+	node_put(m, k.n);
+	return r;
+}
+
+/* ---- read, seek ---- */
+
+struct reading {
+	struct node *n;
+	void *buf;
+	size_t len;
+	uint64_t off;
+	int whence;
+	uint64_t found;
+};
+
+static int read_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct reading *k = arg;
+	ssize_t got;
+	int fd, r = FAULT_ERR("mirror.read");
+
+	if (!r)
+		r = node_fd_get(m, k->n, slot, false, &fd);
+	if (r)
+		return r;
+	got = store_read(m->slot[slot].store, fd, k->buf, k->len, k->off);
+	node_fd_put(m, k->n, slot);
+	return (int)got;
+}
+
+ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf, size_t len,
+		    uint64_t off)
+{
+	struct reading k = {.buf = buf, .len = len, .off = off};
+	int r = node_get(m, node, &k.n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = k.n->kind == META_FILE ? fan_ask(m, read_slot, k.n, &k, "read")
+				   : -EINVAL;
+	node_put(m, k.n);
+	return r;
+}
+
+static int seek_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct reading *k = arg;
+	int fd, r = node_fd_get(m, k->n, slot, false, &fd);
+
+	if (r)
+		return r;
+	r = store_seek(m->slot[slot].store, fd, k->off, k->whence, &k->found);
+	node_fd_put(m, k->n, slot);
+	return r;
+}
+
+int mirror_seek(struct mirror *m, uint64_t node, uint64_t off, int whence,
+		uint64_t *ret_off)
+{
+	struct reading k = {.off = off, .whence = whence};
+	int r = node_get(m, node, &k.n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = k.n->kind == META_FILE ? fan_ask(m, seek_slot, k.n, &k, "seek")
+				   : -EINVAL;
+	if (!r)
+		*ret_off = k.found;
+	node_put(m, k.n);
+	return r;
+}
+
+/* ---- fsync ---- */
+
+struct syncing {
+	struct node *n;
+	bool data_only;
+};
+
+static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct syncing *k = arg;
+	int fd, r = FAULT_ERR("mirror.fsync");
+
+	if (!r)
+		r = node_fd_get(m, k->n, slot, false, &fd);
+	if (r)
+		return r;
+	r = store_fsync(m->slot[slot].store, fd, k->data_only);
+	node_fd_put(m, k->n, slot);
+	return r;
+}
+
+/*
+ * Every store or it is out: one that could not do it has lost writes that were
+ * acknowledged, and a later success would prove nothing.
+ */
+static int fsync_judge(struct mirror *m, const struct node *n, slot_mask pin,
+		       int lead, const int res[])
+{
+	slot_mask ok = 0;
+
+	for_each_slot(i, pin) if (!res[i]) ok |= SLOT_BIT(i);
+	if (n->unlinked)
+		return ok ? 0 : res[lead];
+	for_each_slot(i, pin & ~ok)
+	{
+		atomic_fetch_add(&m->slot[i].errors_write, 1);
+		if (!ok && (int)i == lead)
+			continue;
+		if (!slot_put_out(m, i, "fsync", res[i]))
+			return res[i];
+	}
+	return ok ? 0 : res[lead];
+}
+
+int mirror_fsync(struct mirror *m, uint64_t node, bool data_only)
+{
+	struct syncing k = {.data_only = data_only};
+	int res[META_STORE_MAX] = {0};
+	slot_mask pin;
+	int lead, r = node_get(m, node, &k.n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (k.n->kind == META_FILE || k.n->kind == META_DIR) {
+		pin = slots_pin(m, &lead);
+		fan_run(m, pin, fsync_slot, &k, res);
+		r = fsync_judge(m, k.n, pin, lead, res);
+		slots_unpin(m, pin);
+	}
+	node_put(m, k.n);
+	return r;
+}

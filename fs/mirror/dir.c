@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories are read from the lead's map, in the order of their entries'
+ * seqs.  The seq is the cookie: stateless, the same on every store, so that a
+ * listing goes on after a failover, and never reused, so that it neither
+ * repeats nor skips what stays while others come and go.
+ */
+#include "fs/mirror/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+
+#define COOKIE_DOT    1u
+#define COOKIE_DOTDOT 2u
+
+struct listing {
+	struct node *dir;
+	uint64_t cookie;
+	bool plus;
+	mirror_dir_fn fn;
+	void *arg;
+	bool full;
+	bool any;
+};
+
+static unsigned char type_of(enum meta_kind kind)
+{
+	static const unsigned char type[] = {
+		[META_FILE] = DT_REG,	 [META_DIR] = DT_DIR,
+		[META_SYMLINK] = DT_LNK, [META_FIFO] = DT_FIFO,
+		[META_SOCK] = DT_SOCK,	 [META_CHR] = DT_CHR,
+		[META_BLK] = DT_BLK,
+	};
+
+	return type[kind];
+}
+
+static uint64_t parent_id(struct mirror *m, struct node *dir)
+{
+	char name[META_NAME_MAX + 1];
+	struct node *parent;
+	uint64_t id = dir->id;
+
+	if (dir != m->root && !node_name_get(m, dir, &parent, name)) {
+		id = parent->id;
+		node_put(m, parent);
+	}
+	return id;
+}
+
+static void list_dots(struct mirror *m, struct listing *l)
+{
+	if (l->cookie < COOKIE_DOT) {
+		l->full = l->fn(l->arg, ".", l->dir->id, DT_DIR, COOKIE_DOT,
+				NULL) != 0;
+		l->any |= !l->full;
+	}
+	if (!l->full && l->cookie < COOKIE_DOTDOT) {
+		l->full = l->fn(l->arg, "..", parent_id(m, l->dir), DT_DIR,
+				COOKIE_DOTDOT, NULL) != 0;
+		l->any |= !l->full;
+	}
+}
+
+static int list_entry(struct mirror *m, struct listing *l,
+		      struct meta_reader *rd, const struct meta_dentry *d)
+{
+	struct node *n = NULL;
+	struct meta_node row;
+	struct stat st;
+	bool have = false;
+	int r = meta_node_get(rd, d->node, &row);
+
+	if (r)
+		return r == -ENOENT ? -EUCLEAN : r;
+	if (l->plus) {
+		r = node_make(m, d->node, row.kind, &n);
+		if (!r && !n->unlinked)
+			r = node_name_set(m, n, l->dir, d->name);
+		if (r) {
+			node_put(m, n);
+			return r;
+		}
+		/* Without attributes the entry is shown all the same. */
+		have = !node_stat(m, n, &st);
+	}
+	l->full = l->fn(l->arg, d->name, d->node, type_of(row.kind), d->seq,
+			have ? &st : NULL) != 0;
+	if (!l->full) {
+		l->any = true;
+		if (have)
+			node_remember(m, n);
+	}
+	node_put(m, n);
+	return 0;
+}
+
+static int list_from(struct mirror *m, struct listing *l, struct meta *meta)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	struct meta_iter it = {0};
+	struct meta_dentry d;
+	uint64_t after = l->cookie < MIRROR_FIRST_SEQ ? 0 : l->cookie;
+	int r;
+
+	if (!rd)
+		return -EIO;
+	r = meta_read_begin(rd);
+	if (r)
+		goto out;
+	r = meta_iter_dentries(rd, l->dir->id, after, &it);
+	while (!r && !l->full) {
+		r = meta_next_dentry(&it, &d);
+		if (r <= 0)
+			break;
+		r = list_entry(m, l, rd, &d);
+	}
+	meta_iter_done(&it);
+	meta_read_end(rd);
+out:
+	meta_reader_put(rd);
+	return r < 0 ? r : 0;
+}
+
+static int list_locked(struct mirror *m, struct listing *l)
+{
+	int r = -EIO;
+
+	list_dots(m, l);
+	for (int tries = 0; !l->full && tries < 2; tries++) {
+		slot_mask pin;
+		int lead;
+
+		feed_drain(m);
+		pin = slots_pin(m, &lead);
+		r = list_from(m, l, m->slot[lead].meta);
+		if (r && !l->any &&
+		    slot_put_out(m, (unsigned int)lead, "map", r)) {
+			slots_unpin(m, pin);
+			continue; /* the next lead's map */
+		}
+		slots_unpin(m, pin);
+		break;
+	}
+	return l->full || l->any ? 0 : r;
+}
+
+int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie, bool plus,
+		   mirror_dir_fn fn, void *arg)
+{
+	struct listing l = {
+		.cookie = cookie, .plus = plus, .fn = fn, .arg = arg};
+	int r = node_get(m, dir, &l.dir);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = l.dir->kind == META_DIR ? list_locked(m, &l) : -ENOTDIR;
+	node_put(m, l.dir);
+	return r;
+}

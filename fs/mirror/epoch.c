@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all online maps record together, before anything goes on: an epoch
+ * (who is online from which seq on), the states of the members, and blocks of
+ * numbers.  One recorder at a time; operations wait in op_number() meanwhile.
+ *
+ * I3: when epoch_record() returns 0, every store that took an operation which
+ * another one missed has durably committed that the other is out.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/text.h"
+
+void record_begin(struct mirror *m)
+{
+	while (m->recording)
+		cond_wait(&m->recorded, &m->lock);
+	m->recording = true;
+}
+
+void record_end(struct mirror *m)
+{
+	m->recording = false;
+	cond_broadcast(&m->recorded);
+}
+
+struct record {
+	struct meta_epoch epoch; /* member_count 0: numbers only */
+	struct meta_member member[META_STORE_MAX];
+	unsigned int member_count;
+	uint64_t seq_reserved, node_reserved;
+};
+
+static void member_row(const struct slot *s, struct meta_member *ret)
+{
+	*ret = s->row;
+	ret->state = s->online ? META_STORE_ONLINE : s->state;
+	ret->durable_seq = s->durable_seq;
+}
+
+struct members *members_collect(struct mirror *m)
+{
+	struct members *v;
+
+	v = malloc(sizeof(*v) + META_STORE_MAX * sizeof(v->row[0]));
+	if (!v)
+		return NULL;
+	v->count = 0;
+	mutex_lock(&m->lock);
+	for (unsigned int k = 0; k < m->slot_count; k++)
+		if (m->slot[k].used)
+			member_row(&m->slot[k], &v->row[v->count++]);
+	mutex_unlock(&m->lock);
+	return v;
+}
+
+int members_write(struct meta *meta, const struct members *v)
+{
+	int r = 0;
+
+	for (unsigned int k = 0; !r && k < v->count; k++)
+		r = meta_member_put(meta, &v->row[k]);
+	return r;
+}
+
+static int record_write(struct meta *meta, const struct record *rec)
+{
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	if (rec->epoch.member_count)
+		r = meta_epoch_append(meta, &rec->epoch);
+	for (unsigned int k = 0; !r && k < rec->member_count; k++)
+		r = meta_member_put(meta, &rec->member[k]);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_SEQ_RESERVED,
+				    rec->seq_reserved);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_NODE_RESERVED,
+				    rec->node_reserved);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_CLEAN, 0);
+	if (!r) /* who is online is in step: a resync of it has ended */
+		r = meta_number_set(meta, META_NUM_RESYNCING, 0);
+	if (r) {
+		meta_rollback(meta);
+		return r;
+	}
+	return meta_commit(meta);
+}
+
+static int record_commit(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct meta *meta = m->slot[slot].meta;
+	int r = FAULT_ERR("mirror.record");
+
+	if (!r)
+		r = record_write(meta, arg);
+	if (r == -ENOSPC && !meta_ballast_release(meta))
+		r = record_write(meta, arg);
+	return r;
+}
+
+static int cmp_uuid(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static int record_fill(struct mirror *m, struct record *rec, uint64_t first_seq)
+{
+	struct meta_epoch *e = &rec->epoch;
+
+	memset(rec, 0, sizeof(*rec));
+	if (first_seq) {
+		int r = uuid_generate(e->id);
+
+		if (r)
+			return r;
+		e->first_seq = first_seq;
+		e->base = m->durable;
+		for_each_slot(i, m->online)
+			memcpy(e->members[e->member_count++],
+			       m->slot[i].row.uuid, META_UUID_LEN + 1);
+		qsort(e->members, e->member_count, sizeof(e->members[0]),
+		      cmp_uuid);
+	}
+	for (unsigned int k = 0; k < m->slot_count; k++)
+		if (m->slot[k].used)
+			member_row(&m->slot[k],
+				   &rec->member[rec->member_count++]);
+	rec->seq_reserved = MAX(m->seq_reserved, m->seq + SEQ_BLOCK);
+	rec->node_reserved = MAX(m->node_reserved, m->next_node + NODE_BLOCK);
+	return 0;
+}
+
+/* Lock held and given up meanwhile: commit on all online; who failed is out. */
+static int record_round(struct mirror *m, struct record *rec,
+			slot_mask *ret_failed)
+{
+	int res[META_STORE_MAX] = {0};
+	slot_mask mask = m->online, failed = 0;
+
+	for_each_slot(i, mask) m->slot[i].users++;
+	mutex_unlock(&m->lock);
+	FAULT_POINT("mirror.record.before");
+	fan_run(m, mask, record_commit, rec, res);
+	FAULT_POINT("mirror.record.after");
+	mutex_lock(&m->lock);
+	for_each_slot(i, mask)
+	{
+		m->slot[i].users--;
+		if (!res[i])
+			continue;
+		failed |= SLOT_BIT(i);
+		if (m->online == SLOT_BIT(i))
+			return res[i];
+		if (m->slot[i].online)
+			slot_mark_out_locked(m, i, META_STORE_FAILED,
+					     "its map could not be written");
+	}
+	*ret_failed = failed;
+	return 0;
+}
+
+static int record_all(struct mirror *m, uint64_t first_seq)
+{
+	struct record *rec = malloc(sizeof(*rec));
+	slot_mask failed;
+	int r;
+
+	assert(m->recording);
+	if (!rec)
+		return -ENOMEM;
+	do {
+		failed = 0;
+		r = record_fill(m, rec, first_seq);
+		if (!r)
+			r = record_round(m, rec, &failed);
+		/* Whoever left in this round needs an epoch, whatever began it. */
+		if (failed && !first_seq)
+			first_seq = first_in_flight(m);
+	} while (!r && failed);
+	if (!r) {
+		m->seq_reserved = rec->seq_reserved;
+		m->node_reserved = rec->node_reserved;
+		if (first_seq) {
+			m->epoch_due = false;
+			m->confirm_due = true;
+			for (unsigned int k = 0; k < m->slot_count; k++)
+				if (!m->slot[k].online)
+					m->slot[k].recorded = true;
+		}
+	} else {
+		log_err("volume is read-only from now on: the last store's map "
+			"cannot be written: %s",
+			strerror(-r));
+		m->broken = true;
+		cond_broadcast(&m->gate);
+		r = -EIO;
+	}
+	free(rec);
+	return r;
+}
+
+int epoch_record(struct mirror *m, uint64_t first_seq)
+{
+	return record_all(m, first_seq);
+}
+
+int numbers_record(struct mirror *m)
+{
+	return record_all(m, 0);
+}
+
+static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct meta *meta = m->slot[slot].meta;
+	struct meta_reader *rd = meta_reader_get(meta);
+	struct meta_epoch *v = NULL;
+	size_t count = 0;
+	int r;
+
+	(void)arg;
+	if (!rd)
+		return -EIO;
+	r = meta_epochs(rd, &v, &count);
+	meta_reader_put(rd);
+	if (!r)
+		r = meta_begin_soft(meta);
+	if (r)
+		goto out;
+	if (count)
+		r = meta_epoch_confirm(meta, v[count - 1].id);
+	if (r)
+		meta_rollback(meta);
+	else
+		r = meta_commit(meta);
+out:
+	free(v);
+	return r;
+}
+
+/*
+ * All online stores have committed the newest epoch.  Losing the note in a
+ * crash leaves an unconfirmed tip that every member has: it counts.
+ */
+void epoch_confirm(struct mirror *m)
+{
+	int res[META_STORE_MAX] = {0};
+	slot_mask pin;
+
+	mutex_lock(&m->lock);
+	if (!m->confirm_due || m->recording) {
+		mutex_unlock(&m->lock);
+		return;
+	}
+	m->confirm_due = false;
+	mutex_unlock(&m->lock);
+	pin = slots_pin(m, NULL);
+	fan_run(m, pin, confirm_commit, NULL, res);
+	for_each_slot(i, pin) if (res[i])(void)
+		slot_put_out(m, i, "map", res[i]);
+	slots_unpin(m, pin);
+}

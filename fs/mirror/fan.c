@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One call, several slots: changes go to all, questions to the first that can
+ * answer.  Here it is decided what the failure of one store means.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+
+#define READ_ERRORS_MAX 64u
+
+/* No room on one: take it back where it was done. */
+static void change_undo(struct op *op, slot_mask ok, slot_fn undo, void *arg,
+			const char *what)
+{
+	struct mirror *m = op->m;
+
+	for_each_slot(i, ok)
+	{
+		int r = undo(m, i, arg);
+
+		if (r < 0) /* it has what the others have not */
+			(void)slot_put_out(m, i, what, r);
+	}
+}
+
+int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
+	       void *arg, const char *what)
+{
+	struct mirror *m = op->m;
+	unsigned int order[META_STORE_MAX], count;
+	int res[META_STORE_MAX] = {0};
+	slot_mask ok = 0, tried = 0;
+
+	count = fan_order(m, op_slots(op), order);
+	for (unsigned int k = 0; k < count; k++) {
+		unsigned int i = order[k];
+		int r = res[i] = fn(m, i, arg);
+		bool polite;
+
+		tried |= SLOT_BIT(i);
+		if (r >= 0) {
+			ok |= SLOT_BIT(i);
+			continue;
+		}
+		polite = store_error_is_space(r) || store_error_is_ours(r);
+		if (!ok && (polite || err_is_answer(r))) {
+			/* Those before failed as devices; nothing was done. */
+			for_each_slot(j, tried & ~SLOT_BIT(i))(void)
+				slot_put_out(m, j, what, res[j]);
+			return r;
+		}
+		if (polite && undo) {
+			change_undo(op, ok, undo, arg, what);
+			for_each_slot(j, tried & ~ok & ~SLOT_BIT(i))(void)
+				slot_put_out(m, j, what, res[j]);
+			return r;
+		}
+		if (ok && about && !about->unlinked &&
+		    (err_is_answer(r) || r == -ESTALE))
+			slot_suspect(m, i, about);
+	}
+	if (about && about->unlinked)
+		return op_judge_unlinked(op, tried, res);
+	return op_judge(op, tried, res, what);
+}
+
+static void ask_failed(struct mirror *m, unsigned int i, struct node *about,
+		       int err, const char *what)
+{
+	uint64_t errors = atomic_fetch_add(&m->slot[i].errors_read, 1) + 1;
+
+	if (store_error_is_ours(err))
+		return;
+	if (err == -ESTALE && about)
+		slot_suspect(m, i, about);
+	if (err == -ESTALE || store_error_is_fatal(err) ||
+	    errors >= READ_ERRORS_MAX)
+		(void)slot_put_out(m, i, what, err);
+}
+
+int fan_ask(struct mirror *m, slot_fn fn, struct node *about, void *arg,
+	    const char *what)
+{
+	unsigned int order[META_STORE_MAX], count;
+	int res[META_STORE_MAX];
+	slot_mask pin = slots_pin(m, NULL);
+	int r = -EIO;
+	unsigned int k;
+
+	count = fan_order(m, pin, order);
+	for (k = 0; k < count; k++) {
+		r = res[k] = fn(m, order[k], arg);
+		/* A store that came back knows no node without a name. */
+		if (r == -ENOENT && about && about->unlinked)
+			continue;
+		if (r >= 0 || err_is_answer(r))
+			break;
+	}
+	/* Only blame a store when another one had the answer. */
+	for (unsigned int j = 0;
+	     k < count && j < k && !(about && about->unlinked); j++)
+		ask_failed(m, order[j], about, res[j], what);
+	slots_unpin(m, pin);
+	return r == -ESTALE ? -EIO : r;
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptors by node and slot: the kernel opens nothing (zero-message opens),
+ * so this cache does.  Bounded: an idle descriptor is closed when there are
+ * too many, oldest first, and opened again when needed, by the node's name,
+ * its identity compared.  Nodes without a name keep theirs.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define OPEN_TRIES 4
+
+void fds_init(struct mirror *m)
+{
+	struct rlimit lim;
+
+	mutex_init(&m->fds, LOCK_RANK_LEAF);
+	m->fd_limit = m->opt.fd_limit;
+	if (m->fd_limit)
+		return;
+	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur == RLIM_INFINITY)
+		lim.rlim_cur = 20000;
+	/* A quarter stays for pinned ones, directories in use, the maps. */
+	m->fd_limit = (unsigned int)(lim.rlim_cur - lim.rlim_cur / 4);
+	if (m->fd_limit > 65536)
+		m->fd_limit = 65536;
+}
+
+static void idle_unlink(struct mirror *m, struct node_place *p)
+{
+	if (!p->linked)
+		return;
+	*(p->older ? &p->older->newer : &m->fd_oldest) = p->newer;
+	*(p->newer ? &p->newer->older : &m->fd_newest) = p->older;
+	p->older = p->newer = NULL;
+	p->linked = false;
+}
+
+static void idle_link(struct mirror *m, struct node_place *p)
+{
+	assert(!p->linked && p->fd >= 0 && !p->pins);
+	p->older = m->fd_newest;
+	p->newer = NULL;
+	*(m->fd_newest ? &m->fd_newest->newer : &m->fd_oldest) = p;
+	m->fd_newest = p;
+	p->linked = true;
+}
+
+/* fds locked: the oldest idle descriptor, to be closed; -1: none to spare. */
+static int idle_evict(struct mirror *m)
+{
+	struct node_place *p = m->fd_oldest;
+	int fd;
+
+	while (p && p->node->unlinked)
+		p = p->newer;
+	if (!p || m->fd_count <= m->fd_limit)
+		return -1;
+	idle_unlink(m, p);
+	fd = p->fd;
+	p->fd = -1;
+	m->fd_count--;
+	return fd;
+}
+
+void node_fd_put(struct mirror *m, struct node *n, unsigned int i)
+{
+	struct node_place *p = &n->place[i];
+	int victim = -1;
+
+	mutex_lock(&m->fds);
+	assert(p->pins > 0);
+	if (!--p->pins && p->fd >= 0) {
+		idle_link(m, p);
+		victim = idle_evict(m);
+	}
+	mutex_unlock(&m->fds);
+	if (victim >= 0)
+		(void)close(victim); /* nothing unsynced depends on it */
+}
+
+void node_fds_close(struct mirror *m, struct node *n)
+{
+	for (unsigned int i = 0; i < m->place_count; i++) {
+		struct node_place *p = &n->place[i];
+		int fd;
+
+		mutex_lock(&m->fds);
+		assert(!p->pins);
+		idle_unlink(m, p);
+		fd = p->fd;
+		p->fd = -1;
+		if (fd >= 0)
+			m->fd_count--;
+		mutex_unlock(&m->fds);
+		if (fd >= 0)
+			(void)close(fd);
+	}
+}
+
+void fds_close_slot(struct mirror *m, unsigned int i)
+{
+	struct node *n, *tmp;
+
+	/* Nobody uses the slot any more: no pins, no new opens. */
+	mutex_lock(&m->table);
+	HASH_ITER (by_id, m->nodes, n, tmp) {
+		struct node_place *p = &n->place[i];
+		int fd;
+
+		mutex_lock(&m->fds);
+		assert(!p->pins);
+		idle_unlink(m, p);
+		fd = p->fd;
+		p->fd = -1;
+		p->backing = (struct meta_backing){0};
+		if (fd >= 0)
+			m->fd_count--;
+		mutex_unlock(&m->fds);
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	mutex_unlock(&m->table);
+}
+
+/* Install @fd, or close it if there is one already; pins the one in place. */
+static int fd_install_pinned(struct mirror *m, struct node_place *p, int fd,
+			     bool path)
+{
+	int spare = -1, use;
+
+	mutex_lock(&m->fds);
+	idle_unlink(m, p);
+	if (p->fd >= 0 && (!p->fd_path || path)) {
+		spare = fd;
+	} else if (p->fd >= 0 && p->pins) {
+		/* An O_PATH one is in use: keep both impossible, use a copy. */
+		spare = fd;
+		if (dup3(fd, p->fd, O_CLOEXEC) >= 0)
+			p->fd_path = path;
+	} else {
+		spare = p->fd;
+		if (p->fd < 0)
+			m->fd_count++;
+		p->fd = fd;
+		p->fd_path = path;
+	}
+	p->pins++;
+	use = p->fd;
+	mutex_unlock(&m->fds);
+	if (spare >= 0)
+		(void)close(spare);
+	return use;
+}
+
+void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd)
+{
+	(void)fd_install_pinned(m, &n->place[i], fd, false);
+	node_fd_put(m, n, i);
+}
+
+static struct meta_backing place_backing(struct mirror *m, struct node_place *p)
+{
+	struct meta_backing b;
+
+	mutex_lock(&m->fds);
+	b = p->backing;
+	mutex_unlock(&m->fds);
+	return b;
+}
+
+static void place_set_backing(struct mirror *m, struct node_place *p,
+			      struct meta_backing b)
+{
+	mutex_lock(&m->fds);
+	p->backing = b;
+	mutex_unlock(&m->fds);
+}
+
+/* The identity of @n on slot @i, from memory or that slot's map. */
+int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
+		      struct meta_backing *ret)
+{
+	struct meta_reader *rd;
+	struct meta_node row;
+	int r;
+
+	*ret = place_backing(m, &n->place[i]);
+	if (ret->ino)
+		return 0;
+	if (node_is_unlinked(m, n))
+		return -ENOENT;
+	feed_drain(m);
+	rd = meta_reader_get(m->slot[i].meta);
+	if (!rd)
+		return -EIO;
+	r = meta_node_get(rd, n->id, &row);
+	meta_reader_put(rd);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	*ret = row.backing;
+	if (row.backing.ino)
+		place_set_backing(m, &n->place[i], row.backing);
+	return 0;
+}
+
+static bool kind_agrees(enum meta_kind kind, mode_t mode)
+{
+	static const mode_t type[] = {
+		[META_FILE] = S_IFREG,	  [META_DIR] = S_IFDIR,
+		[META_SYMLINK] = S_IFLNK, [META_FIFO] = S_IFIFO,
+		[META_SOCK] = S_IFSOCK,	  [META_CHR] = S_IFCHR,
+		[META_BLK] = S_IFBLK,
+	};
+
+	return (mode & S_IFMT) == type[kind];
+}
+
+/* Is what @fd names the node? 0, -ESTALE, -errno. */
+static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
+{
+	struct meta_backing want;
+	struct store_stat st;
+	int r;
+
+	r = store_fstat(m->slot[i].store, fd, true, &st);
+	if (r)
+		return r;
+	if (!kind_agrees(n->kind, st.st.st_mode))
+		return -ESTALE;
+	r = node_backing_load(m, n, i, &want);
+	if (r)
+		return r;
+	if (!want.ino) { /* a restored copy: trusted by its place */
+		want.ino = st.st.st_ino;
+		want.gen = st.gen;
+		place_set_backing(m, &n->place[i], want);
+	}
+	if (want.ino != st.st.st_ino || want.gen != st.gen)
+		return -ESTALE;
+	return 0;
+}
+
+static int open_flags(const struct node *n, bool path)
+{
+	if (n->kind == META_DIR)
+		return O_RDONLY | O_DIRECTORY;
+	if (n->kind != META_FILE || path)
+		return O_PATH;
+	return O_RDWR;
+}
+
+static int open_named(struct mirror *m, unsigned int i, int dirfd,
+		      const char *name, int flags)
+{
+	struct store *s = m->slot[i].store;
+	int fd = store_openat(s, dirfd, name, flags);
+
+	if (flags != O_RDWR || fd >= 0)
+		return fd;
+	if (fd == -EACCES)
+		return store_openat_forced(s, dirfd, name, O_RDWR);
+	if (fd == -EROFS)
+		return store_openat(s, dirfd, name, O_RDONLY);
+	return fd;
+}
+
+/* One attempt by the name that is known now. */
+static int open_once(struct mirror *m, struct node *n, unsigned int i,
+		     int flags, int *ret_fd)
+{
+	char name[META_NAME_MAX + 1];
+	struct node *parent;
+	int dirfd, fd, r;
+
+	if (n == m->root) {
+		fd = store_open_path(m->slot[i].store, "", flags);
+		if (fd < 0)
+			return fd;
+		*ret_fd = fd;
+		return 0;
+	}
+	r = node_name_get(m, n, &parent, name);
+	if (r)
+		return r;
+	r = node_fd_get(m, parent, i, false, &dirfd);
+	if (r) {
+		node_put(m, parent);
+		return r;
+	}
+	fd = open_named(m, i, dirfd, name, flags);
+	r = fd < 0 ? fd : fd_verify(m, n, i, fd);
+	node_fd_put(m, parent, i);
+	if (r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR)
+		node_name_drop(m, n, parent, name); /* perhaps it moved on */
+	node_put(m, parent);
+	if (r) {
+		if (fd >= 0)
+			(void)close(fd);
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* The thread that renames must not wait for itself. */
+static _Thread_local bool i_move;
+
+void move_begin(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	assert(!m->moving);
+	m->moving = i_move = true;
+	mutex_unlock(&m->lock);
+}
+
+void move_end(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	m->moving = i_move = false;
+	cond_broadcast(&m->moved);
+	mutex_unlock(&m->lock);
+}
+
+/* The renaming thread holds all locks it needs, so this may hold some too. */
+static void move_wait(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	while (m->moving && !i_move)
+		cond_wait(&m->moved, &m->lock);
+	mutex_unlock(&m->lock);
+}
+
+int node_open_fresh(struct mirror *m, struct node *n, unsigned int i, int flags,
+		    int *ret_fd)
+{
+	int r = -ESTALE;
+
+	for (int tries = 0; tries < OPEN_TRIES; tries++) {
+		r = open_once(m, n, i, flags, ret_fd);
+		if (r != -ENOENT && r != -ESTALE && r != -ELOOP &&
+		    r != -ENOTDIR)
+			return r;
+		if (node_is_unlinked(m, n))
+			return -ENOENT;
+		move_wait(m);
+	}
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+/* Reopen what an O_PATH descriptor of a node without a name stands for. */
+static int open_through(struct mirror *m, struct node_place *p, int flags,
+			int *ret_fd)
+{
+	char link[64];
+	int fd;
+
+	mutex_lock(&m->fds);
+	fd = p->fd;
+	mutex_unlock(&m->fds);
+	if (fd < 0)
+		return -ENOENT;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	fd = open(link, flags | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES && flags == O_RDWR)
+		fd = open(link, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
+		int *ret_fd)
+{
+	struct node_place *p = &n->place[i];
+	int flags = open_flags(n, path);
+	int fd, r;
+
+	path = flags == O_PATH;
+	mutex_lock(&m->fds);
+	if (p->fd >= 0 && (!p->fd_path || path)) {
+		idle_unlink(m, p);
+		p->pins++;
+		*ret_fd = p->fd;
+		mutex_unlock(&m->fds);
+		return 0;
+	}
+	mutex_unlock(&m->fds);
+	r = node_is_unlinked(m, n) ? open_through(m, p, flags, &fd)
+				   : node_open_fresh(m, n, i, flags, &fd);
+	if (r == -ENOENT && node_is_unlinked(m, n))
+		r = open_through(m, p, flags, &fd);
+	if (r)
+		return r;
+	*ret_fd = fd_install_pinned(m, p, fd, path);
+	return 0;
+}
+
+int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
+		    struct node_handle *ret)
+{
+	struct node_place *p = &n->place[i];
+	int r;
+
+	*ret = (struct node_handle){.node = n, .slot = i};
+	ret->obj = (struct store_obj){.fd = -1, .dirfd = -1};
+	mutex_lock(&m->fds);
+	if (p->fd >= 0 && !p->fd_path) {
+		idle_unlink(m, p);
+		p->pins++;
+		ret->obj.fd = p->fd;
+	}
+	mutex_unlock(&m->fds);
+	if (ret->obj.fd >= 0)
+		return 0;
+	if (n->kind == META_FILE || n->kind == META_DIR || n == m->root ||
+	    node_is_unlinked(m, n))
+		return node_fd_get(m, n, i, false, &ret->obj.fd);
+	r = node_name_get(m, n, &ret->parent, ret->name);
+	if (r)
+		return r;
+	r = node_fd_get(m, ret->parent, i, false, &ret->obj.dirfd);
+	if (r) {
+		node_put(m, ret->parent);
+		ret->parent = NULL;
+		return r;
+	}
+	ret->obj.name = ret->name;
+	return 0;
+}
+
+void node_handle_put(struct mirror *m, struct node_handle *h)
+{
+	if (h->parent) {
+		node_fd_put(m, h->parent, h->slot);
+		node_put(m, h->parent);
+		h->parent = NULL;
+	} else if (h->obj.fd >= 0) {
+		node_fd_put(m, h->node, h->slot);
+	}
+}
+
+int mirror_node_open(struct mirror *m, uint64_t node, unsigned int slot,
+		     int flags)
+{
+	struct mirror_ref ref;
+	struct node *n;
+	int fd = -1, r;
+
+	r = mirror_ref_get(m, slot, &ref);
+	if (r)
+		return r;
+	r = node_get(m, node, &n);
+	if (!r) {
+		r = node_open_fresh(m, n, slot, flags & ~O_CLOEXEC, &fd);
+		node_put(m, n);
+	}
+	mirror_ref_put(m, &ref);
+	return r ? r : fd;
+}

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Private to fs/mirror: the structures, and which lock guards what.
+ *
+ * Locks, in the order in which they may be taken (base/lock.h):
+ *
+ *	ckpt		CONTROL	one checkpoint, detach or join at a time
+ *	names		NAMES	rwlock: renames write, link reads
+ *	node.lock	NODE	names in a directory, attributes of a node
+ *	node.ranges	RANGE	list of byte ranges in use, dirty notes
+ *	lock		ARM	gate, numbers, generations, arming, slots
+ *	(meta writer)	META
+ *	table		TABLE	nodes by id and by name, lists of dirty nodes
+ *	feed, fds, pool	LEAF
+ *
+ * The gate comes before all of them: op_enter() waits for a hold or for the
+ * budget while the thread holds nothing, so whoever is past the gate never
+ * waits for a checkpoint, and a checkpoint may take any node's lock.
+ *
+ * docs/correctness.md argues the whole.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "base/lock.h"
+#include "base/range.h"
+#include "base/vec.h"
+#include "fs/mirror/mirror.h"
+
+typedef uint32_t slot_mask;
+
+#define SLOT_BIT(i) ((slot_mask)1 << (i))
+#define for_each_slot(i, mask)                            \
+	for (unsigned int i = 0; i < META_STORE_MAX; i++) \
+		if (!((mask)&SLOT_BIT(i)))                \
+			;                                 \
+		else
+
+/* First ordinary seq: smaller numbers are readdir cookies of "." and "..". */
+#define MIRROR_FIRST_SEQ 16u
+#define SEQ_BLOCK	 65536u
+#define NODE_BLOCK	 65536u
+#define ARM_WINDOW	 (1ull << 20)
+#define ARM_WINDOW_MAX	 (64ull << 20)
+/* What an armed directory or attribute counts in the budget. */
+#define ARM_SMALL (16ull << 10)
+
+/* ---- nodes ---- */
+
+/* A node on one store. */
+struct node_place {
+	struct meta_backing backing; /* ino 0: not known yet */
+	int fd;			     /* -1: none; guarded by mirror.fds */
+	bool fd_path;		     /* an O_PATH descriptor */
+	bool linked;		     /* in the list of idle descriptors */
+	uint32_t pins;		     /* users of fd right now */
+	struct node *node;
+	struct node_place *older, *newer;
+};
+
+/* What one generation changed, not yet in the maps; guarded by node.ranges. */
+struct node_dirty {
+	struct range_map data; /* value: seq, 0 for what became a hole */
+	uint64_t attr_seq;
+	uint64_t seq;
+	struct node *next; /* mirror.dirty list; guarded by mirror.table */
+	bool listed;
+};
+
+/* What one generation has armed; guarded by mirror.lock. */
+struct node_armed {
+	uint64_t gen;
+	struct range_set data;
+	bool attr;
+	bool name;
+};
+
+struct range_hold {
+	struct range range;
+	struct range_hold *next;
+};
+
+struct node {
+	uint64_t id;	     /* set at init, then read-only */
+	enum meta_kind kind; /* set at init, then read-only */
+
+	/* guarded by mirror.table */
+	uint64_t nlookup;
+	uint32_t refs;
+	uint32_t children;   /* nodes whose parent this is */
+	struct node *parent; /* NULL: root, no name, or name not known */
+	char *name_key;	     /* parent id (8 bytes) and name; NULL as above */
+	unsigned int name_key_len;
+	_Atomic bool unlinked; /* the last name is gone for good */
+	UT_hash_handle by_id;
+	UT_hash_handle by_name;
+
+	struct mutex lock; /* LOCK_RANK_NODE */
+
+	struct mutex ranges; /* LOCK_RANK_RANGE */
+	struct cond ranges_freed;
+	struct range_hold *held;    /* guarded by ranges */
+	struct node_dirty dirty[2]; /* by generation & 1 */
+	uint64_t stream_end; /* guarded by ranges: where the last write ended */
+	uint64_t stream_window;
+
+	struct node_armed armed[2]; /* by generation & 1 */
+	uint64_t born_gen; /* guarded by mirror.lock; 0: before this mount */
+	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
+
+	struct node_place place[]; /* mirror.place_count of them */
+};
+
+/* ---- slots ---- */
+
+struct slot {
+	bool used;
+	bool online;
+	bool recorded; /* its departure is durable where it must be */
+	bool closing;
+	enum meta_store_state state;
+	struct meta_member row;
+	struct store *store;
+	struct meta *meta;
+	uint32_t users; /* calls that may use store or meta */
+	uint64_t durable_seq;
+	_Atomic uint64_t errors_read;
+	_Atomic uint64_t errors_write;
+	uint64_t away_since_ns;
+	char why[160];
+};
+
+/* ---- operations ---- */
+
+struct op {
+	struct mirror *m;
+	uint64_t seq; /* the first of its numbers */
+	uint64_t gen;
+	slot_mask mask; /* online when it took its number */
+	bool entered;
+	bool numbered;
+	struct op *prev, *next; /* in flight; guarded by mirror.lock */
+};
+
+struct arm_request {
+	struct meta_intent intent;
+	struct node *node;
+};
+
+/* ---- map rows on their way (feed.c) ---- */
+
+enum feed_kind {
+	FEED_NODE_PUT,
+	FEED_NODE_DEL,
+	FEED_NODE_RAISE,
+	FEED_DENTRY_PUT,
+	FEED_DENTRY_DEL,
+};
+
+struct feed_record {
+	struct feed_record *next;
+	enum feed_kind kind;
+	slot_mask mask;
+	uint64_t id; /* node */
+	uint64_t parent;
+	uint64_t attr_seq;
+	uint64_t seq;
+	enum meta_kind node_kind;
+	uint16_t name_len;
+	char *name; /* behind the backings in the same block */
+	struct meta_backing backing[];
+};
+
+struct feed {
+	struct mutex lock; /* LOCK_RANK_LEAF */
+	struct cond fed, drained;
+	struct feed_record *head, **tail;
+	uint64_t put_count, done_count;
+	bool stop;
+	pthread_t thread;
+};
+
+struct pool_job;
+struct pool {
+	struct mutex lock; /* LOCK_RANK_LEAF */
+	struct cond work;
+	struct pool_job *head, **tail;
+	unsigned int idle, threads;
+	bool stop;
+	struct cond gone;
+};
+
+struct mirror {
+	struct mirror_options opt;
+	char volume_uuid[META_UUID_LEN + 1];
+	unsigned int place_count; /* set at init: slots a node has room for */
+
+	struct mutex ckpt;   /* LOCK_RANK_CONTROL */
+	struct rwlock names; /* LOCK_RANK_NAMES */
+
+	struct mutex lock;    /* LOCK_RANK_ARM; guards from here ... */
+	struct cond gate;     /* held, budget */
+	struct cond ended;    /* entered, inflight, users went down */
+	struct cond recorded; /* recording is over */
+	struct cond armed;    /* arm_done went up */
+	struct cond moved;    /* moving went down */
+	struct cond wake;     /* the checkpoint thread has something to do */
+	unsigned int held;    /* mutations wait at the gate */
+	unsigned int entered; /* past the gate */
+	bool broken;	      /* the last store failed: read-only for good */
+	bool epoch_due;	      /* one must begin before the next number */
+	bool recording; /* a departure, epoch or reservation is being committed */
+	bool closing;
+	uint64_t seq, seq_reserved;
+	uint64_t next_node, node_reserved;
+	uint64_t gen;
+	uint32_t inflight[2];
+	struct op *ops;
+	uint64_t durable; /* every online store is durable through it */
+	uint64_t armed_bytes[2];
+	VEC(struct arm_request) arm_queue;
+	uint64_t arm_ticket, arm_done; /* requests queued, committed */
+	bool arming;
+	slot_mask online;
+	unsigned int slot_count;
+	int lead;
+	struct slot slot[META_STORE_MAX];
+	bool ckpt_wanted; /* now, not at the interval */
+	bool dirty_any;	  /* numbers were taken since the last flip */
+	bool confirm_due;
+	bool moving; /* a rename is between the stores and the table */
+	bool reap_due;
+	/* ... to here */
+	pthread_t ckpt_thread;
+	_Atomic unsigned int delay_us;
+
+	struct mutex table; /* LOCK_RANK_TABLE */
+	struct node *nodes; /* by id */
+	struct node *named; /* by parent and name */
+	struct node *dirty[2];
+	struct node *root;
+
+	struct mutex fds;			  /* LOCK_RANK_LEAF */
+	struct node_place *fd_oldest, *fd_newest; /* idle, by last use */
+	unsigned int fd_count, fd_limit;
+
+	struct feed feed;
+	struct pool pool;
+
+	void (*change_fn)(void *arg);
+	void *change_arg;
+	void (*inval_fn)(void *arg, uint64_t node);
+	void *inval_arg;
+};
+
+/* ---- node.c: the table ---- */
+
+void table_init(struct mirror *m);
+void table_done(struct mirror *m);
+/*
+ * The node with this id, loaded from the lead's map if need be; one reference
+ * for the caller. -ENOENT.
+ */
+MUST_CHECK int node_get(struct mirror *m, uint64_t id, struct node **ret);
+/* Only if it is in memory. */
+struct node *node_peek(struct mirror *m, uint64_t id);
+void node_put(struct mirror *m, struct node *n);
+/* A reference and a lookup count. */
+void node_remember(struct mirror *m, struct node *n);
+/* A new node in the table, one reference. -ENOMEM. */
+MUST_CHECK int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
+			 struct node **ret);
+/* Give, move (both replace what was there) and take away its known name. */
+MUST_CHECK int node_name_set(struct mirror *m, struct node *n,
+			     struct node *parent, const char *name);
+void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
+		    const char *name);
+void node_set_unlinked(struct mirror *m, struct node *n);
+bool node_is_unlinked(struct mirror *m, struct node *n);
+/*
+ * A name of @n: parent (with a reference) and a copy of the name.
+ * -ENOENT: it has none. Asks the lead's map if memory does not know.
+ */
+MUST_CHECK int node_name_get(struct mirror *m, struct node *n,
+			     struct node **ret_parent,
+			     char name[META_NAME_MAX + 1]);
+/* The child of that name: memory, then the lead's map. -ENOENT. */
+MUST_CHECK int node_child(struct mirror *m, struct node *parent,
+			  const char *name, struct node **ret);
+struct node *node_child_peek(struct mirror *m, uint64_t parent,
+			     const char *name);
+
+/* ---- fd.c: descriptors by node ---- */
+
+void fds_init(struct mirror *m);
+/*
+ * A pinned descriptor of @n on slot @i. Files are opened O_RDWR (O_RDONLY if
+ * the store is read-only), directories O_RDONLY, others O_PATH; @path: an
+ * O_PATH one will do. -ENOENT, -ESTALE (something else lies there), ...
+ */
+MUST_CHECK int node_fd_get(struct mirror *m, struct node *n, unsigned int i,
+			   bool path, int *ret_fd);
+void node_fd_put(struct mirror *m, struct node *n, unsigned int i);
+/* Around the calls of a rename, its locks held: others do not take the names
+ * in between for a fault of the store. One at a time (mirror.names). */
+void move_begin(struct mirror *m);
+void move_end(struct mirror *m);
+/* Hand a fresh descriptor over to the cache. */
+void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd);
+void node_fds_close(struct mirror *m, struct node *n);
+/* Close every descriptor on slot @i and forget identities there. */
+void fds_close_slot(struct mirror *m, unsigned int i);
+MUST_CHECK int node_backing_load(struct mirror *m, struct node *n,
+				 unsigned int i, struct meta_backing *ret);
+MUST_CHECK int node_open_fresh(struct mirror *m, struct node *n, unsigned int i,
+			       int flags, int *ret_fd);
+
+/* An object for attribute calls: descriptor or parent and name, pinned. */
+struct node_handle {
+	struct node *node;
+	struct node *parent; /* referenced; NULL when by fd */
+	unsigned int slot;
+	char name[META_NAME_MAX + 1];
+	struct store_obj obj;
+};
+MUST_CHECK int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
+			       struct node_handle *ret);
+void node_handle_put(struct mirror *m, struct node_handle *h);
+
+/* ---- range.c ---- */
+
+void range_lock(struct node *n, struct range_hold *hold, uint64_t start,
+		uint64_t end);
+void range_unlock(struct node *n, struct range_hold *hold);
+
+/* ---- op.c: gate, numbers, generations, arming ---- */
+
+/* Past the gate, or -EROFS. Holds nothing before. */
+MUST_CHECK int op_enter(struct mirror *m, struct op *op);
+/* Take @count seqs and the generation, and the online mask. */
+MUST_CHECK int op_number(struct op *op, unsigned int count);
+MUST_CHECK int op_node_id(struct op *op, uint64_t *ret_id);
+/* Intents for what the operation is about to change. */
+MUST_CHECK int op_arm_name(struct op *op, struct node *dir);
+MUST_CHECK int op_arm_attr(struct op *op, struct node *n);
+MUST_CHECK int op_arm_data(struct op *op, struct node *n, uint64_t start,
+			   uint64_t end);
+void op_born(struct op *op, struct node *n);
+/* Put out whoever missed it, durably; then leave. Before the reply. */
+void op_leave(struct op *op);
+/* Slots that the calls go to now: of op->mask, those not put out meanwhile. */
+slot_mask op_slots(struct op *op);
+/*
+ * What the application is told, when slot i answered res[i] for the slots of
+ * @tried: success if one that stays online took it; whoever did not is put
+ * out, durably.  Where nobody took it and the reason lies in the stores, the
+ * lead alone stays.
+ */
+MUST_CHECK int op_judge(struct op *op, slot_mask tried, const int res[],
+			const char *what);
+MUST_CHECK int op_judge_unlinked(struct op *op, slot_mask tried,
+				 const int res[]);
+/* Nothing can be promised any more: read-only until the next mount. */
+void mirror_break(struct mirror *m, const char *why);
+
+/* ---- dirty.c ---- */
+
+/* @start == @end: attributes only. @seq_or_hole 0 in the map: a hole. */
+MUST_CHECK int dirty_note(struct op *op, struct node *n, uint64_t start,
+			  uint64_t end, bool hole);
+void dirty_attr(struct op *op, struct node *n);
+
+/* ---- slots.c: members, departures ---- */
+
+/* Online slots, pinned against closing. */
+slot_mask slots_pin(struct mirror *m, int *ret_lead);
+void slots_unpin(struct mirror *m, slot_mask mask);
+/*
+ * Mark out and record it; returns when that is durable. False: it is the last
+ * one, which is never put out.
+ */
+bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err);
+/* A node on it is not what its map says: in doubt until a lap heals it. */
+void slot_suspect(struct mirror *m, unsigned int i, struct node *n);
+void slots_notify(struct mirror *m);
+/* Close stores that are out and that nobody uses any more. */
+void slots_reap(struct mirror *m);
+int mirror_lead_locked(const struct mirror *m);
+void slot_mark_out_locked(struct mirror *m, unsigned int i,
+			  enum meta_store_state state, const char *why);
+
+/* ---- epoch.c: what is recorded on all online maps at once ---- */
+
+/* Lock held. Be the only recorder; wait for another one before. */
+void record_begin(struct mirror *m);
+void record_end(struct mirror *m);
+/*
+ * Lock held, recording: an epoch of the online stores from @first_seq, the
+ * members' states and the reservations, committed on each. A store that
+ * fails is out as well, and it begins again. -EIO: the last one failed.
+ */
+MUST_CHECK int epoch_record(struct mirror *m, uint64_t first_seq);
+/* Lock held, recording: more numbers. */
+MUST_CHECK int numbers_record(struct mirror *m);
+/* Tell the maps that all members have the newest epoch. */
+void epoch_confirm(struct mirror *m);
+/* All members' rows as of now (no lock held), to be freed with their count. */
+struct members {
+	unsigned int count;
+	struct meta_member row[];
+};
+struct members *members_collect(struct mirror *m);
+/* Into one map, inside its transaction. */
+MUST_CHECK int members_write(struct meta *meta, const struct members *v);
+uint64_t first_in_flight(const struct mirror *m);
+
+/* ---- feed.c ---- */
+
+MUST_CHECK int feed_start(struct mirror *m);
+void feed_stop(struct mirror *m);
+/* Everything put so far is in the maps, visible to readers. */
+void feed_drain(struct mirror *m);
+/* backing: by slot. These never fail the operation: -ENOMEM breaks the volume. */
+void feed_node_put(struct op *op, slot_mask mask, const struct node *n,
+		   uint64_t seq);
+void feed_node_del(struct op *op, uint64_t id);
+void feed_node_raise(struct op *op, uint64_t id, uint64_t seq);
+void feed_dentry_put(struct op *op, uint64_t parent, const char *name,
+		     uint64_t node, uint64_t seq);
+void feed_dentry_del(struct op *op, uint64_t parent, const char *name);
+
+/* ---- pool.c: the same call on several slots at once ---- */
+
+MUST_CHECK int pool_start(struct pool *p);
+void pool_stop(struct pool *p);
+typedef int (*fan_fn)(struct mirror *m, unsigned int slot, void *arg);
+/* Runs fn for every slot of mask, in parallel; results by slot. */
+void fan_run(struct mirror *m, slot_mask mask, fan_fn fn, void *arg,
+	     int results[META_STORE_MAX]);
+
+/* ---- checkpoint.c ---- */
+
+MUST_CHECK int checkpoint_start(struct mirror *m);
+void checkpoint_stop(struct mirror *m);
+/* Under m->ckpt. */
+MUST_CHECK int checkpoint_locked(struct mirror *m, uint64_t *ret_seq);
+
+/* Slots of @mask in the order in which calls go to them: lead first. */
+unsigned int fan_order(struct mirror *m, slot_mask mask,
+		       unsigned int order[META_STORE_MAX]);
+/* Is @err what the call itself says (EEXIST...), not a failing store? */
+bool err_is_answer(int err);
+
+/* ---- fan.c: one call, several slots ---- */
+
+/* One call on one slot: 0 or a count, or -errno. */
+typedef int (*slot_fn)(struct mirror *m, unsigned int slot, void *arg);
+
+/*
+ * A change that is all or nothing on each store, on every slot of the
+ * operation, lead first. What the first slot answers (EEXIST...) is the
+ * answer, and nobody else is asked. No room on a later one: @undo takes it
+ * back where it was done (NULL: cannot be undone, the full one is put out).
+ * A later one that answers otherwise is not what its map says: @about is put
+ * in doubt there, and it is put out.
+ */
+MUST_CHECK int fan_change(struct op *op, slot_fn fn, slot_fn undo,
+			  struct node *about, void *arg, const char *what);
+
+/*
+ * A question that any store can answer: lead first, the next one when it
+ * fails. Counts errors and puts out who failed as a device or too often.
+ */
+MUST_CHECK int fan_ask(struct mirror *m, slot_fn fn, struct node *about,
+		       void *arg, const char *what);
+
+/* ---- remove.c ---- */
+
+/* A name of @n is gone from memory and, with the last one, its rows. */
+void removal_note(struct op *op, struct node *n, struct node *parent,
+		  const char *name, bool last);
+
+/* ---- attr.c, data.c ---- */
+
+/* Set-id bits and capabilities go before somebody without CAP_FSETID writes. */
+MUST_CHECK int node_privs_drop(struct mirror *m, struct node *n);
+/* Extents as the lead's file has them now, under the operation's seq. */
+MUST_CHECK int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
+				 uint64_t end);
+/*
+ * A change of contents or size in [start,end) on every slot. No room on one:
+ * all others get what is there, the error is the application's, and the range
+ * is noted. Noting success is the caller's.
+ */
+MUST_CHECK int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
+			   uint64_t start, uint64_t end, const char *what);
+MUST_CHECK int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
+			       bool kill_suidgid);
+
+/* ---- stat.c ---- */
+
+MUST_CHECK int node_stat(struct mirror *m, struct node *n, struct stat *ret_st);
+MUST_CHECK int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
+			    struct stat *ret_st);
+/* What the application sees. */
+void stat_dress(struct mirror *m, const struct node *n, struct stat *st);
+/* Is this a name that the volume keeps for itself? */
+bool name_is_private(const struct mirror *m, const struct node *parent,
+		     const char *name);
+MUST_CHECK int name_check(const char *name);

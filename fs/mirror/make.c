@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Looking names up and making new ones: lookup, create, mkdir, mknod, symlink,
+ * link.  The kernel holds the directory's own lock around these, and holds the
+ * inode's around link and unlink of it; node.lock orders the rest.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/fault.h"
+
+/* ---- lookup ---- */
+
+static int entry_of(struct mirror *m, struct node *n, struct mirror_entry *ret)
+{
+	int r = node_stat(m, n, &ret->st);
+
+	if (r)
+		return r;
+	ret->id = n->id;
+	node_remember(m, n);
+	return 0;
+}
+
+struct probe {
+	struct node *parent;
+	const char *name;
+};
+
+/* Is there anything by that name? The files know best. */
+static int probe_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct probe *p = arg;
+	struct store_stat st;
+	int dirfd, r;
+
+	r = node_fd_get(m, p->parent, slot, false, &dirfd);
+	if (r)
+		return r;
+	r = store_statat(m->slot[slot].store, dirfd, p->name, false, &st);
+	node_fd_put(m, p->parent, slot);
+	return r;
+}
+
+static int lookup_in(struct mirror *m, struct node *parent, const char *name,
+		     struct mirror_entry *ret)
+{
+	struct probe p = {parent, name};
+	struct node *n = node_child_peek(m, parent->id, name);
+	int r;
+
+	if (!n) {
+		r = fan_ask(m, probe_slot, parent, &p, "lookup");
+		if (!r)
+			r = node_child(m, parent, name, &n);
+		if (r)
+			return r;
+	}
+	r = entry_of(m, n, ret);
+	node_put(m, n);
+	return r;
+}
+
+int mirror_lookup(struct mirror *m, uint64_t parent, const char *name,
+		  struct mirror_entry *ret)
+{
+	struct node *dir;
+	int r = name_check(name);
+
+	if (r)
+		return r;
+	r = node_get(m, parent, &dir);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (dir->kind != META_DIR)
+		r = -ENOTDIR;
+	else if (name_is_private(m, dir, name))
+		r = -ENOENT;
+	else
+		r = lookup_in(m, dir, name, ret);
+	node_put(m, dir);
+	return r;
+}
+
+int mirror_lookup_id(struct mirror *m, uint64_t id, struct mirror_entry *ret)
+{
+	struct node *n;
+	int r = node_get(m, id, &n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = entry_of(m, n, ret);
+	node_put(m, n);
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+/* ---- making ---- */
+
+struct make {
+	struct node *parent;
+	struct node *n; /* the new one */
+	const char *name;
+	mode_t mode;
+	dev_t rdev;
+	const char *target; /* symlink */
+	struct store_cred cred;
+	slot_mask made;
+};
+
+static int make_call(struct mirror *m, unsigned int slot, int dirfd,
+		     const struct make *k)
+{
+	struct store *s = m->slot[slot].store;
+
+	switch (k->n->kind) {
+	case META_FILE:
+		return store_create(s, dirfd, k->name, k->mode, &k->cred);
+	case META_DIR:
+		return store_mkdir(s, dirfd, k->name, k->mode, &k->cred);
+	case META_SYMLINK:
+		return store_symlink(s, dirfd, k->name, k->target, &k->cred);
+	default:
+		return store_mknod(s, dirfd, k->name, k->mode, k->rdev,
+				   &k->cred);
+	}
+}
+
+static int make_undo(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct make *k = arg;
+	struct store *s = m->slot[slot].store;
+	int dirfd, r = node_fd_get(m, k->parent, slot, false, &dirfd);
+
+	if (r)
+		return r;
+	r = k->n->kind == META_DIR ? store_rmdir(s, dirfd, k->name)
+				   : store_unlink(s, dirfd, k->name);
+	node_fd_put(m, k->parent, slot);
+	return r;
+}
+
+/* Make it and learn its identity; a file's descriptor goes to the cache. */
+static int make_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct make *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct store_stat st;
+	int dirfd, fd, r;
+
+	r = FAULT_ERR("mirror.make");
+	if (!r)
+		r = node_fd_get(m, k->parent, slot, false, &dirfd);
+	if (r)
+		return r;
+	fd = r = make_call(m, slot, dirfd, k);
+	if (r >= 0) {
+		r = k->n->kind == META_FILE
+			    ? store_fstat(s, fd, true, &st)
+			    : store_statat(s, dirfd, k->name, true, &st);
+		if (!r) {
+			mutex_lock(&m->fds);
+			k->n->place[slot].backing = (struct meta_backing){
+				.ino = st.st.st_ino, .gen = st.gen};
+			mutex_unlock(&m->fds);
+			k->made |= SLOT_BIT(slot);
+		}
+		if (k->n->kind == META_FILE)
+			node_fd_install(m, k->n, slot, fd);
+	}
+	node_fd_put(m, k->parent, slot);
+	return r < 0 ? r : 0;
+}
+
+static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
+{
+	struct mirror *m = op->m;
+	uint64_t id;
+	int r;
+
+	r = op_arm_name(op, k->parent);
+	if (!r)
+		r = op_node_id(op, &id);
+	if (!r)
+		r = node_make(m, id, kind, &k->n);
+	if (r)
+		return r;
+	r = fan_change(op, make_slot, make_undo, k->parent, k, "create");
+	FAULT_POINT("mirror.make.done");
+	/* The parent's times changed, perhaps, even where it failed. */
+	feed_node_raise(op, k->parent->id, op->seq);
+	dirty_attr(op, k->parent);
+	if (r)
+		return r;
+	r = node_name_set(m, k->n, k->parent, k->name);
+	if (r) {
+		mirror_break(m, "out of memory");
+		return r;
+	}
+	op_born(op, k->n);
+	feed_node_put(op, k->made & op_slots(op), k->n, op->seq);
+	feed_dentry_put(op, k->parent->id, k->name, id, op->seq);
+	dirty_attr(op, k->n);
+	return 0;
+}
+
+static int make_locked(struct op *op, struct make *k, enum meta_kind kind,
+		       struct mirror_entry *ret)
+{
+	int r;
+
+	if (k->parent->kind != META_DIR)
+		return -ENOTDIR;
+	if (node_is_unlinked(op->m, k->parent))
+		return -ENOENT;
+	r = op_number(op, 1);
+	if (!r)
+		r = make_numbered(op, k, kind);
+	if (!r)
+		r = entry_of(op->m, k->n, ret);
+	return r;
+}
+
+static int make(struct mirror *m, uint64_t parent, struct make *k,
+		enum meta_kind kind, const struct mirror_cred *cred,
+		struct mirror_entry *ret)
+{
+	struct op op;
+	int r = name_check(k->name);
+
+	if (r)
+		return r;
+	k->cred = (struct store_cred){cred->uid, cred->gid, cred->umask};
+	r = node_get(m, parent, &k->parent);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (name_is_private(m, k->parent, k->name)) {
+		node_put(m, k->parent);
+		return -EPERM;
+	}
+	r = op_enter(m, &op);
+	if (!r) {
+		mutex_lock(&k->parent->lock);
+		r = make_locked(&op, k, kind, ret);
+		mutex_unlock(&k->parent->lock);
+	}
+	op_leave(&op);
+	node_put(m, k->n);
+	node_put(m, k->parent);
+	return r;
+}
+
+int mirror_create(struct mirror *m, uint64_t parent, const char *name,
+		  mode_t mode, const struct mirror_cred *cred,
+		  struct mirror_entry *ret)
+{
+	struct make k = {.name = name, .mode = mode & 07777};
+
+	return make(m, parent, &k, META_FILE, cred, ret);
+}
+
+int mirror_mkdir(struct mirror *m, uint64_t parent, const char *name,
+		 mode_t mode, const struct mirror_cred *cred,
+		 struct mirror_entry *ret)
+{
+	struct make k = {.name = name, .mode = mode & 07777};
+
+	return make(m, parent, &k, META_DIR, cred, ret);
+}
+
+int mirror_symlink(struct mirror *m, uint64_t parent, const char *name,
+		   const char *target, const struct mirror_cred *cred,
+		   struct mirror_entry *ret)
+{
+	struct make k = {.name = name, .target = target};
+
+	return make(m, parent, &k, META_SYMLINK, cred, ret);
+}
+
+int mirror_mknod(struct mirror *m, uint64_t parent, const char *name,
+		 mode_t mode, dev_t rdev, const struct mirror_cred *cred,
+		 struct mirror_entry *ret)
+{
+	struct make k = {.name = name, .mode = mode, .rdev = rdev};
+
+	switch (mode & S_IFMT) {
+	case 0:
+	case S_IFREG:
+		k.mode &= 07777;
+		return make(m, parent, &k, META_FILE, cred, ret);
+	case S_IFIFO:
+		return make(m, parent, &k, META_FIFO, cred, ret);
+	case S_IFSOCK:
+		return make(m, parent, &k, META_SOCK, cred, ret);
+	case S_IFCHR:
+		return make(m, parent, &k, META_CHR, cred, ret);
+	case S_IFBLK:
+		return make(m, parent, &k, META_BLK, cred, ret);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* ---- link ---- */
+
+struct linking {
+	struct node *n;
+	struct node *old_parent;
+	const char *old_name;
+	struct node *parent;
+	const char *name;
+};
+
+static int link_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct linking *k = arg;
+	int old_fd, new_fd, r;
+
+	r = node_fd_get(m, k->old_parent, slot, false, &old_fd);
+	if (r)
+		return r;
+	r = node_fd_get(m, k->parent, slot, false, &new_fd);
+	if (!r) {
+		r = store_link(m->slot[slot].store, old_fd, k->old_name, new_fd,
+			       k->name);
+		node_fd_put(m, k->parent, slot);
+	}
+	node_fd_put(m, k->old_parent, slot);
+	return r;
+}
+
+static int link_undo(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct linking *k = arg;
+	int dirfd, r = node_fd_get(m, k->parent, slot, false, &dirfd);
+
+	if (r)
+		return r;
+	r = store_unlink(m->slot[slot].store, dirfd, k->name);
+	node_fd_put(m, k->parent, slot);
+	return r;
+}
+
+static int link_locked(struct op *op, struct linking *k,
+		       struct mirror_entry *ret)
+{
+	char name[META_NAME_MAX + 1];
+	struct mirror *m = op->m;
+	int r;
+
+	if (k->parent->kind != META_DIR)
+		return -ENOTDIR;
+	if (node_is_unlinked(m, k->parent))
+		return -ENOENT;
+	r = node_name_get(m, k->n, &k->old_parent, name);
+	if (r)
+		return r;
+	k->old_name = name;
+	r = op_number(op, 1);
+	if (!r)
+		r = op_arm_name(op, k->parent);
+	if (!r) {
+		r = fan_change(op, link_slot, link_undo, k->parent, k, "link");
+		feed_node_raise(op, k->parent->id, op->seq);
+		dirty_attr(op, k->parent);
+	}
+	if (!r) {
+		feed_dentry_put(op, k->parent->id, k->name, k->n->id, op->seq);
+		r = entry_of(m, k->n, ret);
+	}
+	node_put(m, k->old_parent);
+	return r;
+}
+
+int mirror_link(struct mirror *m, uint64_t node, uint64_t new_parent,
+		const char *new_name, struct mirror_entry *ret)
+{
+	struct linking k = {.name = new_name};
+	struct op op;
+	int r = name_check(new_name);
+
+	if (r)
+		return r;
+	r = node_get(m, node, &k.n);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = node_get(m, new_parent, &k.parent);
+	if (!r && name_is_private(m, k.parent, new_name))
+		r = -EPERM;
+	else if (!r && k.n->kind == META_DIR)
+		r = -EPERM;
+	if (!r)
+		r = op_enter(m, &op);
+	if (!r) {
+		rwlock_rdlock(&m->names);
+		mutex_lock(&k.parent->lock);
+		r = link_locked(&op, &k, ret);
+		mutex_unlock(&k.parent->lock);
+		rwlock_unlock(&m->names);
+		op_leave(&op);
+	}
+	node_put(m, k.parent);
+	node_put(m, k.n);
+	return r;
+}

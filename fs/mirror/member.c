@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Membership: holding the volume still, leaving in good order, coming back
+ * after a resync, new members and forgotten ones.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+
+void mirror_hold(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	while (m->held)
+		cond_wait(&m->gate, &m->lock);
+	m->held = 1;
+	while (m->entered)
+		cond_wait(&m->ended, &m->lock);
+	mutex_unlock(&m->lock);
+}
+
+void mirror_release(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	assert(m->held);
+	m->held = 0;
+	cond_broadcast(&m->gate);
+	mutex_unlock(&m->lock);
+}
+
+void mirror_set_delay(struct mirror *m, unsigned int delay_us)
+{
+	atomic_store(&m->delay_us, delay_us);
+}
+
+uint64_t mirror_seq(struct mirror *m)
+{
+	uint64_t seq;
+
+	mutex_lock(&m->lock);
+	seq = m->seq;
+	mutex_unlock(&m->lock);
+	return seq;
+}
+
+/* The leaving store's own map says that it was left in good order. */
+static int farewell(struct mirror *m, unsigned int slot)
+{
+	struct meta *meta = m->slot[slot].meta;
+	struct meta_member row = m->slot[slot].row;
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	row.state = META_STORE_DETACHED;
+	row.durable_seq = m->durable;
+	r = meta_member_put(meta, &row);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_CLEAN, 1);
+	if (r) {
+		meta_rollback(meta);
+		return r;
+	}
+	return meta_commit(meta);
+}
+
+static int detach_held(struct mirror *m, unsigned int slot)
+{
+	struct slot *s = &m->slot[slot];
+	int r = checkpoint_locked(m, NULL);
+
+	if (r)
+		return r;
+	mutex_lock(&m->lock);
+	if (!s->online || m->online == SLOT_BIT(slot)) {
+		r = s->online ? -EBUSY : -ENODEV;
+		mutex_unlock(&m->lock);
+		return r;
+	}
+	s->users++; /* its map is written once more */
+	slot_mark_out_locked(m, slot, META_STORE_DETACHED,
+			     "detached, safe to remove");
+	record_begin(m);
+	r = epoch_record(m, m->seq + 1);
+	record_end(m);
+	mutex_unlock(&m->lock);
+	FAULT_POINT("mirror.detach.recorded");
+	if (!r)
+		r = farewell(m, slot);
+	slots_unpin(m, SLOT_BIT(slot));
+	return r;
+}
+
+int mirror_detach(struct mirror *m, unsigned int slot)
+{
+	int r;
+
+	if (slot >= mirror_slot_count(m) || !m->slot[slot].used)
+		return -ENODEV;
+	mirror_hold(m);
+	mutex_lock(&m->ckpt);
+	r = detach_held(m, slot);
+	mutex_unlock(&m->ckpt);
+	mirror_release(m);
+	if (r)
+		return r;
+	mutex_lock(&m->lock);
+	while (m->slot[slot].store && !m->closing)
+		cond_wait(&m->ended, &m->lock);
+	mutex_unlock(&m->lock);
+	slots_notify(m);
+	return 0;
+}
+
+int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
+		  struct meta *meta)
+{
+	struct slot *s = &m->slot[slot];
+	int r = 0;
+
+	mutex_lock(&m->lock);
+	while (!s->online && s->store && s->state != META_STORE_RESYNCING &&
+	       !m->closing)
+		cond_wait(&m->ended, &m->lock); /* still being closed */
+	if (!s->used || s->online || s->store || m->closing) {
+		r = -EBUSY;
+	} else {
+		s->store = store;
+		s->meta = meta;
+		s->state = META_STORE_RESYNCING;
+		s->why[0] = '\0';
+		(void)snprintf(s->row.path_hint, sizeof(s->row.path_hint), "%s",
+			       store_path(store));
+	}
+	mutex_unlock(&m->lock);
+	if (!r)
+		slots_notify(m);
+	return r;
+}
+
+int mirror_join(struct mirror *m, unsigned int slot)
+{
+	struct slot *s = &m->slot[slot];
+	int r;
+
+	mutex_lock(&m->ckpt);
+	mutex_lock(&m->lock);
+	assert(m->held && !m->entered);
+	if (s->state != META_STORE_RESYNCING || !s->store || m->broken) {
+		r = -ENODEV;
+		goto out;
+	}
+	assert(!m->dirty_any); /* checkpointed under the hold */
+	record_begin(m);
+	s->state = META_STORE_ONLINE;
+	s->online = true;
+	s->recorded = true;
+	s->durable_seq = m->durable;
+	s->why[0] = '\0';
+	m->online |= SLOT_BIT(slot);
+	r = epoch_record(m, m->seq + 1);
+	record_end(m);
+	if (!r && !s->online)
+		r = -EIO;
+out:
+	mutex_unlock(&m->lock);
+	mutex_unlock(&m->ckpt);
+	if (!r)
+		epoch_confirm(m);
+	slots_notify(m);
+	return r;
+}
+
+void mirror_unattach(struct mirror *m, unsigned int slot,
+		     enum meta_store_state state, const char *why)
+{
+	struct slot *s = &m->slot[slot];
+
+	mutex_lock(&m->lock);
+	if (s->state == META_STORE_RESYNCING && !s->online) {
+		s->state = state;
+		s->recorded = true;
+		s->away_since_ns = clock_real_ns();
+		(void)snprintf(s->why, sizeof(s->why), "%s", why);
+		m->reap_due = true;
+		cond_signal(&m->wake);
+	}
+	mutex_unlock(&m->lock);
+	slots_notify(m);
+}
+
+int mirror_member_add(struct mirror *m, const struct meta_member *row,
+		      unsigned int *ret_slot)
+{
+	unsigned int i;
+	int r;
+
+	mutex_lock(&m->lock);
+	record_begin(m);
+	for (i = 0; i < m->slot_count && m->slot[i].used; i++)
+		;
+	if (i >= m->place_count) {
+		r = -ENOSPC; /* room comes with the next mount */
+		goto out;
+	}
+	m->slot[i] = (struct slot){.used = true,
+				   .recorded = true,
+				   .row = *row,
+				   .state = META_STORE_MISSING,
+				   .away_since_ns = clock_real_ns()};
+	if (i == m->slot_count)
+		m->slot_count++;
+	r = numbers_record(m);
+	if (!r)
+		*ret_slot = i;
+out:
+	record_end(m);
+	mutex_unlock(&m->lock);
+	slots_notify(m);
+	return r;
+}
+
+static int member_forget(struct mirror *m, unsigned int i, void *arg)
+{
+	struct meta *meta = m->slot[i].meta;
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	r = meta_member_del(meta, arg);
+	if (r) {
+		meta_rollback(meta);
+		return r;
+	}
+	return meta_commit(meta);
+}
+
+int mirror_member_remove(struct mirror *m, unsigned int slot)
+{
+	struct slot *s = &m->slot[slot];
+	int res[META_STORE_MAX] = {0};
+	char uuid[META_UUID_LEN + 1];
+	slot_mask pin;
+	bool online;
+	int r = 0;
+
+	if (slot >= mirror_slot_count(m) || !s->used)
+		return -ENODEV;
+	mutex_lock(&m->lock);
+	online = s->online;
+	mutex_unlock(&m->lock);
+	if (online)
+		r = mirror_detach(m, slot);
+	if (r)
+		return r;
+	mutex_lock(&m->lock);
+	if (s->store || s->online) {
+		mutex_unlock(&m->lock);
+		return -EBUSY; /* a resync of it is running */
+	}
+	memcpy(uuid, s->row.uuid, sizeof(uuid));
+	s->used = false;
+	mutex_unlock(&m->lock);
+	pin = slots_pin(m, NULL);
+	fan_run(m, pin, member_forget, uuid, res);
+	for_each_slot(i, pin) if (res[i] && !slot_put_out(m, i, "map", res[i]))
+		r = res[i];
+	slots_unpin(m, pin);
+	slots_notify(m);
+	return r;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mirror - a live volume: every change numbered and applied to all online
+ * stores in one order, with the promises of docs/correctness.md (I1..I11).
+ *
+ * Used by fs/mount (each FUSE request is one call here), by resync (laps over
+ * a live volume) and by fs/cli (status and membership).  Nodes are named by
+ * their 64-bit id, which is also the kernel's node id and st_ino.
+ *
+ * Life of a mutation (op.c has the essay):
+ *	node or name lock -> budget -> seq and generation -> intents on every
+ *	online store -> the call on every online store -> dirty note in memory
+ *	-> put out whoever missed it, durably, before the reply.
+ *
+ * Members sit in slots 0..mirror_slot_count()-1 for the life of the mount
+ * (`add` appends, a removed one leaves its slot empty).  A slot is ONLINE, or
+ * in one of the other states of enum meta_store_state; only online slots take
+ * part in operations.  The lead slot is the online one that answers reads of
+ * attributes and directories.
+ *
+ * Errors: 0 or a count, or -errno meant for the application.  A store's I/O
+ * error never comes out while another store has the answer.
+ *
+ * Locks: callers hold none.  No call may be made from inside a callback
+ * except where said.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "fs/store/store.h"
+#include "meta/meta.h"
+
+struct mirror;
+
+/* ---- life ---- */
+
+struct mirror_options {
+	unsigned int min_stores;    /* fewer online: -EROFS for mutations */
+	unsigned int checkpoint_ms; /* longest time dirty; 0: 5000 */
+	uint64_t budget_bytes;	    /* armed at most; 0: 512 MiB */
+	unsigned int fd_limit;	    /* cached descriptors; 0: from RLIMIT */
+	int prefer_slot;	    /* lead by preference; -1: none */
+};
+
+/* A member as mounting found it. store and meta are NULL when not present. */
+struct mirror_member_in {
+	struct meta_member row;
+	struct store *store; /* owned by the mirror from mirror_open on */
+	struct meta *meta;
+	bool in_step; /* equal to the lead: starts online */
+};
+
+/**
+ * mirror_open - start serving a volume from stores that are in step.
+ * @members: every member of the volume; @lead: index of one that is in step
+ * and recovered (no intents of its own).  Present members that are not in step
+ * are given back untouched to the caller's attach (mirror_attach()): they must
+ * be NULL here.
+ * @new_epoch: begin one before the first mutation (always true after a mount,
+ * DESIGN "Lineage").
+ */
+MUST_CHECK int mirror_open(const struct mirror_member_in *members, size_t count,
+			   unsigned int lead,
+			   const struct mirror_options *options,
+			   struct mirror **ret_mirror);
+
+/**
+ * mirror_close - last checkpoint, clean flags, stores and maps closed.
+ * The kernel sends nothing any more. Returns what the checkpoint gave.
+ */
+int mirror_close(struct mirror *m);
+
+/* ---- names ---- */
+
+struct mirror_entry {
+	uint64_t id;
+	struct stat st; /* st_ino = id; times, size and blocks of the lead */
+};
+
+struct mirror_cred {
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
+	bool fsetid; /* may keep set-id bits (the caller is root) */
+};
+
+/* Those that return an entry raise its lookup count by one on success. */
+MUST_CHECK int mirror_lookup(struct mirror *m, uint64_t parent,
+			     const char *name, struct mirror_entry *ret);
+/* By id alone (NFS handles, "."): -ESTALE when there is none. */
+MUST_CHECK int mirror_lookup_id(struct mirror *m, uint64_t id,
+				struct mirror_entry *ret);
+void mirror_forget(struct mirror *m, uint64_t id, uint64_t nlookup);
+
+/* Makes an ordinary file; -EEXIST when the name is taken. */
+MUST_CHECK int mirror_create(struct mirror *m, uint64_t parent,
+			     const char *name, mode_t mode,
+			     const struct mirror_cred *cred,
+			     struct mirror_entry *ret);
+MUST_CHECK int mirror_mknod(struct mirror *m, uint64_t parent, const char *name,
+			    mode_t mode, dev_t rdev,
+			    const struct mirror_cred *cred,
+			    struct mirror_entry *ret);
+MUST_CHECK int mirror_mkdir(struct mirror *m, uint64_t parent, const char *name,
+			    mode_t mode, const struct mirror_cred *cred,
+			    struct mirror_entry *ret);
+MUST_CHECK int mirror_symlink(struct mirror *m, uint64_t parent,
+			      const char *name, const char *target,
+			      const struct mirror_cred *cred,
+			      struct mirror_entry *ret);
+MUST_CHECK int mirror_link(struct mirror *m, uint64_t node, uint64_t new_parent,
+			   const char *new_name, struct mirror_entry *ret);
+MUST_CHECK int mirror_unlink(struct mirror *m, uint64_t parent,
+			     const char *name);
+MUST_CHECK int mirror_rmdir(struct mirror *m, uint64_t parent,
+			    const char *name);
+MUST_CHECK int mirror_rename(struct mirror *m, uint64_t parent,
+			     const char *name, uint64_t new_parent,
+			     const char *new_name, unsigned int flags);
+/* @buf holds PATH_MAX; returns the length. */
+MUST_CHECK ssize_t mirror_readlink(struct mirror *m, uint64_t node, char *buf,
+				   size_t len);
+
+/*
+ * Entries of a directory after @cookie (0: from the start), "." and ".."
+ * included.  @fn gets name, id, type (DT_*), the cookie that follows it, and,
+ * with @plus, its attributes (NULL when they could not be had; else the lookup
+ * count of that node was raised, unless fn returns nonzero, which ends the
+ * walk and means "did not fit").  "." and ".." never raise a count.
+ */
+typedef int (*mirror_dir_fn)(void *arg, const char *name, uint64_t id,
+			     unsigned char type, uint64_t next_cookie,
+			     const struct stat *st);
+MUST_CHECK int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie,
+			      bool plus, mirror_dir_fn fn, void *arg);
+
+/* ---- attributes ---- */
+
+#define MIRROR_SET_MODE	     (1u << 0)
+#define MIRROR_SET_UID	     (1u << 1)
+#define MIRROR_SET_GID	     (1u << 2)
+#define MIRROR_SET_SIZE	     (1u << 3)
+#define MIRROR_SET_ATIME     (1u << 4)
+#define MIRROR_SET_MTIME     (1u << 5)
+#define MIRROR_SET_ATIME_NOW (1u << 6)
+#define MIRROR_SET_MTIME_NOW (1u << 7)
+#define MIRROR_KILL_SUIDGID  (1u << 8) /* with SIZE: drop set-id bits */
+
+MUST_CHECK int mirror_getattr(struct mirror *m, uint64_t node,
+			      struct stat *ret_st);
+MUST_CHECK int mirror_setattr(struct mirror *m, uint64_t node,
+			      const struct stat *want, unsigned int what,
+			      const struct mirror_cred *cred,
+			      struct stat *ret_st);
+MUST_CHECK int mirror_setxattr(struct mirror *m, uint64_t node,
+			       const char *name, const void *value, size_t len,
+			       int flags);
+/* @len 0: only the length. */
+MUST_CHECK ssize_t mirror_getxattr(struct mirror *m, uint64_t node,
+				   const char *name, void *buf, size_t len);
+MUST_CHECK ssize_t mirror_listxattr(struct mirror *m, uint64_t node, char *buf,
+				    size_t len);
+MUST_CHECK int mirror_removexattr(struct mirror *m, uint64_t node,
+				  const char *name);
+MUST_CHECK int mirror_statvfs(struct mirror *m, struct statvfs *ret);
+
+/* ---- data ---- */
+
+MUST_CHECK ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf,
+			       size_t len, uint64_t off);
+/*
+ * All of it or an error.  @kill_suidgid: the writer lacks CAP_FSETID, drop
+ * set-id bits and file capabilities first.
+ */
+MUST_CHECK int mirror_write(struct mirror *m, uint64_t node, const void *buf,
+			    size_t len, uint64_t off, bool kill_suidgid);
+/* mode as fallocate(2); COLLAPSE and INSERT are -EOPNOTSUPP. */
+MUST_CHECK int mirror_fallocate(struct mirror *m, uint64_t node, int mode,
+				uint64_t off, uint64_t len, bool kill_suidgid);
+/* SEEK_DATA/SEEK_HOLE on the lead. The kernel's dirty pages must be flushed. */
+MUST_CHECK int mirror_seek(struct mirror *m, uint64_t node, uint64_t off,
+			   int whence, uint64_t *ret_off);
+MUST_CHECK ssize_t mirror_copy_range(struct mirror *m, uint64_t node_in,
+				     uint64_t off_in, uint64_t node_out,
+				     uint64_t off_out, size_t len);
+/* Files and directories; on all online stores in parallel. */
+MUST_CHECK int mirror_fsync(struct mirror *m, uint64_t node, bool data_only);
+
+/* ---- the volume ---- */
+
+/*
+ * Make everything done so far durable on all online stores and their maps.
+ * @ret_seq (may be NULL): the cut C; every operation <= C is durable.
+ */
+MUST_CHECK int mirror_checkpoint(struct mirror *m, uint64_t *ret_seq);
+
+/*
+ * Hold mutations: returns when all running ones have ended; new ones wait in
+ * mirror_release(). Nested holds are a broken invariant; holders queue.
+ */
+void mirror_hold(struct mirror *m);
+void mirror_release(struct mirror *m);
+/* Each mutation sleeps this long first: a resync that does not catch up. */
+void mirror_set_delay(struct mirror *m, unsigned int delay_us);
+
+unsigned int mirror_slot_count(const struct mirror *m);
+int mirror_lead(struct mirror *m); /* slot */
+const char *mirror_volume_uuid(const struct mirror *m);
+
+/*
+ * A reference on a slot's store and map: both stay open until put, also when
+ * the store is put out meanwhile. -ENODEV when the slot has none.
+ */
+struct mirror_ref {
+	unsigned int slot;
+	struct store *store;
+	struct meta *meta;
+};
+MUST_CHECK int mirror_ref_get(struct mirror *m, unsigned int slot,
+			      struct mirror_ref *ret_ref);
+void mirror_ref_put(struct mirror *m, struct mirror_ref *ref);
+
+/*
+ * A fresh descriptor (the caller closes it) of @node on @slot's store, found
+ * through the live node table and verified. -ENOENT: the node has no name.
+ */
+MUST_CHECK int mirror_node_open(struct mirror *m, uint64_t node,
+				unsigned int slot, int flags);
+
+struct mirror_slot_info {
+	char uuid[META_UUID_LEN + 1];
+	char name[64];
+	char path[4096];
+	enum meta_store_state state;
+	bool used; /* false: removed member */
+	uint64_t durable_seq;
+	uint64_t errors_read;
+	uint64_t errors_write;
+	uint64_t free_bytes;	/* 0 when away */
+	uint64_t away_since_ns; /* realtime; 0 when online */
+	char why[160];		/* why it is away, for people */
+};
+void mirror_slot_info(struct mirror *m, unsigned int slot,
+		      struct mirror_slot_info *ret);
+uint64_t mirror_seq(struct mirror *m); /* last one issued */
+
+/*
+ * Take @slot out: its state becomes DETACHED (after a checkpoint, under a
+ * hold), with an epoch recorded on those who stay. -EBUSY: the last one.
+ */
+MUST_CHECK int mirror_detach(struct mirror *m, unsigned int slot);
+
+/*
+ * A present store of a member that is away becomes the target of a resync:
+ * state RESYNCING; the mirror owns store and meta on success. -EBUSY when the
+ * slot is online or resyncing already.
+ */
+MUST_CHECK int mirror_attach(struct mirror *m, unsigned int slot,
+			     struct store *store, struct meta *meta);
+/*
+ * The target of a finished lap takes part from now on. Under mirror_hold(),
+ * its map closed at the cut of the last lap: begins an epoch with it on all
+ * members, itself included.
+ */
+MUST_CHECK int mirror_join(struct mirror *m, unsigned int slot);
+/* A resync was given up or its target failed: back to @state with @why. */
+void mirror_unattach(struct mirror *m, unsigned int slot,
+		     enum meta_store_state state, const char *why);
+
+/* Membership, recorded on all online stores. */
+MUST_CHECK int mirror_member_add(struct mirror *m,
+				 const struct meta_member *row,
+				 unsigned int *ret_slot);
+MUST_CHECK int mirror_member_remove(struct mirror *m, unsigned int slot);
+
+/* Called (from any thread, no locks held) when a slot's state changed. */
+void mirror_on_change(struct mirror *m, void (*fn)(void *arg), void *arg);
+/*
+ * Called when pages or attributes the kernel may hold of @node changed without
+ * it asking (never by ordinary operations). From any thread, no locks held.
+ */
+void mirror_on_invalidate(struct mirror *m,
+			  void (*fn)(void *arg, uint64_t node), void *arg);

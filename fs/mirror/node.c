@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of nodes in memory: those that the kernel knows, that a call is
+ * using, or whose changes are not in the maps yet.  It does not grow with the
+ * tree.  A node may know one of its names; where it does not (loaded by id, or
+ * the name it knew is gone and others remain) the lead's map is asked.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_MAX (sizeof(uint64_t) + META_NAME_MAX + 1)
+
+static unsigned int key_make(char key[KEY_MAX], uint64_t parent,
+			     const char *name)
+{
+	size_t len = strlen(name);
+
+	assert(len > 0 && len <= META_NAME_MAX);
+	memcpy(key, &parent, sizeof(parent));
+	memcpy(key + sizeof(parent), name, len + 1);
+	return (unsigned int)(sizeof(parent) + len);
+}
+
+void table_init(struct mirror *m)
+{
+	mutex_init(&m->table, LOCK_RANK_TABLE);
+	m->nodes = NULL;
+	m->named = NULL;
+}
+
+static struct node *node_alloc(struct mirror *m, uint64_t id,
+			       enum meta_kind kind)
+{
+	struct node *n;
+
+	n = calloc(1, sizeof(*n) + m->place_count * sizeof(n->place[0]));
+	if (!n)
+		return NULL;
+	n->id = id;
+	n->kind = kind;
+	n->refs = 1;
+	mutex_init(&n->lock, LOCK_RANK_NODE);
+	mutex_init(&n->ranges, LOCK_RANK_RANGE);
+	cond_init(&n->ranges_freed);
+	for (int i = 0; i < 2; i++) {
+		range_map_init(&n->dirty[i].data);
+		range_set_init(&n->armed[i].data);
+	}
+	for (unsigned int i = 0; i < m->place_count; i++) {
+		n->place[i].fd = -1;
+		n->place[i].node = n;
+	}
+	return n;
+}
+
+static void node_destroy(struct mirror *m, struct node *n)
+{
+	node_fds_close(m, n);
+	for (int i = 0; i < 2; i++) {
+		range_map_done(&n->dirty[i].data);
+		range_set_done(&n->armed[i].data);
+	}
+	cond_done(&n->ranges_freed);
+	mutex_done(&n->ranges);
+	mutex_done(&n->lock);
+	free(n->name_key);
+	free(n);
+}
+
+/* Table locked: take the known name away; the parent to be released. */
+static struct node *name_unset(struct mirror *m, struct node *n)
+{
+	struct node *parent = n->parent;
+
+	if (!parent)
+		return NULL;
+	HASH_DELETE(by_name, m->named, n);
+	free(n->name_key);
+	n->name_key = NULL;
+	n->parent = NULL;
+	parent->children--;
+	return parent;
+}
+
+static bool node_is_idle(const struct node *n)
+{
+	return !n->refs && !n->nlookup && !n->children;
+}
+
+/*
+ * Table locked: unlink what nobody needs from the table, upwards; the chain
+ * (through `held`, unused in an idle node) is destroyed without the lock.
+ */
+static struct node *table_collect(struct mirror *m, struct node *n)
+{
+	struct node *dead = NULL;
+
+	while (n && n != m->root && node_is_idle(n)) {
+		struct node *parent = name_unset(m, n);
+
+		HASH_DELETE(by_id, m->nodes, n);
+		n->dirty[0].next = dead;
+		dead = n;
+		n = parent;
+	}
+	return dead;
+}
+
+static void nodes_destroy(struct mirror *m, struct node *dead)
+{
+	while (dead) {
+		struct node *next = dead->dirty[0].next;
+
+		node_destroy(m, dead);
+		dead = next;
+	}
+}
+
+void table_done(struct mirror *m)
+{
+	struct node *n, *tmp;
+
+	HASH_CLEAR(by_name, m->named);
+	HASH_ITER (by_id, m->nodes, n, tmp) {
+		HASH_DELETE(by_id, m->nodes, n);
+		node_destroy(m, n);
+	}
+	mutex_done(&m->table);
+}
+
+void node_put(struct mirror *m, struct node *n)
+{
+	struct node *dead;
+
+	if (!n)
+		return;
+	mutex_lock(&m->table);
+	assert(n->refs > 0);
+	n->refs--;
+	dead = table_collect(m, n);
+	mutex_unlock(&m->table);
+	nodes_destroy(m, dead);
+}
+
+void node_remember(struct mirror *m, struct node *n)
+{
+	mutex_lock(&m->table);
+	n->nlookup++;
+	mutex_unlock(&m->table);
+}
+
+void mirror_forget(struct mirror *m, uint64_t id, uint64_t nlookup)
+{
+	struct node *n, *dead = NULL;
+
+	mutex_lock(&m->table);
+	HASH_FIND(by_id, m->nodes, &id, sizeof(id), n);
+	if (n) {
+		n->nlookup -= nlookup < n->nlookup ? nlookup : n->nlookup;
+		dead = table_collect(m, n);
+	}
+	mutex_unlock(&m->table);
+	nodes_destroy(m, dead);
+}
+
+struct node *node_peek(struct mirror *m, uint64_t id)
+{
+	struct node *n;
+
+	mutex_lock(&m->table);
+	HASH_FIND(by_id, m->nodes, &id, sizeof(id), n);
+	if (n)
+		n->refs++;
+	mutex_unlock(&m->table);
+	return n;
+}
+
+int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
+	      struct node **ret)
+{
+	struct node *n = node_alloc(m, id, kind), *other;
+
+	if (!n)
+		return -ENOMEM;
+	mutex_lock(&m->table);
+	HASH_FIND(by_id, m->nodes, &id, sizeof(id), other);
+	if (other) {
+		other->refs++;
+	} else {
+		HASH_ADD(by_id, m->nodes, id, sizeof(n->id), n);
+		if (n->by_id.tbl)
+			other = n;
+	}
+	mutex_unlock(&m->table);
+	if (other != n)
+		node_destroy(m, n);
+	if (!other)
+		return -ENOMEM;
+	*ret = other;
+	return 0;
+}
+
+/* A reader of some online store's map, after everything fed is in it. */
+static struct meta_reader *lead_reader(struct mirror *m, slot_mask *ret_pin,
+				       int *ret_lead)
+{
+	struct meta_reader *rd;
+
+	feed_drain(m);
+	*ret_pin = slots_pin(m, ret_lead);
+	rd = meta_reader_get(m->slot[*ret_lead].meta);
+	if (!rd)
+		slots_unpin(m, *ret_pin);
+	return rd;
+}
+
+int node_get(struct mirror *m, uint64_t id, struct node **ret)
+{
+	struct node *n = node_peek(m, id);
+	struct meta_reader *rd;
+	struct meta_node row;
+	slot_mask pin;
+	int lead, r;
+
+	if (n) {
+		*ret = n;
+		return 0;
+	}
+	rd = lead_reader(m, &pin, &lead);
+	if (!rd)
+		return -EIO;
+	r = meta_node_get(rd, id, &row);
+	meta_reader_put(rd);
+	slots_unpin(m, pin);
+	if (r)
+		return r;
+	return node_make(m, id, row.kind, ret);
+}
+
+int node_name_set(struct mirror *m, struct node *n, struct node *parent,
+		  const char *name)
+{
+	char key[KEY_MAX];
+	unsigned int len = key_make(key, parent->id, name);
+	char *copy = malloc(len + 1);
+	struct node *old, *other, *dead;
+	int r = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, key, len + 1);
+	mutex_lock(&m->table);
+	HASH_FIND(by_name, m->named, key, len, other);
+	if (other == n) {
+		free(copy);
+		mutex_unlock(&m->table);
+		return 0;
+	}
+	parent->refs++; /* so that nothing below frees it */
+	dead = NULL;
+	if (other)
+		(void)name_unset(m, other); /* its parent is ours: referenced */
+	old = name_unset(m, n);
+	n->name_key = copy;
+	n->name_key_len = len;
+	HASH_ADD_KEYPTR(by_name, m->named, n->name_key, len, n);
+	if (n->by_name.tbl) {
+		n->parent = parent;
+		parent->children++;
+	} else {
+		n->name_key = NULL;
+		free(copy);
+		r = -ENOMEM;
+	}
+	parent->refs--;
+	if (old)
+		dead = table_collect(m, old);
+	mutex_unlock(&m->table);
+	nodes_destroy(m, dead);
+	return r;
+}
+
+void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
+		    const char *name)
+{
+	char key[KEY_MAX];
+	unsigned int len = key_make(key, parent->id, name);
+
+	mutex_lock(&m->table);
+	if (n->parent && n->name_key_len == len &&
+	    !memcmp(n->name_key, key, len))
+		(void)name_unset(m, n); /* the caller references the parent */
+	mutex_unlock(&m->table);
+}
+
+void node_set_unlinked(struct mirror *m, struct node *n)
+{
+	struct node *parent, *dead = NULL;
+
+	mutex_lock(&m->table);
+	n->unlinked = true;
+	parent = name_unset(m, n);
+	if (parent)
+		dead = table_collect(m, parent);
+	mutex_unlock(&m->table);
+	nodes_destroy(m, dead);
+}
+
+bool node_is_unlinked(struct mirror *m, struct node *n)
+{
+	bool gone;
+
+	mutex_lock(&m->table);
+	gone = n->unlinked;
+	mutex_unlock(&m->table);
+	return gone;
+}
+
+/* 1: known, 0: ask the map, -ENOENT. */
+static int name_from_memory(struct mirror *m, struct node *n,
+			    struct node **ret_parent,
+			    char name[META_NAME_MAX + 1])
+{
+	int r = 0;
+
+	mutex_lock(&m->table);
+	if (n->unlinked) {
+		r = -ENOENT;
+	} else if (n->parent) {
+		n->parent->refs++;
+		*ret_parent = n->parent;
+		memcpy(name, n->name_key + sizeof(uint64_t),
+		       n->name_key_len - sizeof(uint64_t));
+		name[n->name_key_len - sizeof(uint64_t)] = '\0';
+		r = 1;
+	}
+	mutex_unlock(&m->table);
+	return r;
+}
+
+int node_name_get(struct mirror *m, struct node *n, struct node **ret_parent,
+		  char name[META_NAME_MAX + 1])
+{
+	struct meta_reader *rd;
+	struct node *parent;
+	struct meta_dentry d;
+	slot_mask pin;
+	int lead, r;
+
+	r = name_from_memory(m, n, ret_parent, name);
+	if (r)
+		return r < 0 ? r : 0;
+	rd = lead_reader(m, &pin, &lead);
+	if (!rd)
+		return -EIO;
+	r = meta_dentry_of(rd, n->id, &d);
+	meta_reader_put(rd);
+	slots_unpin(m, pin);
+	if (r)
+		return r;
+	r = node_get(m, d.parent, ret_parent);
+	if (r)
+		return r;
+	/* Remembered by memory from now on, unless a rename was faster. */
+	parent = *ret_parent;
+	r = name_from_memory(m, n, ret_parent, name);
+	if (r) {
+		node_put(m, parent);
+		return r < 0 ? r : 0;
+	}
+	memcpy(name, d.name, (size_t)d.name_len + 1);
+	r = node_name_set(m, n, parent, name);
+	if (r)
+		node_put(m, parent);
+	return r;
+}
+
+struct node *node_child_peek(struct mirror *m, uint64_t parent,
+			     const char *name)
+{
+	char key[KEY_MAX];
+	unsigned int len = key_make(key, parent, name);
+	struct node *n;
+
+	mutex_lock(&m->table);
+	HASH_FIND(by_name, m->named, key, len, n);
+	if (n)
+		n->refs++;
+	mutex_unlock(&m->table);
+	return n;
+}
+
+int node_child(struct mirror *m, struct node *parent, const char *name,
+	       struct node **ret)
+{
+	struct node *n = node_child_peek(m, parent->id, name);
+	struct meta_reader *rd;
+	struct meta_dentry d;
+	slot_mask pin;
+	int lead, r;
+
+	if (n) {
+		*ret = n;
+		return 0;
+	}
+	rd = lead_reader(m, &pin, &lead);
+	if (!rd)
+		return -EIO;
+	r = meta_dentry_get(rd, parent->id, name, strlen(name), &d);
+	meta_reader_put(rd);
+	slots_unpin(m, pin);
+	if (r)
+		return r;
+	r = node_get(m, d.node, &n);
+	if (r)
+		return r;
+	r = node_name_set(m, n, parent, name);
+	if (r) {
+		node_put(m, n);
+		return r;
+	}
+	*ret = n;
+	return 0;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a mutation.
+ *
+ *	op_enter()	the gate: waits while mutations are held (a last lap, a
+ *			detach) or the budget of armed ranges is used up.  The
+ *			thread holds no lock here, so a checkpoint never waits
+ *			for somebody who waits for a checkpoint.
+ *	(locks)		the node's lock or byte range: one order on all stores
+ *	op_number()	seq and generation at once, and who is online.  First
+ *			whatever must be durable before: an epoch, a block of
+ *			numbers, a departure that is being recorded.
+ *	op_arm_*()	an intent of this generation (arm.c)
+ *	(calls)		on every slot of op_slots(), the lead first
+ *	dirty_note()	in memory, whatever the outcome (dirty.c)
+ *	op_judge()	puts out, durably, whoever missed it (I3)
+ *	op_leave()	lets the generation end
+ *
+ * A generation ends when no operation of it is in flight; only then may a
+ * checkpoint of it look who is online.  An operation that saw a store in its
+ * mask and finds it out at the end waits until that departure is recorded.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+
+static unsigned int online_count(const struct mirror *m)
+{
+	return (unsigned int)__builtin_popcount(m->online);
+}
+
+int op_enter(struct mirror *m, struct op *op)
+{
+	unsigned int delay_us = atomic_load(&m->delay_us);
+	int r = 0;
+
+	*op = (struct op){.m = m};
+	if (delay_us)
+		(void)nanosleep(
+			&(struct timespec){.tv_nsec = (long)delay_us * 1000 %
+						      1000000000},
+			NULL);
+	mutex_lock(&m->lock);
+	for (;;) {
+		uint64_t armed = m->armed_bytes[0] + m->armed_bytes[1];
+
+		if (m->broken)
+			break;
+		if (armed >= m->opt.budget_bytes / 2 && !m->ckpt_wanted) {
+			m->ckpt_wanted = true;
+			cond_signal(&m->wake);
+		}
+		if (!m->held && armed < m->opt.budget_bytes)
+			break;
+		cond_wait(&m->gate, &m->lock);
+	}
+	if (m->broken || online_count(m) < m->opt.min_stores) {
+		r = -EROFS;
+	} else {
+		m->entered++;
+		op->entered = true;
+	}
+	mutex_unlock(&m->lock);
+	return r;
+}
+
+static void op_link(struct mirror *m, struct op *op)
+{
+	op->prev = NULL;
+	op->next = m->ops;
+	if (m->ops)
+		m->ops->prev = op;
+	m->ops = op;
+	m->inflight[op->gen & 1]++;
+	for_each_slot(i, op->mask) m->slot[i].users++;
+	op->numbered = true;
+}
+
+/* Lock held: make durable what must be before another number is taken. */
+static int number_prepare(struct mirror *m, unsigned int count)
+{
+	int r = 0;
+
+	while (!r) {
+		if (m->broken)
+			return -EROFS;
+		if (m->recording) {
+			cond_wait(&m->recorded, &m->lock);
+		} else if (m->epoch_due) {
+			record_begin(m);
+			r = epoch_record(m, m->seq + 1);
+			record_end(m);
+		} else if (m->seq + count > m->seq_reserved ||
+			   m->next_node + 1 > m->node_reserved) {
+			record_begin(m);
+			r = numbers_record(m);
+			record_end(m);
+		} else {
+			break;
+		}
+	}
+	return r;
+}
+
+int op_number(struct op *op, unsigned int count)
+{
+	struct mirror *m = op->m;
+	int r;
+
+	assert(op->entered && !op->numbered);
+	mutex_lock(&m->lock);
+	r = number_prepare(m, count);
+	if (!r) {
+		op->seq = m->seq + 1;
+		m->seq += count;
+		op->gen = m->gen;
+		op->mask = m->online;
+		if (!m->dirty_any) {
+			m->dirty_any = true;
+			cond_signal(&m->wake);
+		}
+		op_link(m, op);
+	}
+	mutex_unlock(&m->lock);
+	FAULT_POINT("mirror.numbered");
+	return r;
+}
+
+int op_node_id(struct op *op, uint64_t *ret_id)
+{
+	struct mirror *m = op->m;
+	int r;
+
+	mutex_lock(&m->lock);
+	r = number_prepare(m, 0);
+	if (!r)
+		*ret_id = ++m->next_node;
+	mutex_unlock(&m->lock);
+	return r;
+}
+
+slot_mask op_slots(struct op *op)
+{
+	struct mirror *m = op->m;
+	slot_mask mask;
+
+	mutex_lock(&m->lock);
+	mask = op->mask & m->online;
+	mutex_unlock(&m->lock);
+	return mask;
+}
+
+/* Lock held: is a departure from @mask not recorded yet? */
+static bool departure_pending(const struct mirror *m, slot_mask mask)
+{
+	for_each_slot(i, mask) if (!m->slot[i].online &&
+				   !m->slot[i].recorded) return true;
+	return false;
+}
+
+void op_leave(struct op *op)
+{
+	struct mirror *m = op->m;
+
+	if (!op->entered)
+		return;
+	FAULT_POINT("mirror.leave");
+	mutex_lock(&m->lock);
+	if (op->numbered) {
+		while (departure_pending(m, op->mask) && !m->broken)
+			cond_wait(&m->recorded, &m->lock);
+		*(op->prev ? &op->prev->next : &m->ops) = op->next;
+		if (op->next)
+			op->next->prev = op->prev;
+		m->inflight[op->gen & 1]--;
+		for_each_slot(i, op->mask) m->slot[i].users--;
+	}
+	m->entered--;
+	cond_broadcast(&m->ended);
+	mutex_unlock(&m->lock);
+	op->entered = false;
+}
+
+uint64_t first_in_flight(const struct mirror *m)
+{
+	uint64_t first = m->seq + 1;
+
+	for (const struct op *op = m->ops; op; op = op->next)
+		if (op->seq < first)
+			first = op->seq;
+	return first;
+}
+
+/* ---- judging ---- */
+
+bool err_is_answer(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case EACCES:
+	case EPERM:
+	case EEXIST:
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case ENOTEMPTY:
+	case EMLINK:
+	case ENAMETOOLONG:
+	case EINVAL:
+	case EFBIG:
+	case EXDEV:
+	case ENODATA:
+	case ERANGE:
+	case E2BIG:
+	case EOPNOTSUPP:
+	case ETXTBSY:
+	case ELOOP:
+	case EBUSY:
+	case ENXIO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+unsigned int fan_order(struct mirror *m, slot_mask mask,
+		       unsigned int order[META_STORE_MAX])
+{
+	unsigned int count = 0;
+	int lead;
+
+	mutex_lock(&m->lock);
+	lead = mirror_lead_locked(m);
+	mutex_unlock(&m->lock);
+	if (lead >= 0 && (mask & SLOT_BIT(lead)))
+		order[count++] = (unsigned int)lead;
+	for_each_slot(i, mask) if ((int)i != lead) order[count++] = i;
+	return count;
+}
+
+/* Nobody took it. Where stores are to blame they may differ now. */
+static int judge_failure(struct op *op, slot_mask tried, const int res[],
+			 const char *what)
+{
+	struct mirror *m = op->m;
+	unsigned int order[META_STORE_MAX];
+	unsigned int count = fan_order(m, tried, order);
+	int r;
+
+	if (!count)
+		return -EIO;
+	r = res[order[0]];
+	if (err_is_answer(r) || store_error_is_space(r) ||
+	    store_error_is_ours(r)) {
+		/* Whoever failed otherwise than the first is in doubt. */
+		for (unsigned int k = 1; k < count; k++)
+			if (res[order[k]] != r &&
+			    !store_error_is_ours(res[order[k]]))
+				(void)slot_put_out(m, order[k], what,
+						   res[order[k]]);
+		return r;
+	}
+	for (unsigned int k = 1; k < count; k++)
+		(void)slot_put_out(m, order[k], what, res[order[k]]);
+	return r;
+}
+
+int op_judge(struct op *op, slot_mask tried, const int res[], const char *what)
+{
+	struct mirror *m = op->m;
+	slot_mask ok = 0;
+
+	for_each_slot(i, tried) if (res[i] >= 0) ok |= SLOT_BIT(i);
+	if (ok == tried && ok)
+		return 0;
+	if (!ok)
+		return judge_failure(op, tried, res, what);
+	for_each_slot(i, tried & ~ok)
+	{
+		atomic_fetch_add(&m->slot[i].errors_write, 1);
+		if (!slot_put_out(m, i, what, res[i]))
+			return res[i]; /* those that took it left meanwhile */
+	}
+	return 0;
+}
+
+/* A node without a name concerns nobody else: who has it, has it. */
+int op_judge_unlinked(struct op *op, slot_mask tried, const int res[])
+{
+	unsigned int order[META_STORE_MAX];
+	unsigned int count = fan_order(op->m, tried, order);
+
+	for (unsigned int k = 0; k < count; k++)
+		if (res[order[k]] >= 0)
+			return 0;
+	return count ? res[order[0]] : -EIO;
+}
+
+void mirror_break(struct mirror *m, const char *why)
+{
+	mutex_lock(&m->lock);
+	if (!m->broken)
+		log_err("volume is read-only from now on: %s; unmount and "
+			"mount again",
+			why);
+	m->broken = true;
+	cond_broadcast(&m->gate);
+	cond_broadcast(&m->recorded);
+	cond_broadcast(&m->armed);
+	cond_broadcast(&m->ended);
+	mutex_unlock(&m->lock);
+}

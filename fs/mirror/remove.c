@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * unlink and rmdir.  A node whose last name goes while the kernel still knows
+ * it keeps its descriptors (an O_PATH one will do) until it is forgotten: the
+ * kernel told us nothing about opens.  From then on it concerns this mount
+ * alone: no seq, no intent, no map.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/fault.h"
+
+struct removal {
+	struct node *parent;
+	const char *name;
+	struct node *n;
+	bool dir;
+};
+
+/*
+ * Descriptors for what is about to lose its last name. A store where that
+ * fails is left to the call that follows.
+ */
+static void keep_open(struct op *op, struct node *n)
+{
+	struct mirror *m = op->m;
+
+	for_each_slot(i, op_slots(op))
+	{
+		int fd;
+
+		if (!node_fd_get(m, n, i, true, &fd))
+			node_fd_put(m, n, i);
+	}
+}
+
+static int remove_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct removal *k = arg;
+	struct store *s = m->slot[slot].store;
+	int dirfd, r = FAULT_ERR("mirror.remove");
+
+	if (!r)
+		r = node_fd_get(m, k->parent, slot, false, &dirfd);
+	if (r)
+		return r;
+	r = k->dir ? store_rmdir(s, dirfd, k->name)
+		   : store_unlink(s, dirfd, k->name);
+	node_fd_put(m, k->parent, slot);
+	return r;
+}
+
+void removal_note(struct op *op, struct node *n, struct node *parent,
+		  const char *name, bool last)
+{
+	node_name_drop(op->m, n, parent, name);
+	if (last) {
+		node_set_unlinked(op->m, n);
+		feed_node_del(op, n->id);
+	}
+}
+
+static int remove_locked(struct op *op, struct removal *k)
+{
+	struct mirror *m = op->m;
+	struct stat st;
+	bool last;
+	int r;
+
+	if (k->parent->kind != META_DIR)
+		return -ENOTDIR;
+	r = node_child(m, k->parent, k->name, &k->n);
+	if (r)
+		return r;
+	if (k->dir != (k->n->kind == META_DIR))
+		return k->dir ? -ENOTDIR : -EISDIR;
+	r = node_stat(m, k->n, &st);
+	if (r)
+		return r;
+	last = k->dir || st.st_nlink <= 1;
+	r = op_number(op, 1);
+	if (!r)
+		r = op_arm_name(op, k->parent);
+	if (r)
+		return r;
+	if (last)
+		keep_open(op, k->n);
+	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
+	FAULT_POINT("mirror.remove.done");
+	feed_node_raise(op, k->parent->id, op->seq);
+	dirty_attr(op, k->parent);
+	if (r)
+		return r;
+	feed_dentry_del(op, k->parent->id, k->name);
+	removal_note(op, k->n, k->parent, k->name, last);
+	return 0;
+}
+
+static int remove_name(struct mirror *m, uint64_t parent, struct removal *k)
+{
+	struct op op;
+	int r = name_check(k->name);
+
+	if (r)
+		return r;
+	r = node_get(m, parent, &k->parent);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (name_is_private(m, k->parent, k->name)) {
+		node_put(m, k->parent);
+		return -ENOENT;
+	}
+	r = op_enter(m, &op);
+	if (!r) {
+		mutex_lock(&k->parent->lock);
+		r = remove_locked(&op, k);
+		mutex_unlock(&k->parent->lock);
+	}
+	op_leave(&op);
+	node_put(m, k->n);
+	node_put(m, k->parent);
+	return r;
+}
+
+int mirror_unlink(struct mirror *m, uint64_t parent, const char *name)
+{
+	struct removal k = {.name = name};
+
+	return remove_name(m, parent, &k);
+}
+
+int mirror_rmdir(struct mirror *m, uint64_t parent, const char *name)
+{
+	struct removal k = {.name = name, .dir = true};
+
+	return remove_name(m, parent, &k);
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rename(2) with its flags.  Both directories are locked, the lower id first;
+ * renames exclude one another (mirror.names), so that the tree has no cycles
+ * in any store at any time.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/fault.h"
+
+struct moving {
+	struct node *from, *to; /* directories */
+	const char *old_name, *new_name;
+	unsigned int flags;
+	struct node *n;	     /* what moves */
+	struct node *victim; /* what is replaced or exchanged; NULL */
+	bool victim_last;
+};
+
+static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct moving *k = arg;
+	int old_fd, new_fd, r = FAULT_ERR("mirror.rename");
+
+	if (!r)
+		r = node_fd_get(m, k->from, slot, false, &old_fd);
+	if (r)
+		return r;
+	r = node_fd_get(m, k->to, slot, false, &new_fd);
+	if (!r) {
+		r = store_rename(m->slot[slot].store, old_fd, k->old_name,
+				 new_fd, k->new_name, k->flags);
+		node_fd_put(m, k->to, slot);
+	}
+	node_fd_put(m, k->from, slot);
+	return r;
+}
+
+/* Only what destroyed nothing can be taken back. */
+static int rename_undo(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct moving *k = arg;
+	struct moving back = {
+		.from = k->to,
+		.to = k->from,
+		.old_name = k->new_name,
+		.new_name = k->old_name,
+		.flags = k->flags & RENAME_EXCHANGE,
+	};
+
+	return rename_slot(m, slot, &back);
+}
+
+static int find_victim(struct mirror *m, struct moving *k)
+{
+	struct stat st;
+	int fd, r = node_child(m, k->to, k->new_name, &k->victim);
+
+	if (r == -ENOENT)
+		return k->flags & RENAME_EXCHANGE ? -ENOENT : 0;
+	if (r)
+		return r;
+	if (k->flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))
+		return 0;
+	r = node_stat(m, k->victim, &st);
+	if (r)
+		return r;
+	k->victim_last = k->victim->kind == META_DIR || st.st_nlink <= 1;
+	if (k->victim_last) {
+		slot_mask pin = slots_pin(m, NULL);
+
+		for_each_slot(i,
+			      pin) if (!node_fd_get(m, k->victim, i, true, &fd))
+			node_fd_put(m, k->victim, i);
+		slots_unpin(m, pin);
+	}
+	return 0;
+}
+
+static int table_move(struct op *op, const struct moving *k)
+{
+	struct mirror *m = op->m;
+	int r;
+
+	if (k->flags & RENAME_EXCHANGE) {
+		node_name_drop(m, k->victim, k->to, k->new_name);
+		r = node_name_set(m, k->n, k->to, k->new_name);
+		if (!r)
+			r = node_name_set(m, k->victim, k->from, k->old_name);
+		feed_dentry_put(op, k->to->id, k->new_name, k->n->id, op->seq);
+		feed_dentry_put(op, k->from->id, k->old_name, k->victim->id,
+				op->seq + 1);
+		return r;
+	}
+	feed_dentry_del(op, k->from->id, k->old_name);
+	feed_dentry_put(op, k->to->id, k->new_name, k->n->id, op->seq);
+	if (k->victim)
+		removal_note(op, k->victim, k->to, k->new_name, k->victim_last);
+	node_name_drop(m, k->n, k->from, k->old_name);
+	return node_name_set(m, k->n, k->to, k->new_name);
+}
+
+static int rename_numbered(struct op *op, struct moving *k)
+{
+	bool destroys = k->victim && !(k->flags & RENAME_EXCHANGE);
+	struct mirror *m = op->m;
+	int r;
+
+	move_begin(m);
+	r = fan_change(op, rename_slot, destroys ? NULL : rename_undo, k->from,
+		       k, "rename");
+	FAULT_POINT("mirror.rename.done");
+	if (!r && table_move(op, k))
+		mirror_break(m, "out of memory");
+	move_end(m);
+	feed_node_raise(op, k->from->id, op->seq);
+	dirty_attr(op, k->from);
+	if (k->to != k->from) {
+		feed_node_raise(op, k->to->id, op->seq);
+		dirty_attr(op, k->to);
+	}
+	return r;
+}
+
+static int rename_locked(struct op *op, struct moving *k)
+{
+	struct mirror *m = op->m;
+	int r;
+
+	if (k->from->kind != META_DIR || k->to->kind != META_DIR)
+		return -ENOTDIR;
+	if (node_is_unlinked(m, k->from) || node_is_unlinked(m, k->to))
+		return -ENOENT;
+	r = node_child(m, k->from, k->old_name, &k->n);
+	if (!r)
+		r = find_victim(m, k);
+	if (r)
+		return r;
+	if (k->n == k->victim && !(k->flags & RENAME_NOREPLACE))
+		return 0; /* two names of one file: rename(2) does nothing */
+	r = op_number(op, 2);
+	if (!r)
+		r = op_arm_name(op, k->from);
+	if (!r && k->to != k->from)
+		r = op_arm_name(op, k->to);
+	return r ? r : rename_numbered(op, k);
+}
+
+static void dirs_lock(struct moving *k)
+{
+	struct node *a = k->from, *b = k->to;
+
+	if (a->id > b->id) {
+		a = k->to;
+		b = k->from;
+	}
+	mutex_lock(&a->lock);
+	if (a != b)
+		mutex_lock(&b->lock);
+}
+
+static void dirs_unlock(struct moving *k)
+{
+	mutex_unlock(&k->from->lock);
+	if (k->to != k->from)
+		mutex_unlock(&k->to->lock);
+}
+
+int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
+		  uint64_t new_parent, const char *new_name, unsigned int flags)
+{
+	struct moving k = {
+		.old_name = name, .new_name = new_name, .flags = flags};
+	struct op op = {0};
+	int r = name_check(name);
+
+	if (!r)
+		r = name_check(new_name);
+	if (!r && (flags & ~(unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE)))
+		r = -EINVAL;
+	if (!r)
+		r = node_get(m, parent, &k.from);
+	if (!r)
+		r = node_get(m, new_parent, &k.to);
+	if (!r && name_is_private(m, k.from, name))
+		r = -ENOENT;
+	else if (!r && name_is_private(m, k.to, new_name))
+		r = -EPERM;
+	if (!r)
+		r = op_enter(m, &op);
+	if (!r) {
+		rwlock_wrlock(&m->names);
+		dirs_lock(&k);
+		r = rename_locked(&op, &k);
+		dirs_unlock(&k);
+		rwlock_unlock(&m->names);
+	}
+	op_leave(&op);
+	node_put(m, k.victim);
+	node_put(m, k.n);
+	node_put(m, k.to);
+	node_put(m, k.from);
+	return r;
+}

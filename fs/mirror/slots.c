@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Members in their slots: who is online, and how one leaves.
+ *
+ * A departure has two steps.  Marked out (slot_mark_out_locked): no new call
+ * goes there; at once, under mirror.lock.  Recorded (epoch_record): every
+ * store that stays has it durably; until then nobody who saw the store in its
+ * mask is answered.  Store and map are closed when their last user has gone;
+ * only then may the member come back.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+int mirror_lead_locked(const struct mirror *m)
+{
+	int prefer = m->opt.prefer_slot;
+
+	if (prefer >= 0 && (m->online & SLOT_BIT(prefer)))
+		return prefer;
+	if (m->lead >= 0 && (m->online & SLOT_BIT(m->lead)))
+		return m->lead;
+	return m->online ? __builtin_ctz(m->online) : -1;
+}
+
+int mirror_lead(struct mirror *m)
+{
+	int lead;
+
+	mutex_lock(&m->lock);
+	lead = mirror_lead_locked(m);
+	mutex_unlock(&m->lock);
+	return lead;
+}
+
+slot_mask slots_pin(struct mirror *m, int *ret_lead)
+{
+	slot_mask mask;
+
+	mutex_lock(&m->lock);
+	mask = m->online;
+	for_each_slot(i, mask) m->slot[i].users++;
+	if (ret_lead)
+		*ret_lead = mirror_lead_locked(m);
+	mutex_unlock(&m->lock);
+	return mask;
+}
+
+void slots_unpin(struct mirror *m, slot_mask mask)
+{
+	mutex_lock(&m->lock);
+	for_each_slot(i, mask)
+	{
+		assert(m->slot[i].users > 0);
+		m->slot[i].users--;
+		if (m->reap_due && !m->slot[i].users)
+			cond_signal(&m->wake);
+	}
+	if (m->held)
+		cond_broadcast(&m->ended);
+	mutex_unlock(&m->lock);
+}
+
+void slots_notify(struct mirror *m)
+{
+	if (m->change_fn)
+		m->change_fn(m->change_arg);
+}
+
+void slot_mark_out_locked(struct mirror *m, unsigned int i,
+			  enum meta_store_state state, const char *why)
+{
+	struct slot *s = &m->slot[i];
+
+	assert(s->online);
+	m->lead = mirror_lead_locked(m);
+	m->online &= ~SLOT_BIT(i);
+	s->online = false;
+	s->recorded = false;
+	s->state = state;
+	s->away_since_ns = clock_real_ns();
+	(void)snprintf(s->why, sizeof(s->why), "%s", why);
+	m->lead = mirror_lead_locked(m);
+	m->reap_due = true;
+	cond_signal(&m->wake);
+	log_warn("store %s is out: %s", s->row.name, why);
+}
+
+bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
+{
+	struct slot *s = &m->slot[i];
+	char why[sizeof(s->why)];
+	bool out = true;
+
+	(void)snprintf(why, sizeof(why), "%s: %s", what,
+		       err == -ESTALE ? "its files are not what its map says"
+				      : strerror(err < 0 ? -err : err));
+	mutex_lock(&m->lock);
+	if (s->online) {
+		if (m->online == SLOT_BIT(i)) {
+			mutex_unlock(&m->lock);
+			return false;
+		}
+		slot_mark_out_locked(m, i, META_STORE_FAILED, why);
+	}
+	while (!s->online && !s->recorded && out) {
+		if (m->broken) {
+			out = false;
+		} else if (m->recording) {
+			cond_wait(&m->recorded, &m->lock);
+		} else {
+			record_begin(m);
+			if (epoch_record(m, first_in_flight(m)))
+				out = false;
+			record_end(m);
+		}
+	}
+	mutex_unlock(&m->lock);
+	slots_notify(m);
+	return out;
+}
+
+/*
+ * Something else lies where the node should be on slot @i.  The next lap must
+ * look at it although no seq says so: an intent in that store's own map.
+ */
+void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
+{
+	struct meta *meta = m->slot[i].meta;
+	struct meta_intent in = {.node = n->id, .generation = 0};
+	int r;
+
+	in.kind = n->kind == META_FILE ? META_INTENT_DATA : META_INTENT_ATTR;
+	in.end = n->kind == META_FILE ? META_RANGE_MAX : 0;
+	r = meta_begin(meta);
+	if (r)
+		return;
+	r = meta_intent_put(meta, &in);
+	if (r)
+		meta_rollback(meta);
+	else
+		r = meta_commit(meta);
+	if (r)
+		log_warn("store %s: node %llu could not be marked as in doubt: "
+			 "%s",
+			 m->slot[i].row.name, (unsigned long long)n->id,
+			 strerror(-r));
+}
+
+static bool slot_take_closing(struct mirror *m, unsigned int i,
+			      struct store **ret_store, struct meta **ret_meta)
+{
+	struct slot *s = &m->slot[i];
+
+	if (s->online || !s->store || s->users || s->closing ||
+	    s->state == META_STORE_RESYNCING)
+		return false;
+	s->closing = true;
+	*ret_store = s->store;
+	*ret_meta = s->meta;
+	return true;
+}
+
+void slots_reap(struct mirror *m)
+{
+	bool again = false;
+
+	for (unsigned int i = 0; i < m->slot_count; i++) {
+		struct store *store;
+		struct meta *meta;
+		bool mine;
+
+		mutex_lock(&m->lock);
+		mine = slot_take_closing(m, i, &store, &meta);
+		if (!mine && !m->slot[i].online && m->slot[i].store &&
+		    m->slot[i].state != META_STORE_RESYNCING)
+			again = true;
+		mutex_unlock(&m->lock);
+		if (!mine)
+			continue;
+		fds_close_slot(m, i);
+		meta_close(meta);
+		store_close(store);
+		mutex_lock(&m->lock);
+		m->slot[i].store = NULL;
+		m->slot[i].meta = NULL;
+		m->slot[i].closing = false;
+		cond_broadcast(&m->ended);
+		mutex_unlock(&m->lock);
+		slots_notify(m);
+	}
+	mutex_lock(&m->lock);
+	m->reap_due = again;
+	mutex_unlock(&m->lock);
+}
+
+int mirror_ref_get(struct mirror *m, unsigned int slot,
+		   struct mirror_ref *ret_ref)
+{
+	struct slot *s = &m->slot[slot];
+	int r = 0;
+
+	if (slot >= META_STORE_MAX)
+		return -EINVAL;
+	mutex_lock(&m->lock);
+	if (!s->store || s->closing ||
+	    (!s->online && s->state != META_STORE_RESYNCING)) {
+		r = -ENODEV;
+	} else {
+		s->users++;
+		*ret_ref = (struct mirror_ref){slot, s->store, s->meta};
+	}
+	mutex_unlock(&m->lock);
+	return r;
+}
+
+void mirror_ref_put(struct mirror *m, struct mirror_ref *ref)
+{
+	if (!ref->store)
+		return;
+	slots_unpin(m, SLOT_BIT(ref->slot));
+	ref->store = NULL;
+	ref->meta = NULL;
+}
+
+unsigned int mirror_slot_count(const struct mirror *m)
+{
+	struct mirror *w = (struct mirror *)(uintptr_t)m;
+	unsigned int count;
+
+	mutex_lock(&w->lock);
+	count = m->slot_count;
+	mutex_unlock(&w->lock);
+	return count;
+}
+
+void mirror_slot_info(struct mirror *m, unsigned int slot,
+		      struct mirror_slot_info *ret)
+{
+	const struct slot *s = &m->slot[slot];
+	struct statvfs vfs;
+	struct mirror_ref ref;
+
+	memset(ret, 0, sizeof(*ret));
+	mutex_lock(&m->lock);
+	memcpy(ret->uuid, s->row.uuid, sizeof(ret->uuid));
+	(void)snprintf(ret->name, sizeof(ret->name), "%s", s->row.name);
+	(void)snprintf(ret->path, sizeof(ret->path), "%s", s->row.path_hint);
+	(void)snprintf(ret->why, sizeof(ret->why), "%s", s->why);
+	ret->state = s->online ? META_STORE_ONLINE : s->state;
+	ret->used = s->used;
+	ret->durable_seq = s->durable_seq;
+	ret->away_since_ns = s->online ? 0 : s->away_since_ns;
+	mutex_unlock(&m->lock);
+	ret->errors_read = atomic_load(&s->errors_read);
+	ret->errors_write = atomic_load(&s->errors_write);
+	if (mirror_ref_get(m, slot, &ref))
+		return;
+	if (!store_statvfs(ref.store, &vfs))
+		ret->free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	mirror_ref_put(m, &ref);
+}
+
+void mirror_on_change(struct mirror *m, void (*fn)(void *arg), void *arg)
+{
+	m->change_arg = arg;
+	m->change_fn = fn;
+}
+
+void mirror_on_invalidate(struct mirror *m,
+			  void (*fn)(void *arg, uint64_t node), void *arg)
+{
+	m->inval_arg = arg;
+	m->inval_fn = fn;
+}

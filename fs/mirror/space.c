@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sizes and allocation: truncate and fallocate.  Whole blocks that go leave
+ * nothing behind in the map (I5); a block that is zeroed only in part counts
+ * as written, if it is mapped at all.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include "base/fault.h"
+
+struct spacing {
+	struct node *n;
+	uint64_t off;
+	uint64_t len;
+	uint64_t size;
+	int mode;
+};
+
+static uint64_t block_up(uint64_t x)
+{
+	return (x + META_BLOCK - 1) & ~(uint64_t)(META_BLOCK - 1);
+}
+
+static uint64_t block_down(uint64_t x)
+{
+	return x & ~(uint64_t)(META_BLOCK - 1);
+}
+
+/* ---- truncate ---- */
+
+static int truncate_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct spacing *k = arg;
+	int fd, r = FAULT_ERR("mirror.truncate");
+
+	if (!r)
+		r = node_fd_get(m, k->n, slot, false, &fd);
+	if (r)
+		return r;
+	r = store_truncate(m->slot[slot].store, fd, k->size);
+	node_fd_put(m, k->n, slot);
+	return r;
+}
+
+static int truncate_locked(struct op *op, struct spacing *k)
+{
+	uint64_t low, high;
+	struct stat st;
+	int r = node_stat(op->m, k->n, &st);
+
+	if (r)
+		return r;
+	low = MIN(k->size, (uint64_t)st.st_size);
+	high = MAX(k->size, (uint64_t)st.st_size);
+	r = op_number(op, 1);
+	if (!r)
+		r = low < high ? op_arm_data(op, k->n, low, high)
+			       : op_arm_attr(op, k->n);
+	if (r)
+		return r;
+	r = data_change(op, k->n, truncate_slot, k, low, high, "truncate");
+	FAULT_POINT("mirror.truncate.done");
+	if (r)
+		return r;
+	dirty_attr(op, k->n);
+	if (k->size >= (uint64_t)st.st_size)
+		return 0;
+	r = dirty_note(op, k->n, block_up(k->size), META_RANGE_MAX, true);
+	if (!r && k->size % META_BLOCK)
+		r = dirty_note_mapped(op, k->n, block_down(k->size),
+				      block_up(k->size));
+	return r;
+}
+
+int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
+		    bool kill_suidgid)
+{
+	struct spacing k = {.n = n, .size = size};
+	struct range_hold hold;
+	struct op op;
+	int r = 0;
+
+	if (n->kind != META_FILE)
+		return n->kind == META_DIR ? -EISDIR : -EINVAL;
+	if (size > META_RANGE_MAX)
+		return -EFBIG;
+	if (kill_suidgid)
+		r = node_privs_drop(m, n);
+	if (r)
+		return r;
+	r = op_enter(m, &op);
+	if (!r) {
+		range_lock(n, &hold, 0, UINT64_MAX);
+		r = truncate_locked(&op, &k);
+		range_unlock(n, &hold);
+	}
+	op_leave(&op);
+	return r;
+}
+
+/* ---- fallocate ---- */
+
+static int space_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct spacing *k = arg;
+	struct store *s = m->slot[slot].store;
+	bool keep = k->mode & FALLOC_FL_KEEP_SIZE;
+	int fd, r = FAULT_ERR("mirror.fallocate");
+
+	if (!r)
+		r = node_fd_get(m, k->n, slot, false, &fd);
+	if (r)
+		return r;
+	if (k->mode & FALLOC_FL_PUNCH_HOLE)
+		r = store_punch(s, fd, k->off, k->len, NULL);
+	else if (k->mode & FALLOC_FL_ZERO_RANGE)
+		r = store_zero(s, fd, k->off, k->len, keep);
+	else
+		r = store_allocate(s, fd, k->mode, k->off, k->len);
+	node_fd_put(m, k->n, slot);
+	return r;
+}
+
+static int note_punched(struct op *op, const struct spacing *k)
+{
+	uint64_t end = k->off + k->len;
+	struct range in =
+		range_align_in((struct range){k->off, end}, META_BLOCK);
+	int r = 0;
+
+	dirty_attr(op, k->n);
+	if (!range_is_empty(in)) {
+		r = dirty_note(op, k->n, in.start, in.end, true);
+		if (!r && k->off < in.start)
+			r = dirty_note_mapped(op, k->n, k->off, in.start);
+		if (!r && in.end < end)
+			r = dirty_note_mapped(op, k->n, in.end, end);
+		return r;
+	}
+	return dirty_note_mapped(op, k->n, k->off, end);
+}
+
+static int fallocate_locked(struct op *op, struct spacing *k)
+{
+	uint64_t end = k->off + k->len;
+	int r = op_number(op, 1);
+
+	if (!r)
+		r = op_arm_data(op, k->n, k->off, end);
+	if (!r)
+		r = data_change(op, k->n, space_slot, k, k->off, end,
+				"fallocate");
+	FAULT_POINT("mirror.fallocate.done");
+	if (r)
+		return r;
+	if (k->mode & FALLOC_FL_PUNCH_HOLE)
+		return note_punched(op, k);
+	/* What was preallocated counts as mapped. */
+	return dirty_note(op, k->n, k->off, end, false);
+}
+
+int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
+		     uint64_t len, bool kill_suidgid)
+{
+	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
+			  FALLOC_FL_ZERO_RANGE;
+	struct spacing k = {.off = off, .len = len, .mode = mode};
+	struct range_hold hold;
+	struct op op;
+	int r;
+
+	if (mode & ~known ||
+	    ((mode & FALLOC_FL_PUNCH_HOLE) &&
+	     mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)))
+		return -EOPNOTSUPP;
+	if (!len)
+		return -EINVAL;
+	if (off > META_RANGE_MAX || len > META_RANGE_MAX - off)
+		return -EFBIG;
+	r = node_get(m, node, &k.n);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (k.n->kind != META_FILE)
+		r = k.n->kind == META_DIR ? -EISDIR : -ENODEV;
+	if (!r && kill_suidgid)
+		r = node_privs_drop(m, k.n);
+	if (!r) {
+		r = op_enter(m, &op);
+		if (!r) {
+			range_lock(k.n, &hold, off, off + len);
+			r = fallocate_locked(&op, &k);
+			range_unlock(k.n, &hold);
+		}
+		op_leave(&op);
+	}
+	node_put(m, k.n);
+	return r;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attributes as the application sees them: the lead's, with the node id as
+ * inode number.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+bool name_is_private(const struct mirror *m, const struct node *parent,
+		     const char *name)
+{
+	return parent == m->root && !strcmp(name, STORE_PRIVATE);
+}
+
+int name_check(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!len)
+		return -ENOENT;
+	return len > META_NAME_MAX ? -ENAMETOOLONG : 0;
+}
+
+void stat_dress(struct mirror *m, const struct node *n, struct stat *st)
+{
+	st->st_ino = n->id;
+	if (n == m->root && st->st_nlink > 2)
+		st->st_nlink--; /* the private directory's ".." */
+}
+
+/* By descriptor if there is one: 1 done, 0 there is none, -errno. */
+static int stat_by_fd(struct mirror *m, struct node *n, unsigned int i,
+		      struct store_stat *st)
+{
+	struct node_place *p = &n->place[i];
+	bool have;
+	int fd = -1, r;
+
+	mutex_lock(&m->fds);
+	have = p->fd >= 0;
+	mutex_unlock(&m->fds);
+	if (!have && !node_is_unlinked(m, n) && n != m->root)
+		return 0;
+	r = node_fd_get(m, n, i, true, &fd);
+	if (r)
+		return r;
+	r = store_fstat(m->slot[i].store, fd, false, st);
+	node_fd_put(m, n, i);
+	return r ? r : 1;
+}
+
+static int stat_by_name(struct mirror *m, struct node *n, unsigned int i,
+			struct store_stat *st)
+{
+	char name[META_NAME_MAX + 1];
+	struct meta_backing want;
+	struct node *parent;
+	int dirfd, r;
+
+	r = node_name_get(m, n, &parent, name);
+	if (r)
+		return r;
+	r = node_fd_get(m, parent, i, false, &dirfd);
+	if (!r) {
+		r = store_statat(m->slot[i].store, dirfd, name, false, st);
+		node_fd_put(m, parent, i);
+	}
+	if (!r)
+		r = node_backing_load(m, n, i, &want);
+	if (!r && want.ino != st->st.st_ino)
+		r = -ESTALE;
+	node_put(m, parent);
+	return r;
+}
+
+int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
+		 struct stat *ret_st)
+{
+	struct store_stat st;
+	int fd, r;
+
+	r = stat_by_fd(m, n, i, &st);
+	if (!r) {
+		r = stat_by_name(m, n, i, &st);
+		if (r == -ENOENT || r == -ESTALE || r == -ENOTDIR) {
+			/* It moved, or its identity is not known yet. */
+			r = node_fd_get(m, n, i, true, &fd);
+			if (r)
+				return r;
+			r = store_fstat(m->slot[i].store, fd, false, &st);
+			node_fd_put(m, n, i);
+		}
+	}
+	if (r < 0)
+		return r;
+	*ret_st = st.st;
+	return 0;
+}
+
+struct stat_ask {
+	struct node *n;
+	struct stat st;
+};
+
+static int stat_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct stat_ask *a = arg;
+
+	return node_stat_on(m, a->n, slot, &a->st);
+}
+
+int node_stat(struct mirror *m, struct node *n, struct stat *ret_st)
+{
+	struct stat_ask a = {.n = n};
+	int r = fan_ask(m, stat_slot, n, &a, "stat");
+
+	if (r)
+		return r;
+	stat_dress(m, n, &a.st);
+	*ret_st = a.st;
+	return 0;
+}
+
+int mirror_getattr(struct mirror *m, uint64_t node, struct stat *ret_st)
+{
+	struct node *n;
+	int r = node_get(m, node, &n);
+
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	r = node_stat(m, n, ret_st);
+	node_put(m, n);
+	return r;
+}
+
+static int statvfs_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	return store_statvfs(m->slot[slot].store, arg);
+}
+
+/* What every store can take: the least of all. */
+int mirror_statvfs(struct mirror *m, struct statvfs *ret)
+{
+	slot_mask pin = slots_pin(m, NULL);
+	struct statvfs v;
+	bool first = true;
+	int r = -EIO;
+
+	for_each_slot(i, pin)
+	{
+		int err = statvfs_slot(m, i, &v);
+		unsigned long unit = v.f_frsize ? v.f_frsize : 1;
+
+		if (err) {
+			r = first ? err : r;
+			continue;
+		}
+		if (first || (uint64_t)v.f_bavail * unit <
+				     (uint64_t)ret->f_bavail * ret->f_frsize)
+			*ret = v;
+		first = false;
+		r = 0;
+	}
+	slots_unpin(m, pin);
+	if (!r)
+		ret->f_namemax = META_NAME_MAX;
+	return r;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume begins and ends.
+ */
+#include "fs/mirror/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+static int numbers_load(struct mirror *m, struct meta *meta)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	uint64_t seq = 0, node = 0;
+	int r;
+
+	if (!rd)
+		return -EIO;
+	r = meta_number_get(rd, META_NUM_SEQ_RESERVED, &seq);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_NODE_RESERVED, &node);
+	meta_reader_put(rd);
+	if (r)
+		return r;
+	/* Whatever was reserved may have been issued: begin above it. */
+	m->seq = m->seq_reserved = MAX(m->seq_reserved, seq);
+	m->next_node = m->node_reserved = MAX(m->node_reserved, node);
+	return 0;
+}
+
+static int slots_load(struct mirror *m, const struct mirror_member_in *members,
+		      size_t count, unsigned int lead)
+{
+	struct meta_reader *rd;
+	int r = 0;
+
+	for (unsigned int i = 0; i < count && !r; i++) {
+		struct slot *s = &m->slot[i];
+
+		s->used = true;
+		s->row = members[i].row;
+		s->state = s->row.state;
+		s->recorded = true;
+		s->durable_seq = s->row.durable_seq;
+		if (!members[i].in_step) {
+			assert(!members[i].store && !members[i].meta);
+			if (s->state == META_STORE_ONLINE ||
+			    s->state == META_STORE_RESYNCING)
+				s->state = META_STORE_MISSING;
+			s->away_since_ns = clock_real_ns();
+			continue;
+		}
+		s->store = members[i].store;
+		s->meta = members[i].meta;
+		s->state = META_STORE_ONLINE;
+		s->online = true;
+		m->online |= SLOT_BIT(i);
+		r = numbers_load(m, s->meta);
+	}
+	m->slot_count = (unsigned int)count;
+	m->lead = (int)lead;
+	if (r)
+		return r;
+	rd = meta_reader_get(m->slot[lead].meta);
+	if (!rd)
+		return -EIO;
+	r = meta_number_get(rd, META_NUM_DURABLE_SEQ, &m->durable);
+	meta_reader_put(rd);
+	for_each_slot(i, m->online) m->slot[i].durable_seq = m->durable;
+	return r;
+}
+
+static void mirror_free(struct mirror *m)
+{
+	table_done(m);
+	mutex_done(&m->fds);
+	cond_done(&m->gate);
+	cond_done(&m->ended);
+	cond_done(&m->recorded);
+	cond_done(&m->armed);
+	cond_done(&m->moved);
+	cond_done(&m->wake);
+	mutex_done(&m->lock);
+	rwlock_done(&m->names);
+	mutex_done(&m->ckpt);
+	vec_done(&m->arm_queue);
+	free(m);
+}
+
+static struct mirror *mirror_alloc(const struct mirror_options *options,
+				   size_t count)
+{
+	struct mirror *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->opt = *options;
+	if (!m->opt.checkpoint_ms)
+		m->opt.checkpoint_ms = 5000;
+	if (!m->opt.budget_bytes)
+		m->opt.budget_bytes = 512ull << 20;
+	if (!m->opt.min_stores)
+		m->opt.min_stores = 1;
+	m->place_count = (unsigned int)MIN(count + 2, (size_t)META_STORE_MAX);
+	m->gen = 1;
+	m->epoch_due = true;
+	m->seq_reserved = MIRROR_FIRST_SEQ;
+	m->node_reserved = META_FIRST_ID;
+	mutex_init(&m->ckpt, LOCK_RANK_CONTROL);
+	rwlock_init(&m->names, LOCK_RANK_NAMES);
+	mutex_init(&m->lock, LOCK_RANK_ARM);
+	cond_init(&m->gate);
+	cond_init(&m->ended);
+	cond_init(&m->recorded);
+	cond_init(&m->armed);
+	cond_init(&m->moved);
+	cond_init(&m->wake);
+	vec_init(&m->arm_queue);
+	table_init(m);
+	fds_init(m);
+	return m;
+}
+
+int mirror_open(const struct mirror_member_in *members, size_t count,
+		unsigned int lead, const struct mirror_options *options,
+		struct mirror **ret_mirror)
+{
+	struct mirror *m;
+	int r;
+
+	if (!count || count > META_STORE_MAX || lead >= count ||
+	    !members[lead].in_step)
+		return -EINVAL;
+	m = mirror_alloc(options, count);
+	if (!m)
+		return -ENOMEM;
+	r = slots_load(m, members, count, lead);
+	if (!r) {
+		memcpy(m->volume_uuid, meta_volume_uuid(m->slot[lead].meta),
+		       sizeof(m->volume_uuid));
+		r = node_make(m, META_ROOT_ID, META_DIR, &m->root);
+	}
+	if (!r)
+		r = pool_start(&m->pool);
+	if (!r)
+		r = feed_start(m);
+	if (!r) {
+		r = checkpoint_start(m);
+		if (r)
+			feed_stop(m);
+	}
+	if (r) {
+		mirror_free(m);
+		return r;
+	}
+	*ret_mirror = m;
+	return 0;
+}
+
+const char *mirror_volume_uuid(const struct mirror *m)
+{
+	return m->volume_uuid;
+}
+
+static int clean_commit(struct mirror *m, unsigned int i, void *arg)
+{
+	struct meta *meta = m->slot[i].meta;
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	r = members_write(meta, arg);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_CLEAN, 1);
+	if (r) {
+		meta_rollback(meta);
+		return r;
+	}
+	return meta_commit(meta);
+}
+
+int mirror_close(struct mirror *m)
+{
+	int res[META_STORE_MAX] = {0};
+	struct members *members;
+	slot_mask pin;
+	int r;
+
+	checkpoint_stop(m);
+	r = mirror_checkpoint(m, NULL);
+	feed_drain(m);
+	members = members_collect(m);
+	if (!members && !r)
+		r = -ENOMEM;
+	pin = slots_pin(m, NULL);
+	if (!r)
+		fan_run(m, pin, clean_commit, members, res);
+	free(members);
+	for_each_slot(i, pin) if (res[i])
+	{
+		log_err("store %s: last commit failed: %s", m->slot[i].row.name,
+			strerror(-res[i]));
+		r = r ? r : res[i];
+	}
+	slots_unpin(m, pin);
+	feed_stop(m);
+	pool_stop(&m->pool);
+	for (unsigned int i = 0; i < m->slot_count; i++) {
+		if (!m->slot[i].store)
+			continue;
+		fds_close_slot(m, i);
+		meta_close(m->slot[i].meta);
+		store_close(m->slot[i].store);
+	}
+	mirror_free(m);
+	return r;
+}
