@@ -1,0 +1,365 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the tests on real mounts share. A test sources this first:
+#
+#	# shellcheck source=tests/lib/lib.sh
+#	. "$(dirname "$0")/../lib/lib.sh"
+#
+# It then stands in a private directory ($work), and whatever it mounts or
+# starts through the functions below is taken away when it ends. A test that
+# ends well but leaves something behind fails; one that fails prints the
+# daemon's log. Exit status: 0 passed, 77 skipped, else failed.
+#
+#	SEQMIRROR	the program under test (meson sets it)
+#	KEEP=1		leave the files of the test where they are
+set -Eeuo pipefail
+shopt -s inherit_errexit
+
+lib_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${SEQMIRROR:?says where the program is}"
+SEQMIRROR=$(readlink -f "$SEQMIRROR")
+test_name=$(basename "$0" .sh)
+work=$(mktemp -d "${TMPDIR:-/tmp}/seqmirror-$test_name.XXXXXX")
+work=$(readlink -f "$work")
+mnt=$work/mnt
+daemon_log=$work/daemon.log
+daemon_pid=
+# Ordinary processes of a test: ended by the cleanup.
+helpers=()
+mkdir "$mnt"
+: >"$daemon_log"
+export PYTHONDONTWRITEBYTECODE=1
+umask 022
+cd "$work"
+
+# ---- the verdict ----
+
+skip()
+{
+	echo "skipped: $*"
+	exit 77
+}
+
+fail()
+{
+	echo "FAILED: $*" >&2
+	exit 1
+}
+
+need_root()
+{
+	((EUID == 0)) || skip "needs root"
+	[[ -c /dev/fuse ]] || skip "no /dev/fuse"
+}
+
+need()
+{
+	local command
+
+	for command; do
+		command -v "$command" >/dev/null || skip "no $command"
+	done
+}
+
+# poll_until SECONDS COMMAND...: silent; the status says whether it came true.
+poll_until()
+{
+	local end=$((SECONDS + $1))
+	shift
+
+	until "$@"; do
+		((SECONDS < end)) || return 1
+		sleep 0.05
+	done
+}
+
+wait_until()
+{
+	poll_until "$@" || fail "not within $1 s: ${*:2}"
+}
+
+# eq WHAT HAVE WANT
+eq()
+{
+	[[ $2 == "$3" ]] || fail "$1 is '$2', wanted '$3'"
+}
+
+# ---- mounts as the kernel lists them; never touches what is mounted ----
+
+mounts_below()
+{
+	awk -v p="$1" '$5 == p || index($5, p "/") == 1 { print $5 }' \
+		/proc/self/mountinfo | tac
+}
+
+is_mounted()
+{
+	awk -v p="$1" '$5 == p { n = 1 } END { exit !n }' /proc/self/mountinfo
+}
+
+not_mounted()
+{
+	! is_mounted "$1"
+}
+
+# Alive, and not only a remnant that nobody has waited for.
+is_alive()
+{
+	local state
+
+	state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' \
+		"/proc/$1/status" 2>/dev/null) || return 1
+	[[ -n $state && $state != Z ]]
+}
+
+is_dead()
+{
+	! is_alive "$1"
+}
+
+# Processes that run the program and have this directory among their words.
+daemons_of()
+{
+	local dir pid
+
+	for dir in /proc/[0-9]*; do
+		pid=${dir#/proc/}
+		[[ $(readlink "$dir/exe" 2>/dev/null) == "$SEQMIRROR"* ]] ||
+			continue
+		if tr '\0' '\n' <"$dir/cmdline" 2>/dev/null |
+			grep -qF -- "$1"; then
+			echo "$pid"
+		fi
+	done
+}
+
+# ---- images: filesystems of their own for stores ----
+
+# image NAME SIZE_MB [ext4|xfs|btrfs]: a sparse file, mounted on $work/NAME.
+image()
+{
+	local name=$1 size=$2 type=${3:-ext4} options=()
+
+	need "mkfs.$type" losetup
+	case $type in
+	ext4) options=(-q -F -m 0) ;;
+	xfs) options=(-q -f) ;;
+	btrfs) options=(-q -f) ;;
+	esac
+	truncate -s "${size}M" "$work/$name.img"
+	"mkfs.$type" "${options[@]}" "$work/$name.img" >/dev/null
+	mkdir "$work/$name"
+	image_mount "$name"
+	# Belongs to the filesystem and is nobody's file.
+	if [[ -d $work/$name/lost+found ]]; then
+		rmdir "$work/$name/lost+found"
+	fi
+}
+
+image_mount()
+{
+	# The kernel may lack this type: then the test cannot be made here.
+	mount -o loop,noatime "$work/$1.img" "$work/$1" ||
+		skip "cannot mount $1.img"
+}
+
+image_umount()
+{
+	umount "$work/$1"
+}
+
+image_umount_lazily()
+{
+	umount -l "$work/$1"
+}
+
+# ---- the program ----
+
+sm()
+{
+	"$SEQMIRROR" "$@"
+}
+
+# mount_volume [-o OPTIONS] STORE...: mounts on $mnt, the daemon's words go to
+# $daemon_log.
+mount_volume()
+{
+	start_mount "$@"
+	poll_until 60 mount_settled || fail "the mount does not come"
+	is_mounted "$mnt" || fail "mounting: $(tail -n 3 "$daemon_log")"
+	wait_until 20 volume_answers
+}
+
+start_mount()
+{
+	echo "--- mount $*" >>"$daemon_log"
+	"$SEQMIRROR" mount -f "$@" "$mnt" >>"$daemon_log" 2>&1 &
+	daemon_pid=$!
+}
+
+mount_settled()
+{
+	is_mounted "$mnt" || is_dead "$daemon_pid"
+}
+
+volume_answers()
+{
+	sm status --json "$mnt" >/dev/null 2>&1
+}
+
+# The daemon must end well.
+unmount_volume()
+{
+	sm unmount "$mnt"
+	not_mounted "$mnt" || fail "unmount returned with the mount in place"
+	daemon_ended
+}
+
+daemon_ended()
+{
+	local rc=0
+
+	if [[ -n $daemon_pid ]]; then
+		wait_until 60 is_dead "$daemon_pid"
+		wait "$daemon_pid" || rc=$?
+		daemon_pid=
+		((rc == 0)) || fail "the daemon ended with status $rc"
+	fi
+}
+
+# kill -9, as the kernel would when memory is short.
+kill_daemon()
+{
+	kill -KILL "$daemon_pid"
+	wait "$daemon_pid" 2>/dev/null || :
+	daemon_pid=
+	if is_mounted "$mnt"; then
+		umount -l "$mnt"
+	fi
+}
+
+# status_of FILTER [PLACE]: of the status as JSON, through jq -r.
+status_of()
+{
+	sm status --json "${2:-$mnt}" | jq -r "$1"
+}
+
+# store_state NAME: its state as the volume sees it.
+store_state()
+{
+	status_of ".stores[] | select(.name == \"$1\") | .state"
+}
+
+store_is()
+{
+	[[ $(store_state "$1") == "$2" ]]
+}
+
+volume_is()
+{
+	[[ $(status_of .state) == "$1" ]]
+}
+
+detach()
+{
+	sm detach "$mnt" "$1" >/dev/null
+	store_is "$1" detached || fail "$1 is $(store_state "$1") after detach"
+}
+
+# attach NAME: waits until it is online.
+attach()
+{
+	timeout 240 "$SEQMIRROR" attach --wait "$mnt" "$1" >/dev/null ||
+		fail "attach --wait $1: status $?"
+	store_is "$1" online || fail "$1 is $(store_state "$1") after attach"
+}
+
+# refused COMMAND...: fails with status 1 or 2 (32 for mount) and one line
+# that begins with the program's name; the line is left in $refusal.
+refused()
+{
+	local rc=0
+
+	timeout 30 "$@" >"$work/refused.out" 2>"$work/refused.err" || rc=$?
+	refusal=$(grep -v '^seqmirror: hint: ' "$work/refused.err" || :)
+	((rc != 0)) || fail "not refused: $*"
+	((rc != 124)) || fail "hangs: $*"
+	((rc < 124)) || fail "status $rc: $*: $refusal"
+	[[ $refusal == "seqmirror: "* ]] || fail "no reason given: '$refusal'"
+	eq "lines of the refusal ($refusal)" "$(wc -l <<<"$refusal")" 1
+}
+
+same_tree()
+{
+	local output
+
+	output=$(python3 "$lib_dir/treecmp.py" "$@") || {
+		echo "$output" | head -n 40 >&2
+		fail "trees differ: $*"
+	}
+}
+
+# start_helper COMMAND...: in the background; its pid is in $helper_pid.
+start_helper()
+{
+	"$@" &
+	helper_pid=$!
+	helpers+=("$helper_pid")
+}
+
+# ---- the end ----
+
+cleanup()
+{
+	local rc=$? pid point left='' image
+
+	trap - EXIT
+	set +e
+	cd /
+	for pid in "${helpers[@]}"; do
+		kill -KILL "$pid" 2>/dev/null
+		wait "$pid" 2>/dev/null
+	done
+	if is_mounted "$mnt"; then
+		left+=" the mount"
+		sm unmount "$mnt" >/dev/null 2>&1 &
+		poll_until 10 not_mounted "$mnt" || umount -l "$mnt"
+	fi
+	if [[ -n $daemon_pid ]] && ! poll_until 10 is_dead "$daemon_pid"; then
+		left+=" daemon $daemon_pid"
+	fi
+	for pid in $(daemons_of "$work"); do
+		if ! poll_until 5 is_dead "$pid"; then
+			left+=" process $pid"
+			kill -KILL "$pid"
+			poll_until 10 is_dead "$pid"
+		fi
+	done
+	while read -r point; do
+		umount "$point" 2>/dev/null || umount -l "$point"
+	done < <(mounts_below "$work")
+	for image in "$work"/*.img; do
+		[[ -e $image ]] || continue
+		for pid in $(losetup -n -O NAME -j "$image"); do
+			losetup -d "$pid"
+		done
+	done
+	if ((rc == 0)) && [[ -n $left ]]; then
+		echo "FAILED: left behind:$left" >&2
+		rc=1
+	fi
+	if ((rc != 0 && rc != 77)) && [[ -s $daemon_log ]]; then
+		echo "--- the daemon's log ends:" >&2
+		tail -n 60 "$daemon_log" >&2
+	fi
+	if [[ -z ${KEEP:-} ]]; then
+		rm -rf --one-file-system "$work"
+	else
+		echo "kept: $work"
+	fi
+	exit "$rc"
+}
+trap cleanup EXIT
+trap 'echo "$test_name.sh: line $LINENO: status $?: $BASH_COMMAND" >&2' ERR
+trap 'exit 143' TERM INT HUP

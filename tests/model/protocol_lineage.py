@@ -1,0 +1,137 @@
+"""Who may be brought in step from whom, from which seq on, and what the delta is. Pure: reads maps, changes nothing."""
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Sequence
+
+from protocol_rules import Rules
+from protocol_store import ATTR, BLOCKS, DATA, DIR_OF, DIRS, NAME, Epoch, Item, Map, Store
+
+NEVER = 1 << 60
+
+
+def tip_of(rules: Rules, source: Store, target: Store) -> list[Epoch]:
+    """The target's lineage without its void end."""
+    epochs = list(target.map.epochs)
+    if rules.void_epochs:
+        known = {e.id for e in source.map.epochs}
+        while (len(epochs) > 1 and epochs[-1].id not in known and epochs[-1].id not in target.map.confirmed
+               and source.no in epochs[-1].members):
+            epochs.pop()
+    return epochs
+
+
+def resync_from(rules: Rules, source: Store, target: Store) -> Optional[int]:
+    """The seq above which the merely stale target lacks what the source has; None when they have forked."""
+    lineage = [e.id for e in source.map.epochs]
+    tip = tip_of(rules, source, target)[-1]
+    if tip.id not in lineage:
+        return None
+    start = target.map.durable_seq
+    following = source.map.epochs[lineage.index(tip.id) + 1:][:1]
+    for epoch in following:
+        if rules.beyond_next_epoch and start >= epoch.first_seq:
+            return None
+        if rules.base:
+            start = min(start, epoch.base)
+        if rules.copy_epoch and epoch.by_copy and (target.map.intents or target.map.durable_seq > epoch.base):
+            return None
+    if rules.base and not following:
+        start = min(start, source.map.durable_seq)
+    if rules.copy_epoch and not following and source.map.copy and (
+            target.map.intents or target.map.durable_seq > source.map.durable_seq):
+        return None
+    if rules.lap_lineage:
+        for lap_tip in target.map.lap_tips:
+            if lap_tip not in lineage:
+                return None
+            after = source.map.epochs[lineage.index(lap_tip) + 1:][:1]
+            start = min([start] + [e.base for e in after])
+    if rules.compare_places and newer_places(source.map, target.map, start):
+        return None
+    return start
+
+
+def newer_places(source: Map, target: Map, start: int) -> bool:
+    """Whether the target's map numbers something above `start` that is newer than what the source has in its place."""
+    for d in DIRS:
+        if target.dirs[d] > max(start, source.dirs[d]):
+            return True
+    for slot, (_, seq) in target.dentries.items():
+        here = source.dentries.get(slot, (0, source.dirs[DIR_OF[slot]]))[1]
+        if seq > start and seq > max(here, source.dirs[DIR_OF[slot]]):
+            return True
+    for node, (_, attr, seq) in target.nodes.items():
+        if seq <= start:
+            continue
+        if node not in source.nodes:            # an absent node counts as its directories do
+            if seq > max([source.dirs[DIR_OF[s]] for s, (n, _) in target.dentries.items() if n == node], default=seq):
+                return True
+            continue
+        _, their_attr, their_seq = source.nodes[node]
+        if attr > max(start, their_attr) or seq > their_seq:
+            return True
+        for b in BLOCKS:
+            mine = target.extents.get((node, b), 0)
+            if mine > start and mine > source.block_seq(node, b):
+                return True
+    return False
+
+
+def pick_source(rules: Rules, present: Sequence[Store]) -> Optional[Store]:
+    """The furthest lineage, then the highest durable seq, among those that every other present store may follow."""
+    best = None
+    for x in present:
+        if x.map.resyncing and rules.resyncing_no_source:
+            continue
+        if all(y is x or resync_from(rules, x, y) is not None for y in present):
+            if best is None or rank(rules, x.map) > rank(rules, best.map):
+                best = x
+    return best
+
+
+def rank(rules: Rules, m: Map) -> tuple[int, int, bool]:
+    return len(m.epochs), m.durable_seq, rules.copy_last and not m.copy
+
+
+class Delta(NamedTuple):
+    """What a resync looks at: numbered above `start`, or under the target's own intents."""
+    start: int
+    both: bool                  # what either map numbers, not only the source's
+    fork_node: int              # node ids from here on were born after a fork and never match
+    doubt: frozenset[Item]
+
+    def matches(self, target: Map, node: int) -> bool:
+        return node < self.fork_node and node in target.nodes
+
+    def directory(self, source: Map, target: Map, d: int) -> bool:
+        return (source.dirs[d] > self.start or (self.both and target.dirs[d] > self.start)
+                or (NAME, d, 0) in self.doubt)
+
+    def block(self, source: Map, target: Map, node: int, b: int) -> bool:
+        return (source.block_seq(node, b) > self.start or (DATA, node, b) in self.doubt
+                or (self.both and node in target.nodes and target.block_seq(node, b) > self.start))
+
+    def attr(self, source: Map, target: Map, node: int) -> bool:
+        return (source.nodes[node][1] > self.start or (ATTR, node, 0) in self.doubt
+                or (self.both and node in target.nodes and target.nodes[node][1] > self.start))
+
+
+def stale_delta(rules: Rules, source: Store, target: Store) -> Optional[Delta]:
+    start = resync_from(rules, source, target)
+    if start is None:
+        return None
+    doubt = frozenset(target.map.items()) if rules.target_intents else frozenset()
+    return Delta(start, False, NEVER, doubt)
+
+
+def fork_delta(rules: Rules, source: Store, target: Store) -> Delta:
+    """The delta when the user named the source as the side to keep."""
+    mine, theirs = source.map.epochs, [*target.map.epochs, *target.map.lap_epochs]
+    shared = {e.id for e in mine} & {e.id for e in theirs}
+    unshared = [e for e in (*mine, *theirs) if e.id not in shared]
+    start = min([target.map.durable_seq] + [e.first_seq - 1 for e in unshared])
+    fork_node = min((e.first_node for e in unshared), default=NEVER)
+    if rules.fork_base:
+        start = min([start, source.map.durable_seq] + [e.base for e in unshared])
+    doubt = frozenset(target.map.items()) if rules.target_intents else frozenset()
+    return Delta(start, rules.both_maps, fork_node if rules.fork_nodes else NEVER, doubt)

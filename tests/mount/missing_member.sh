@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A volume mounts with a member missing, works, and takes the member back by
+# itself when it reappears.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+image a 200
+image b 200
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+cp -r /etc/default "$mnt/tree"
+unmount_volume
+
+image_umount b
+mount_volume "$work/a"
+eq "state of b" "$(store_state b)" missing
+volume_is degraded || fail "the volume is $(status_of .state)"
+rm -r "$mnt/tree"
+dd if=/dev/urandom of="$mnt/new" bs=1M count=3 status=none
+image_mount b
+wait_until 60 store_is b online
+wait_until 20 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/b"
+
+# And without that: it is told when, and waits.
+image_umount b
+mount_volume -o no_auto_attach "$work/a"
+echo more >"$mnt/more"
+image_mount b
+store_is b missing || fail "attached in spite of no_auto_attach"
+attach b
+unmount_volume
+same_tree "$work/a" "$work/b"

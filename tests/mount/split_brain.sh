@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Both stores were mounted alone and written: that is refused with a clear
+# message, and nothing is changed.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+# The trees and the rows of both maps.
+fingerprint()
+{
+	local name
+
+	for name in a b; do
+		(cd "$work/$name" && find . -path ./.seqmirror -prune -o \
+			-printf '%P %i %m %s %T@\n' | sort)
+		cat "$work/$name/.seqmirror/store"
+		rm -rf map
+		mkdir map
+		cp "$work/$name"/.seqmirror/meta.db* map
+		python3 - <<-'END'
+			import sqlite3
+			db = sqlite3.connect("map/meta.db")
+			for table in ("node", "dentry", "extent", "intent",
+			              "epoch", "store", "volume"):
+			    for row in db.execute(f"SELECT * FROM {table}"):
+			        print(table, row)
+		END
+	done
+}
+
+image a 200
+image b 200
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+echo both >"$mnt/file"
+unmount_volume
+
+for name in a b; do
+	other=$([[ $name == a ]] && echo b || echo a)
+	image_umount "$other"
+	mount_volume "$work/$name"
+	echo "$name alone" >"$mnt/file"
+	echo "$name" >"$mnt/only_$name"
+	unmount_volume
+	image_mount "$other"
+done
+
+fingerprint >before
+refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
+echo "$refusal"
+grep -qiE 'alone|split|diverge|both' <<<"$refusal" ||
+	fail "that does not tell what happened: $refusal"
+not_mounted "$mnt" || fail "mounted"
+refused "$SEQMIRROR" resync "$work/a" "$work/b"
+refused "$SEQMIRROR" resync --dry-run "$work/a" "$work/b"
+fingerprint >after
+diff before after || fail "a refusal changed something"
+
+# Also when one of them is mounted and the other reappears.
+image_umount b
+mount_volume "$work/a"
+image_mount b
+refused "$SEQMIRROR" attach --wait "$mnt" b
+eq "file on b" "$(cat b/file)" "b alone"
+unmount_volume
+eq "files" "$(cat a/file b/file | xargs)" "a alone b alone"

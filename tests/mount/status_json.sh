@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The keys of the JSON reports are those of the manual.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+# has WHAT FILTER KEY...: of the last report.
+has()
+{
+	local what=$1 filter=$2 key
+	shift 2
+
+	for key; do
+		jq -e "$filter | has(\"$key\")" report >/dev/null ||
+			fail "$what has no $key: $(cat report)"
+	done
+}
+
+# is WHAT FILTER TYPE
+is()
+{
+	eq "type of $1" "$(jq -r "$2 | type" report)" "$3"
+}
+
+volume_report()
+{
+	has volume . volume state seq stores resync
+	has store '.stores[0]' name uuid path state durable_seq behind errors \
+		free_bytes
+	has behind '.stores[1].behind' nodes bytes seconds
+	has errors '.stores[1].errors' read write
+	is seq .seq number
+	is volume .volume string
+	is stores .stores array
+	is durable_seq '.stores[0].durable_seq' number
+	eq "stores" "$(jq -r '[.stores[].name] | sort | join(" ")' report)" \
+		"a b"
+}
+
+counts()
+{
+	has resync . store from_seq to_seq laps nodes entries_created \
+		entries_removed entries_renamed bytes_copied bytes_compared \
+		bytes_unmapped seconds
+}
+
+mkdir a b
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+sm status --json "$mnt" >report
+volume_report
+eq "state" "$(jq -r .state report)" healthy
+eq "resync" "$(jq -r .resync report)" null
+seq=$(jq .seq report)
+detach b
+dd if=/dev/urandom of="$mnt/file" bs=4096 count=10 conv=fsync status=none
+sync -f "$mnt"
+sm status --json "$mnt" >report
+volume_report
+eq "state" "$(jq -r .state report)" degraded
+(($(jq .seq report) > seq)) || fail "seq did not rise"
+(($(jq '.stores[] | select(.name == "b").behind.nodes' report) >= 1)) ||
+	fail "b is not behind: $(cat report)"
+sm resync --dry-run --json "$mnt" b >report
+counts
+sm resync --wait --json "$mnt" b >report
+counts
+eq "copied" "$(jq .bytes_copied report)" 40960
+sm status "$mnt" >text
+for word in healthy a b online; do
+	grep -qw "$word" text || fail "status does not say $word: $(cat text)"
+done
+unmount_volume
+
+sm status --json "$work/a" >report
+has "unmounted store" . volume seq stores
+sm status "$work/a" >/dev/null
+refused "$SEQMIRROR" status "$work"
+refused "$SEQMIRROR" status "$work/none"
+refused "$SEQMIRROR" status

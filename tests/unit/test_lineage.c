@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The lineage test as a table: two histories, and what the target is towards
+ * the source.  Stores are "a", "b", "c"; an epoch is written as
+ *
+ *	{ "id", first_seq, base, "members", confirmed }
+ */
+#include "resync/lineage.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	EPOCHS_MAX = 6,
+};
+
+struct epoch {
+	const char *id;
+	uint64_t first_seq;
+	uint64_t base;
+	const char *members;
+	bool confirmed;
+};
+
+struct history {
+	const char *uuid;
+	struct epoch epochs[EPOCHS_MAX];
+	uint64_t durable;
+	uint64_t other_durable;
+	bool in_doubt;
+};
+
+struct row {
+	const char *what;
+	struct history source;
+	struct history target;
+	enum resync_relation relation;
+	uint64_t from;		/* STALE, NEWER */
+	uint64_t fork_from;	/* FORK */
+};
+
+#define E1  {"e1", 16, 15, "ab", true}
+#define E1C {"e1", 16, 15, "abc", true}
+
+static const struct row rows[] = {
+	{
+		.what = "left cleanly together",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_IN_STEP,
+		.from = 90,
+	},
+	{
+		.what = "intents left by a crash",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {E1}, 90, .in_doubt = true},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "intents on the source",
+		.source = {"a", {E1}, 90, .in_doubt = true},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "crash between two commits of one checkpoint",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {E1}, 70, .in_doubt = true},
+		.relation = RESYNC_STALE,
+		.from = 70,
+	},
+	{
+		.what = "the same, seen from the other side",
+		.source = {"a", {E1}, 70, .in_doubt = true},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_NEWER,
+		.from = 70,
+	},
+	{
+		.what = "late disk at boot: the source went on alone",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true}}, 200},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "late disk, roles reversed",
+		.source = {"b", {E1}, 90},
+		.target = {"a", {E1, {"e2", 101, 90, "a", true}}, 200},
+		.relation = RESYNC_NEWER,
+		.from = 90,
+	},
+	{
+		.what = "the source recovered from behind: its base counts",
+		.source = {"a", {E1, {"e2", 101, 70, "a", true}}, 120},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_STALE,
+		.from = 70,
+	},
+	{
+		.what = "base of the next epoch, not of the last",
+		.source = {"a",
+			   {E1,
+			    {"e2", 101, 80, "a", true},
+			    {"e3", 201, 10, "a", true}},
+			   300},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_STALE,
+		.from = 80,
+	},
+	{
+		.what = "put out in mid-flight: durable below first_seq",
+		.source = {"a", {E1, {"e2", 95, 90, "a", true}}, 150},
+		.target = {"b", {E1}, 90, .in_doubt = true},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "went on past the point where it was put out",
+		.source = {"a", {E1, {"e2", 95, 90, "a", true}}, 150},
+		.target = {"b", {E1}, 96},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "restored backup: older, same lineage",
+		.source = {"a",
+			   {E1,
+			    {"e2", 101, 100, "ab", true},
+			    {"e3", 201, 200, "ab", true}},
+			   250},
+		.target = {"b", {E1, {"e2", 101, 100, "ab", true}}, 140},
+		.relation = RESYNC_STALE,
+		.from = 140,
+	},
+	{
+		.what = "the source is the restored one and went on alone",
+		.source = {"a", {E1, {"e2", 120, 60, "a", true}}, 130},
+		.target = {"b", {E1}, 90, .other_durable = 90},
+		.relation = RESYNC_FORK,
+		.fork_from = 60,
+	},
+	{
+		.what = "the source is the restored one, nothing done since",
+		.source = {"a", {E1}, 60},
+		.target = {"b", {E1}, 90, .other_durable = 90},
+		.relation = RESYNC_NEWER,
+		.from = 60,
+	},
+	{
+		.what = "both were mounted alone in turn",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true}}, 150},
+		.target = {"b", {E1, {"e3", 111, 80, "b", true}}, 170},
+		.relation = RESYNC_FORK,
+		.fork_from = 80,
+	},
+	{
+		.what = "a fork starts at most at what both have",
+		.source = {"a", {E1, {"e2", 101, 100, "a", true}}, 150},
+		.target = {"b", {E1, {"e3", 111, 110, "b", true}}, 170},
+		.relation = RESYNC_FORK,
+		.fork_from = 100,
+	},
+	{
+		.what = "crash while an epoch was recorded: the target has it",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {E1, {"e2", 101, 90, "ab", false}}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "crash while an epoch was recorded: the source has it",
+		.source = {"a", {E1, {"e2", 101, 90, "ab", false}}, 90},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "unconfirmed, but without the other: not void",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {E1, {"e2", 101, 90, "b", false}}, 90},
+		.relation = RESYNC_NEWER,
+		.from = 90,
+	},
+	{
+		.what = "confirmed, and a member lacks it: not void",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {E1, {"e2", 101, 90, "ab", true}}, 120},
+		.relation = RESYNC_NEWER,
+		.from = 90,
+	},
+	{
+		.what = "two void tips",
+		.source = {"a", {E1, {"e4", 301, 90, "a", true}}, 310},
+		.target = {"b",
+			   {E1,
+			    {"e2", 101, 90, "ab", false},
+			    {"e3", 201, 90, "ab", false}},
+			   90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "an unconfirmed epoch that both have is shared",
+		.source = {"a", {E1, {"e2", 101, 90, "ab", false}}, 90},
+		.target = {"b", {E1, {"e2", 101, 90, "ab", false}}, 90},
+		.relation = RESYNC_IN_STEP,
+		.from = 90,
+	},
+	{
+		.what = "three stores: c left first, then b",
+		.source = {"a",
+			   {E1C,
+			    {"e2", 101, 100, "ab", true},
+			    {"e3", 201, 200, "a", true}},
+			   300},
+		.target = {"c", {E1C}, 100, .in_doubt = true},
+		.relation = RESYNC_STALE,
+		.from = 100,
+	},
+	{
+		.what = "three stores: b, which left last, from a",
+		.source = {"a",
+			   {E1C,
+			    {"e2", 101, 100, "ab", true},
+			    {"e3", 201, 200, "a", true}},
+			   300},
+		.target = {"b", {E1C, {"e2", 101, 100, "ab", true}}, 200},
+		.relation = RESYNC_STALE,
+		.from = 200,
+	},
+	{
+		.what = "three stores: c went on alone while a and b did",
+		.source = {"a", {E1C, {"e2", 101, 100, "ab", true}}, 300},
+		.target = {"c", {E1C, {"e5", 111, 90, "c", true}}, 120},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "three stores: an epoch void for b is not so for c",
+		.source = {"c", {E1C}, 90},
+		.target = {"a", {E1C, {"e2", 101, 90, "ab", false}}, 95},
+		.relation = RESYNC_NEWER,
+		.from = 90,
+	},
+	{
+		.what = "a new member",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true}}, 200},
+		.target = {"c", {E1}, 0, .in_doubt = true},
+		.relation = RESYNC_STALE,
+		.from = 0,
+	},
+	{
+		.what = "nothing in common",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {{"x1", 16, 15, "b", true}}, 90},
+		.relation = RESYNC_FOREIGN,
+	},
+	{
+		.what = "never finished",
+		.source = {"a", {E1}, 90},
+		.target = {"b", {{0}}, 0},
+		.relation = RESYNC_FOREIGN,
+	},
+};
+
+static void epoch_fill(const struct epoch *e, struct meta_epoch *ret)
+{
+	*ret = (struct meta_epoch){
+		.first_seq = e->first_seq,
+		.base = e->base,
+		.confirmed = e->confirmed,
+	};
+	snprintf(ret->id, sizeof(ret->id), "%s", e->id);
+	for (const char *m = e->members; *m; m++)
+		snprintf(ret->members[ret->member_count++],
+			 sizeof(ret->members[0]), "%c", *m);
+}
+
+static void history_view(const struct history *h,
+			 struct meta_epoch epochs[static EPOCHS_MAX],
+			 struct lineage_view *ret)
+{
+	*ret = (struct lineage_view){
+		.uuid = h->uuid,
+		.epochs = epochs,
+		.durable_seq = h->durable,
+		.other_durable = h->other_durable,
+		.in_doubt = h->in_doubt,
+	};
+	while (ret->count < EPOCHS_MAX && h->epochs[ret->count].id) {
+		epoch_fill(&h->epochs[ret->count], &epochs[ret->count]);
+		ret->count++;
+	}
+}
+
+static void row_check(const struct row *r)
+{
+	static struct meta_epoch a[EPOCHS_MAX], b[EPOCHS_MAX];
+	struct lineage_view source, target;
+	struct lineage_verdict v;
+
+	history_view(&r->source, a, &source);
+	history_view(&r->target, b, &target);
+	lineage_compare(&source, &target, &v);
+	cr_expect_eq(v.relation, r->relation, "%s: relation %d, not %d",
+		     r->what, v.relation, r->relation);
+	if (r->relation == RESYNC_FORK)
+		cr_expect_eq(v.fork_from, r->fork_from,
+			     "%s: fork from %ju, not %ju", r->what,
+			     (uintmax_t)v.fork_from, (uintmax_t)r->fork_from);
+	else if (r->relation != RESYNC_FOREIGN)
+		cr_expect_eq(v.from, r->from, "%s: from %ju, not %ju", r->what,
+			     (uintmax_t)v.from, (uintmax_t)r->from);
+}
+
+Test(lineage, table)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		row_check(&rows[i]);
+}
+
+/* Whoever is stale from one side is newer from the other, except where both
+ * may follow (a void tip). */
+Test(lineage, reversed)
+{
+	static struct meta_epoch a[EPOCHS_MAX], b[EPOCHS_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct lineage_view source, target;
+		struct lineage_verdict there, back;
+
+		history_view(&rows[i].source, a, &source);
+		history_view(&rows[i].target, b, &target);
+		lineage_compare(&source, &target, &there);
+		lineage_compare(&target, &source, &back);
+		cr_expect((there.relation == RESYNC_FORK) ==
+				  (back.relation == RESYNC_FORK),
+			  "%s", rows[i].what);
+		cr_expect_eq(there.fork_from, back.fork_from, "%s",
+			     rows[i].what);
+		if (there.relation == RESYNC_NEWER)
+			cr_expect_eq(back.relation, RESYNC_STALE, "%s",
+				     rows[i].what);
+		if (there.relation == RESYNC_IN_STEP)
+			cr_expect_eq(back.relation, RESYNC_IN_STEP, "%s",
+				     rows[i].what);
+	}
+}
+
+Test(lineage, what_the_maps_say)
+{
+	struct lineage_verdict v = {
+		.relation = RESYNC_STALE,
+		.from = 50,
+		.fork_from = 40,
+	};
+
+	lineage_settle(&v, false);
+	cr_expect_eq(v.relation, RESYNC_STALE);
+	cr_expect_eq(v.from, 50);
+	lineage_settle(&v, true);
+	cr_expect_eq(v.relation, RESYNC_FORK);
+	cr_expect_eq(v.fork_from, 40);
+	v.relation = RESYNC_FOREIGN;
+	lineage_settle(&v, true);
+	cr_expect_eq(v.relation, RESYNC_FOREIGN);
+}
+
+Test(lineage, live_end)
+{
+	static struct meta_epoch a[EPOCHS_MAX], b[EPOCHS_MAX];
+	const struct history x = {
+		"a",
+		{E1, {"e2", 20, 19, "ab", true}, {"e3", 30, 29, "ab", false}},
+	};
+	const struct history y = {"b", {E1}};
+	const struct history only = {"a", {{"e9", 16, 15, "ab", false}}};
+	struct lineage_view own, other;
+
+	history_view(&x, a, &own);
+	history_view(&y, b, &other);
+	/* e3 is void, e2 was confirmed. */
+	cr_expect_eq(lineage_live(&own, &other), 2);
+	/* The first is never void. */
+	history_view(&only, a, &own);
+	cr_expect_eq(lineage_live(&own, &other), 1);
+}
