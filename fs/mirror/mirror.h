@@ -185,9 +185,6 @@ MUST_CHECK int mirror_fallocate(struct mirror *m, uint64_t node, int mode,
 /* SEEK_DATA/SEEK_HOLE on the lead. The kernel's dirty pages must be flushed. */
 MUST_CHECK int mirror_seek(struct mirror *m, uint64_t node, uint64_t off,
 			   int whence, uint64_t *ret_off);
-MUST_CHECK ssize_t mirror_copy_range(struct mirror *m, uint64_t node_in,
-				     uint64_t off_in, uint64_t node_out,
-				     uint64_t off_out, size_t len);
 /* Files and directories; on all online stores in parallel. */
 MUST_CHECK int mirror_fsync(struct mirror *m, uint64_t node, bool data_only);
 
