@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside meta/: the connections of one map and who may use them.
+ *
+ * One connection writes and moves the WAL into the database ("writer"); all
+ * others ("readers") are query_only and never do, on close neither. SQLite
+ * before 3.51.3 can lose a commit when two connections of one process do so
+ * at once, and this order makes that impossible. On close the readers go
+ * first, the writer last.
+ *
+ * A failed call of the writer spoils its transaction: SQLite may have rolled
+ * it back already, and the next statement would be a transaction of its own.
+ * So the first error is kept and meta_commit() returns it. Only a row that
+ * breaks UNIQUE or CHECK (-EEXIST, -EINVAL) leaves the transaction whole.
+ *
+ * A commit, or a move of the WAL, that fails for another reason than want of
+ * space or memory has an unknown outcome. It is not tried again: the map
+ * refuses every later transaction with that error and leaves the WAL as it is.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/lock.h"
+#include "meta/format.h"
+#include "meta/stmt.h"
+
+struct sqlite3;
+
+struct conn {
+	struct sqlite3 *db;
+	struct stmt stmts[STMT_COUNT];
+};
+
+struct meta_reader {
+	struct conn conn;
+	struct meta *meta;	  /* set at init, then read-only */
+	struct meta_reader *next; /* in the pool */
+	bool in_txn;
+};
+
+/* Where a stepwise merge of old extents is; see meta_compact_step(). */
+struct meta_compact {
+	uint64_t through_seq; /* every row up to here is merged: committed */
+	uint64_t done_seq;    /* the same, seen from inside the transaction */
+	uint64_t seq;	      /* the row handled last */
+	uint64_t node;
+	uint64_t start;
+};
+
+struct meta {
+	/* set at open, then read-only */
+	enum meta_open_mode mode;
+	int dir_fd;
+	char *db_path; /* by way of dir_fd */
+	dev_t dev;     /* of the database file */
+	ino_t ino;
+	char volume_uuid[META_UUID_LEN + 1];
+	char store_uuid[META_UUID_LEN + 1];
+
+	struct mutex writer_lock; /* LOCK_RANK_META: a transaction */
+	struct meta_reader writer GUARDED_BY(writer_lock);
+	bool writer_soft GUARDED_BY(writer_lock); /* commits do not wait */
+	int txn_err GUARDED_BY(writer_lock); /* first error of this one */
+	int failed GUARDED_BY(writer_lock);  /* of the map, for good */
+	uint64_t horizon GUARDED_BY(writer_lock);
+	uint64_t horizon_committed GUARDED_BY(writer_lock);
+	struct meta_compact compact GUARDED_BY(writer_lock);
+	int wal_pages GUARDED_BY(writer_lock);	     /* at the last commit */
+	int wal_pages_moved GUARDED_BY(writer_lock); /* when last moved */
+
+	struct mutex pool_lock; /* LOCK_RANK_LEAF */
+	struct meta_reader *idle GUARDED_BY(pool_lock);
+	size_t idle_count GUARDED_BY(pool_lock);
+	size_t out_count GUARDED_BY(pool_lock);
+
+	struct meta *open_next; /* guarded by the table in open.c */
+};
+
+/* ---- connections (db.c) ---- */
+
+enum conn_role {
+	CONN_CREATE, /* a writer, in a file that is still empty */
+	CONN_WRITER,
+	CONN_READER, /* beside a writer of this process */
+	CONN_RO,     /* alone, and changes nothing */
+};
+
+/**
+ * conn_open - open @path and set every pragma.
+ * Return: 0, -EBUSY (another process has it), -EUCLEAN, -EROFS, -errno. On
+ *         failure nothing is left open.
+ */
+MUST_CHECK int conn_open(struct conn *c, const char *path, enum conn_role role);
+
+/** conn_close - finalize and close; a connection that is not open is fine. */
+void conn_close(struct conn *c);
+
+/** conn_exec - run a text of our own (a schema, a migration) to its end. */
+MUST_CHECK int conn_exec(struct conn *c, const char *sql);
+
+/** conn_pragma_get - the value of a pragma that is a number. */
+MUST_CHECK int conn_pragma_get(struct conn *c, const char *name,
+			       int64_t *ret_value);
+
+/** conn_pragma_set - set it and read it back; -EIO when it did not take. */
+MUST_CHECK int conn_pragma_set(struct conn *c, const char *name, int64_t value);
+
+/**
+ * db_errno - the -errno for an SQLite result.
+ * @db: may be NULL; asked for the errno below an I/O error
+ *
+ *	BUSY, LOCKED -EBUSY	FULL -ENOSPC		NOMEM -ENOMEM
+ *	CORRUPT, NOTADB -EUCLEAN	READONLY -EROFS	UNIQUE -EEXIST
+ *	CHECK and other constraints -EINVAL
+ *	IOERR -ENOSPC (no space, quota), -ENOMEM, -EROFS, else -EIO
+ *	CANTOPEN the errno of open(2), else -EIO
+ *	ERROR -EUCLEAN: our texts are right, so the schema is not
+ */
+int db_errno(struct sqlite3 *db, int rc);
+
+/* ---- migrations (migrate.c) ---- */
+
+/**
+ * migrate_run - apply the steps above the map's version, a transaction each.
+ * @steps: rising without a gap
+ * Return: 0 (the version is now the last step's, or was already), -EPROTO
+ *         (no step leads on from the map's version), -errno (the steps before
+ *         the failed one stay applied)
+ */
+MUST_CHECK int migrate_run(struct conn *c, const struct sql_migration *steps,
+			   size_t count);
+
+/* ---- the writer (txn.c) ---- */
+
+/** writer_open - make @m->writer one, in a file that exists. */
+MUST_CHECK int writer_open(struct meta *m, enum conn_role role);
+
+/** writer_close - move the WAL into the database, unless it has failed. */
+void writer_close(struct meta *m);
+
+/** writer_borrow - stmt_borrow() inside a transaction that is not spoilt. */
+MUST_CHECK int writer_borrow(struct meta *m, enum meta_stmt_id id,
+			     struct stmt **ret_stmt);
+
+/** writer_run - stmt_run(), noting an error. */
+MUST_CHECK int writer_run(struct meta *m, struct stmt *s);
+
+/** writer_note - spoil the transaction if @r is an error that does. @r. */
+int writer_note(struct meta *m, int r);
+
+/** writer_spoil - spoil it whatever the error is: half of it is done. @r. */
+int writer_spoil(struct meta *m, int r);
+
+/* ---- rows ---- */
+
+/** volume_text_get, volume_text_put - a UUID of the volume row set. */
+MUST_CHECK int volume_text_get(struct meta_reader *rd, const char *key,
+			       char *buf, size_t size);
+MUST_CHECK int volume_text_put(struct meta *m, const char *key,
+			       const char *text);
+MUST_CHECK int volume_u64_get(struct meta_reader *rd, const char *key,
+			      uint64_t *ret_value);
+MUST_CHECK int volume_u64_put(struct meta *m, const char *key, uint64_t value);
+
+#define VOLUME_KEY_VOLUME_UUID "volume_uuid"
+#define VOLUME_KEY_STORE_UUID  "store_uuid"
+#define VOLUME_KEY_COMPACTED   "compacted"
+
+/** reader_close_idle - empty the pool; nothing may be out. */
+void reader_close_idle(struct meta *m);
+
+/** iter_open - borrow @id for @ret_it; the caller binds. */
+MUST_CHECK int iter_open(struct meta_reader *rd, enum meta_stmt_id id,
+			 struct meta_iter *ret_it, struct stmt **ret_stmt);

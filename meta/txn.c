@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer: transactions, and moving the WAL into the database.
+ *
+ * The WAL is moved by whoever commits when it has grown by WAL_MOVE_PAGES
+ * since the last time, under the writer lock, so that it is one connection
+ * and one thread. Readers go on meanwhile; a reader with an old snapshot only
+ * makes the move stop short, and the next one goes on from there.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <sqlite3.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "meta/db.h"
+
+/* 16 MiB: large enough that a page changed often is moved once, small enough
+ * to be read through at the next open. */
+#define WAL_MOVE_PAGES 4096
+
+static int wal_committed(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct meta *m = arg;
+
+	(void)db;
+	(void)name;
+	m->wal_pages = pages;
+	return SQLITE_OK;
+}
+
+int writer_open(struct meta *m, enum conn_role role)
+{
+	int r = conn_open(&m->writer.conn, m->db_path, role);
+
+	if (r < 0)
+		return r;
+	m->writer.meta = m;
+	(void)sqlite3_wal_hook(m->writer.conn.db, wal_committed, m);
+	return 0;
+}
+
+/* Want of space or a reader in the way: the WAL still has everything. Any
+ * other failure may have lost pages that were written, and to try again
+ * could make it look as if it had not. */
+static void wal_move(struct meta *m, int how)
+{
+	int rc = sqlite3_wal_checkpoint_v2(m->writer.conn.db, NULL, how, NULL,
+					   NULL);
+	int r = db_errno(m->writer.conn.db, rc);
+
+	m->wal_pages_moved = m->wal_pages;
+	if (r == 0 || r == -EBUSY || r == -ENOSPC || r == -ENOMEM)
+		return;
+	m->failed = r;
+	log_err("the map can no longer be written: path=%s error=%s",
+		m->db_path, strerror(-r));
+}
+
+static void wal_move_if_large(struct meta *m)
+{
+	/* The WAL began anew. */
+	if (m->wal_pages < m->wal_pages_moved)
+		m->wal_pages_moved = 0;
+	if (m->wal_pages - m->wal_pages_moved >= WAL_MOVE_PAGES)
+		wal_move(m, SQLITE_CHECKPOINT_PASSIVE);
+}
+
+/*
+ * How long a commit waits is set before a transaction begins. The frames of
+ * soft ones reach the disk with the sync of the next ordinary commit, which
+ * is of the whole WAL; only such a commit moves the WAL into the database.
+ */
+static int writer_set_soft(struct meta *m, bool soft)
+{
+	int r;
+
+	if (m->writer_soft == soft)
+		return 0;
+	r = conn_pragma_set(&m->writer.conn, "synchronous", soft ? 0 : 2);
+	if (r == 0)
+		m->writer_soft = soft;
+	return r;
+}
+
+void writer_close(struct meta *m)
+{
+	struct conn *c = &m->writer.conn;
+
+	if (!c->db)
+		return;
+	if (!m->failed)
+		m->failed = writer_set_soft(m, false);
+	if (!m->failed)
+		wal_move(m, SQLITE_CHECKPOINT_TRUNCATE);
+	/* With nothing left in it the WAL is removed on close. */
+	if (!m->failed)
+		(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+					0, NULL);
+	conn_close(c);
+}
+
+static int writer_exec(struct meta *m, enum meta_stmt_id id)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = stmt_borrow(&m->writer.conn, id, &s);
+
+	if (r < 0)
+		return r;
+	r = stmt_step(s);
+	assert(r <= 0);
+	return r;
+}
+
+/* Back to what was committed, in SQLite and here. */
+static void writer_undo(struct meta *m)
+{
+	/* Some errors have rolled it back already. */
+	if (!sqlite3_get_autocommit(m->writer.conn.db)) {
+		int r = writer_exec(m, STMT_TXN_ROLLBACK);
+
+		if (r < 0 && !m->failed)
+			m->failed = r;
+	}
+	m->horizon = m->horizon_committed;
+	m->compact.done_seq = m->compact.through_seq;
+	m->compact.seq = m->compact.through_seq;
+	m->compact.node = INT64_MAX;
+	m->compact.start = INT64_MAX;
+}
+
+static int writer_begin(struct meta *m, bool soft) NO_THREAD_SAFETY_ANALYSIS
+{
+	int r;
+
+	if (m->mode != META_OPEN_RW)
+		return -EROFS;
+	mutex_lock(&m->writer_lock);
+	r = m->failed;
+	if (r == 0)
+		r = writer_set_soft(m, soft);
+	if (r == 0)
+		r = writer_exec(m, STMT_TXN_BEGIN_WRITE);
+	/* There is one writer, and no other process. */
+	assert(r != -EBUSY);
+	if (r < 0) {
+		mutex_unlock(&m->writer_lock);
+		return r;
+	}
+	m->writer.in_txn = true;
+	m->txn_err = 0;
+	return 0;
+}
+
+int meta_begin(struct meta *m)
+{
+	return writer_begin(m, false);
+}
+
+int meta_begin_soft(struct meta *m)
+{
+	return writer_begin(m, true);
+}
+
+int meta_commit(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
+{
+	int r;
+
+	assert(m->writer.in_txn);
+	FAULT_POINT("meta.commit.before");
+	r = m->txn_err;
+	if (r == 0)
+		r = FAULT_ERR("meta.commit.error");
+	if (r == 0) {
+		r = writer_exec(m, STMT_TXN_COMMIT);
+		if (r < 0 && r != -ENOSPC && r != -ENOMEM)
+			m->failed = r;
+	}
+	if (r == 0) {
+		m->horizon_committed = m->horizon;
+		m->compact.through_seq = m->compact.done_seq;
+		if (!m->writer_soft)
+			wal_move_if_large(m);
+	} else {
+		writer_undo(m);
+	}
+	m->writer.in_txn = false;
+	mutex_unlock(&m->writer_lock);
+	FAULT_POINT("meta.commit.after");
+	return r;
+}
+
+void meta_rollback(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
+{
+	assert(m->writer.in_txn);
+	writer_undo(m);
+	m->writer.in_txn = false;
+	mutex_unlock(&m->writer_lock);
+}
+
+struct meta_reader *meta_writer_view(struct meta *m)
+{
+	assert(m->writer.in_txn);
+	return &m->writer;
+}
+
+int writer_spoil(struct meta *m, int r)
+{
+	if (m->txn_err == 0)
+		m->txn_err = r;
+	return r;
+}
+
+int writer_note(struct meta *m, int r)
+{
+	if (r < 0 && r != -EEXIST && r != -EINVAL)
+		return writer_spoil(m, r);
+	return r;
+}
+
+int writer_borrow(struct meta *m, enum meta_stmt_id id, struct stmt **ret_stmt)
+{
+	assert(m->writer.in_txn);
+	if (m->txn_err)
+		return m->txn_err;
+	return writer_note(m, stmt_borrow(&m->writer.conn, id, ret_stmt));
+}
+
+int writer_run(struct meta *m, struct stmt *s)
+{
+	return writer_note(m, stmt_run(s));
+}

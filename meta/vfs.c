@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "meta/vfs.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <string.h>
+
+static struct {
+	sqlite3_vfs *rw_base; /* set once, then read-only */
+	sqlite3_vfs *ro_base;
+	sqlite3_vfs rw;
+	sqlite3_vfs ro;
+	int result;
+} vfs;
+
+/* ---- both ---- */
+
+static int vfs_full_pathname(sqlite3_vfs *self, const char *name, int size,
+			     char *out)
+{
+	size_t len = strlen(name);
+
+	(void)self;
+	assert(name[0] == '/');
+	if (len >= (size_t)size)
+		return SQLITE_CANTOPEN;
+	memcpy(out, name, len + 1);
+	return SQLITE_OK;
+}
+
+/* The layer below tells its variants apart by the object it is given. */
+static int vfs_rw_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
+		       int flags, int *out_flags)
+{
+	(void)self;
+	return vfs.rw_base->xOpen(vfs.rw_base, name, file, flags, out_flags);
+}
+
+/* ---- read-only ---- */
+
+/* The real file lies behind it in the same allocation. */
+struct ro_file {
+	sqlite3_file base;
+	sqlite3_file *real; /* NULL: a WAL that is not there */
+};
+
+static struct ro_file *ro_of(sqlite3_file *file)
+{
+	return (struct ro_file *)file;
+}
+
+static int ro_close(sqlite3_file *file)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	ro_of(file)->real = NULL;
+	return real ? real->pMethods->xClose(real) : SQLITE_OK;
+}
+
+static int ro_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	if (real)
+		return real->pMethods->xRead(real, buf, len, off);
+	memset(buf, 0, (size_t)len);
+	return SQLITE_IOERR_SHORT_READ;
+}
+
+static int ro_write(sqlite3_file *file, const void *buf, int len,
+		    sqlite3_int64 off)
+{
+	(void)file;
+	(void)buf;
+	(void)len;
+	(void)off;
+	return SQLITE_READONLY;
+}
+
+static int ro_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+	(void)file;
+	(void)size;
+	return SQLITE_READONLY;
+}
+
+static int ro_sync(sqlite3_file *file, int flags)
+{
+	(void)file;
+	(void)flags;
+	return SQLITE_OK;
+}
+
+static int ro_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	if (real)
+		return real->pMethods->xFileSize(real, ret_size);
+	*ret_size = 0;
+	return SQLITE_OK;
+}
+
+/* What is above SHARED is for writers, and there are none: the shared lock
+ * that is really held keeps them out. */
+static int ro_lock(sqlite3_file *file, int level)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	if (!real || level != SQLITE_LOCK_SHARED)
+		return SQLITE_OK;
+	return real->pMethods->xLock(real, level);
+}
+
+static int ro_unlock(sqlite3_file *file, int level)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	if (!real || level != SQLITE_LOCK_NONE)
+		return SQLITE_OK;
+	return real->pMethods->xUnlock(real, level);
+}
+
+static int ro_check_reserved(sqlite3_file *file, int *ret_reserved)
+{
+	(void)file;
+	*ret_reserved = 0;
+	return SQLITE_OK;
+}
+
+/* Only what cannot lead to a write. */
+static int ro_control(sqlite3_file *file, int op, void *arg)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	if (!real)
+		return SQLITE_NOTFOUND;
+	switch (op) {
+	case SQLITE_FCNTL_LAST_ERRNO:
+	case SQLITE_FCNTL_HAS_MOVED:
+		return real->pMethods->xFileControl(real, op, arg);
+	default:
+		return SQLITE_NOTFOUND;
+	}
+}
+
+static int ro_sector_size(sqlite3_file *file)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	return real ? real->pMethods->xSectorSize(real) : 4096;
+}
+
+static int ro_characteristics(sqlite3_file *file)
+{
+	sqlite3_file *real = ro_of(file)->real;
+
+	return real ? real->pMethods->xDeviceCharacteristics(real) : 0;
+}
+
+/* Version 1: no shared memory, no mapped pages. */
+static const sqlite3_io_methods ro_methods = {
+	.iVersion = 1,
+	.xClose = ro_close,
+	.xRead = ro_read,
+	.xWrite = ro_write,
+	.xTruncate = ro_truncate,
+	.xSync = ro_sync,
+	.xFileSize = ro_file_size,
+	.xLock = ro_lock,
+	.xUnlock = ro_unlock,
+	.xCheckReservedLock = ro_check_reserved,
+	.xFileControl = ro_control,
+	.xSectorSize = ro_sector_size,
+	.xDeviceCharacteristics = ro_characteristics,
+};
+
+static int vfs_ro_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
+		       int flags, int *out_flags)
+{
+	struct ro_file *ro = ro_of(file);
+	sqlite3_file *real = (sqlite3_file *)(ro + 1);
+	int there = 1;
+	int rc;
+
+	(void)self;
+	memset(ro, 0, sizeof(*ro) + (size_t)vfs.ro_base->szOsFile);
+	if (!name)
+		return SQLITE_CANTOPEN;
+	flags &= ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+		   SQLITE_OPEN_DELETEONCLOSE | SQLITE_OPEN_EXCLUSIVE);
+	flags |= SQLITE_OPEN_READONLY;
+	if (flags & SQLITE_OPEN_WAL) {
+		rc = vfs.ro_base->xAccess(vfs.ro_base, name,
+					  SQLITE_ACCESS_EXISTS, &there);
+		if (rc != SQLITE_OK)
+			return rc;
+	}
+	if (there) {
+		rc = vfs.ro_base->xOpen(vfs.ro_base, name, real, flags,
+					&(int){0});
+		if (rc != SQLITE_OK)
+			return rc;
+		ro->real = real;
+	}
+	ro->base.pMethods = &ro_methods;
+	if (out_flags)
+		*out_flags = flags;
+	return SQLITE_OK;
+}
+
+static int vfs_ro_delete(sqlite3_vfs *self, const char *name, int sync_dir)
+{
+	(void)self;
+	(void)name;
+	(void)sync_dir;
+	return SQLITE_READONLY;
+}
+
+/* ---- start ---- */
+
+static void vfs_start(void)
+{
+	/* Refused when somebody has started SQLite before: no harm. */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+
+	vfs.result = -EIO;
+	if (sqlite3_initialize() != SQLITE_OK)
+		return;
+	vfs.rw_base = sqlite3_vfs_find("unix-excl");
+	vfs.ro_base = sqlite3_vfs_find("unix");
+	if (!vfs.rw_base || !vfs.ro_base)
+		return;
+
+	vfs.rw = *vfs.rw_base;
+	vfs.rw.pNext = NULL;
+	vfs.rw.zName = VFS_RW;
+	vfs.rw.xOpen = vfs_rw_open;
+	vfs.rw.xFullPathname = vfs_full_pathname;
+
+	vfs.ro = *vfs.ro_base;
+	vfs.ro.pNext = NULL;
+	vfs.ro.zName = VFS_RO;
+	vfs.ro.szOsFile += (int)sizeof(struct ro_file);
+	vfs.ro.xOpen = vfs_ro_open;
+	vfs.ro.xDelete = vfs_ro_delete;
+	vfs.ro.xFullPathname = vfs_full_pathname;
+
+	if (sqlite3_vfs_register(&vfs.rw, 0) == SQLITE_OK &&
+	    sqlite3_vfs_register(&vfs.ro, 0) == SQLITE_OK)
+		vfs.result = 0;
+}
+
+int vfs_register(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	int err = pthread_once(&once, vfs_start);
+
+	assert(err == 0);
+	return vfs.result;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The volume: its numbers, its members, and when a seq was reached.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "meta/db.h"
+
+/* As they stand in the table. */
+static const char *const number_keys[] = {
+	[META_NUM_SEQ_RESERVED] = "seq_reserved",
+	[META_NUM_NODE_RESERVED] = "node_reserved",
+	[META_NUM_HORIZON] = "horizon",
+	[META_NUM_CLEAN] = "clean",
+	[META_NUM_DURABLE_SEQ] = "durable_seq",
+	[META_NUM_RESYNCING] = "resyncing",
+	[META_NUM_RESYNC_FROM] = "resync_from",
+	[META_NUM_ROOT_INO] = "root_ino",
+	[META_NUM_ROOT_GEN] = "root_gen",
+};
+
+static const char *number_key(enum meta_number what)
+{
+	assert(what >= 1 && what < ARRAY_SIZE(number_keys));
+	return number_keys[what];
+}
+
+/* An inode number and a hash use all 64 bits. */
+static bool number_is_bits(enum meta_number what)
+{
+	return what == META_NUM_ROOT_INO || what == META_NUM_ROOT_GEN;
+}
+
+/* ---- keys ---- */
+
+/* The row of @key: 1 and a stepped statement, or 0. */
+static int volume_find(struct meta_reader *rd, const char *key,
+		       struct stmt **ret_stmt)
+{
+	int r = stmt_borrow(&rd->conn, STMT_VOLUME_GET, ret_stmt);
+
+	if (r < 0)
+		return r;
+	stmt_bind_text(*ret_stmt, ":key", key);
+	return stmt_step(*ret_stmt);
+}
+
+int volume_text_get(struct meta_reader *rd, const char *key, char *buf,
+		    size_t size)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = volume_find(rd, key, &s);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return -ENOENT;
+	r = stmt_column_copy(s, 0, buf, size);
+	return r < 0 ? r : 0;
+}
+
+int volume_text_put(struct meta *m, const char *key, const char *text)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_VOLUME_PUT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_text(s, ":key", key);
+	stmt_bind_text(s, ":value", text);
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+/* A key that was never set reads as 0. */
+int volume_u64_get(struct meta_reader *rd, const char *key, uint64_t *ret_value)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = volume_find(rd, key, &s);
+
+	if (r < 0)
+		return r;
+	if (r == 1)
+		return stmt_column_u64(s, 0, ret_value);
+	*ret_value = 0;
+	return 0;
+}
+
+int volume_u64_put(struct meta *m, const char *key, uint64_t value)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_VOLUME_PUT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_text(s, ":key", key);
+	stmt_bind_u64(s, ":value", value);
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+/* ---- numbers ---- */
+
+static int number_put_bits(struct meta *m, const char *key, uint64_t value)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_VOLUME_PUT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_text(s, ":key", key);
+	stmt_bind_bits(s, ":value", value);
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+int meta_number_set(struct meta *m, enum meta_number what, uint64_t value)
+{
+	const char *key = number_key(what);
+	int r;
+
+	if (number_is_bits(what))
+		return number_put_bits(m, key, value);
+	r = volume_u64_put(m, key, value);
+	if (r == 0 && what == META_NUM_HORIZON)
+		m->horizon = value;
+	return r;
+}
+
+int meta_number_get(struct meta_reader *rd, enum meta_number what,
+		    uint64_t *ret_value)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	const char *key = number_key(what);
+	int r;
+
+	if (!number_is_bits(what))
+		return volume_u64_get(rd, key, ret_value);
+	r = volume_find(rd, key, &s);
+	if (r < 0)
+		return r;
+	*ret_value = r ? stmt_column_bits(s, 0) : 0;
+	return 0;
+}
+
+/* ---- members ---- */
+
+int meta_member_put(struct meta *m, const struct meta_member *row)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_STORE_PUT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_text(s, ":uuid", row->uuid);
+	stmt_bind_text(s, ":name", row->name);
+	stmt_bind_u64(s, ":state", row->state);
+	stmt_bind_u64(s, ":durable_seq", row->durable_seq);
+	/* A path is any bytes. */
+	stmt_bind_blob(s, ":path_hint", row->path_hint,
+		       strnlen(row->path_hint, sizeof(row->path_hint) - 1));
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+int meta_member_del(struct meta *m, const char *uuid)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_STORE_DEL, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_text(s, ":uuid", uuid);
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+static int member_row(struct stmt *s, struct meta_member *ret)
+{
+	uint64_t state;
+	int r;
+
+	r = stmt_column_copy(s, 0, ret->uuid, sizeof(ret->uuid));
+	if (r >= 0)
+		r = stmt_column_copy(s, 1, ret->name, sizeof(ret->name));
+	if (r >= 0)
+		r = stmt_column_copy(s, 4, ret->path_hint,
+				     sizeof(ret->path_hint));
+	if (r >= 0)
+		r = stmt_column_u64(s, 2, &state);
+	if (r >= 0)
+		r = stmt_column_u64(s, 3, &ret->durable_seq);
+	if (r < 0)
+		return r;
+	if (state < META_STORE_ONLINE || state > META_STORE_RESYNCING)
+		return -EUCLEAN;
+	ret->state = (enum meta_store_state)state;
+	return 0;
+}
+
+int meta_members(struct meta_reader *rd, struct meta_member *ret_v,
+		 size_t *ret_count)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	size_t count = 0;
+	int r = stmt_borrow(&rd->conn, STMT_STORE_ITER_ALL, &s);
+
+	if (r < 0)
+		return r;
+	while ((r = stmt_step(s)) > 0) {
+		if (count == META_STORE_MAX)
+			return -EUCLEAN;
+		r = member_row(s, &ret_v[count]);
+		if (r < 0)
+			return r;
+		count++;
+	}
+	if (r < 0)
+		return r;
+	*ret_count = count;
+	return 0;
+}
+
+/* ---- moments ---- */
+
+int meta_moment_put(struct meta *m, uint64_t seq, uint64_t time_ns)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_MOMENT_PUT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_u64(s, ":seq", seq);
+	stmt_bind_u64(s, ":time_ns", time_ns);
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+int meta_moment_at(struct meta_reader *rd, uint64_t seq, uint64_t *ret_time_ns)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = stmt_borrow(&rd->conn, STMT_MOMENT_GET_AT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":seq", seq);
+	r = stmt_step(s);
+	if (r < 0)
+		return r;
+	return r ? stmt_column_u64(s, 0, ret_time_ns) : -ENOENT;
+}
