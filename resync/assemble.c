@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume from the stores that are there.
+ *
+ *	1. Open the stores that were named, then the members that lie where
+ *	   they were last.  A named path that holds no store is one of a member
+ *	   that is away (its hint says so), or a mistake, which is refused.
+ *	2. Pick the source; refuse a fork, and an unclean end without a member
+ *	   that may have gone on alone.
+ *	3. Recover the source if anything is in doubt.
+ *	4. Who agrees with it starts online; the others are resynced later.
+ *
+ * Nothing is changed before 3, and no tree is read in any step.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "base/vec.h"
+#include "resync/present.h"
+
+enum {
+	PATH_TEXT = 400,
+};
+
+struct assembly {
+	struct present_set set;
+	struct meta_member *rows; /* META_STORE_MAX of them */
+	size_t row_count;
+	VEC(const char *) absent; /* named paths that hold no store */
+	size_t source;
+};
+
+static int load_members(struct assembly *a, size_t from)
+{
+	struct meta_reader *rd = meta_reader_get(a->set.v[from].meta);
+	int err;
+
+	if (!rd)
+		return -ENOMEM;
+	err = meta_members(rd, a->rows, &a->row_count);
+	meta_reader_put(rd);
+	if (err)
+		return present_refuse(&a->set, err,
+				      "cannot read the members from store %s: "
+				      "%s",
+				      present_name(&a->set, from),
+				      strerror(-err));
+	return 0;
+}
+
+/* ---- opening ---- */
+
+/* A disk that is away, or answers nothing but errors any more. */
+static bool is_absence(int err)
+{
+	return err == -ENOENT || err == -EIO || err == -ENODEV ||
+	       err == -ENXIO || err == -ESTALE || err == -ENOTCONN ||
+	       err == -ETIMEDOUT || err == -EHOSTDOWN;
+}
+
+static int open_named(struct assembly *a, const char *const *paths,
+		      size_t count)
+{
+	char first[PRESENT_WHY_MAX] = "";
+	int err;
+
+	for (size_t i = 0; i < count; i++) {
+		err = present_open(&a->set, paths[i], NULL, true);
+		if (err == -EALREADY)
+			continue;
+		if (err && !is_absence(err))
+			return err;
+		if (!err)
+			continue;
+		if (!a->absent.count)
+			memcpy(first, a->set.why, sizeof(first));
+		err = vec_push(&a->absent, paths[i]);
+		if (err)
+			return err;
+	}
+	if (a->set.count)
+		return 0;
+	memcpy(a->set.why, first, sizeof(first));
+	return -EINVAL;
+}
+
+/* A store that was opened by another path than its hint: does a second one of
+ * the same UUID lie there? */
+static int check_twin(struct assembly *a, const struct meta_member *row,
+		      size_t at)
+{
+	const struct store *s = a->set.v[at].store;
+	struct store_identity id;
+	struct stat mine, other;
+	char text[PATH_TEXT];
+
+	if (!row->path_hint[0] || !strcmp(row->path_hint, store_path(s)))
+		return 0;
+	if (store_probe_identity(row->path_hint, &id) ||
+	    strcmp(id.store_uuid, row->uuid))
+		return 0;
+	if (fstat(store_root_fd(s), &mine) || stat(row->path_hint, &other))
+		return 0;
+	if (mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
+		return 0;
+	return present_refuse(
+		&a->set, -EEXIST,
+		"%s and %s are copies of one store (%s); take one of them away",
+		store_path(s), path_quote(text, sizeof(text), row->path_hint),
+		id.name);
+}
+
+/* Open one member where it was last; silently absent is fine. */
+static int open_hint(struct assembly *a, const struct meta_member *row)
+{
+	int at = present_find(&a->set, row->uuid);
+	int err;
+
+	if (at >= 0)
+		return check_twin(a, row, (size_t)at);
+	if (!row->path_hint[0] || row->state == META_STORE_DETACHED)
+		return 0;
+	err = present_open(&a->set, row->path_hint, row->uuid, false);
+	if (!err || is_absence(err))
+		return 0;
+	/* In use alone elsewhere, or two volumes in one: a person decides. */
+	if (err == -EBUSY || err == -EINVAL || err == -EEXIST)
+		return err;
+	log_warn("%s; going on without it", a->set.why);
+	return 0;
+}
+
+/* Every map may know members that the others do not. */
+static int open_hints(struct assembly *a)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < a->set.count; i++) {
+		err = load_members(a, i);
+		for (size_t k = 0; !err && k < a->row_count; k++)
+			err = open_hint(a, &a->rows[k]);
+	}
+	return err;
+}
+
+static bool absolute_path(const char *path, char *buf, size_t size)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+	_cleanup_free_ char *cwd = NULL;
+	size_t len;
+	int n;
+
+	if (real || path[0] == '/') {
+		n = snprintf(buf, size, "%s", real ? real : path);
+	} else {
+		cwd = getcwd(NULL, 0);
+		n = snprintf(buf, size, "%s/%s", cwd ? cwd : "", path);
+	}
+	if (n < 0 || (size_t)n >= size)
+		return false;
+	for (len = (size_t)n; len > 1 && buf[len - 1] == '/'; len--)
+		buf[len - 1] = '\0';
+	return true;
+}
+
+/* Paths that hold no store must be those of members, as the source knows. */
+static int check_absent(struct assembly *a)
+{
+	char path[sizeof(a->rows->path_hint)];
+	char text[PATH_TEXT];
+
+	vec_for_each (p, &a->absent) {
+		bool known = false;
+
+		for (size_t k = 0;
+		     k < a->row_count && absolute_path(*p, path, sizeof(path));
+		     k++)
+			known |= !strcmp(a->rows[k].path_hint, path);
+		if (!known)
+			return present_refuse(
+				&a->set, -EINVAL,
+				"%s is not a store of a volume, and no member "
+				"of this one was there last",
+				path_quote(text, sizeof(text), *p));
+	}
+	return 0;
+}
+
+/* ---- judging ---- */
+
+/* Present stores that the source's map does not count among the members. */
+static int drop_strangers(struct assembly *a)
+{
+	for (size_t i = 0; i < a->set.count;) {
+		struct present *p = &a->set.v[i];
+		const struct store_identity *id = store_identity(p->store);
+		bool member = false;
+
+		for (size_t k = 0; k < a->row_count; k++)
+			member |= !strcmp(a->rows[k].uuid, id->store_uuid);
+		if (!member && (p->named || i == a->source))
+			return present_refuse(
+				&a->set, -EINVAL,
+				"store %s is no member of this volume any more",
+				id->name);
+		if (member) {
+			i++;
+			continue;
+		}
+		meta_close(p->meta);
+		store_close(p->store);
+		*p = a->set.v[--a->set.count];
+		if (a->source == a->set.count)
+			a->source = i;
+	}
+	return 0;
+}
+
+static int check_missing(struct assembly *a)
+{
+	for (size_t k = 0; k < a->row_count; k++) {
+		const struct meta_member *row = &a->rows[k];
+		char text[PATH_TEXT];
+
+		if (row->state != META_STORE_ONLINE ||
+		    present_find(&a->set, row->uuid) >= 0)
+			continue;
+		return present_refuse(
+			&a->set, -ENODEV,
+			"the volume was not left cleanly and store %s (last at "
+			"%s) is missing: it may have newer data; bring it, or "
+			"mount with -o degraded",
+			row->name,
+			path_quote(text, sizeof(text), row->path_hint));
+	}
+	return 0;
+}
+
+static int pick_source(struct assembly *a, bool degraded)
+{
+	int picked = present_pick(&a->set, true);
+	int err;
+
+	/* A map may run ahead of its durable seq under its intents; then only
+	 * the recovered source can tell. */
+	if (picked == -EREMCHG)
+		picked = present_pick(&a->set, false);
+	if (picked < 0)
+		return picked;
+	a->source = (size_t)picked;
+	err = load_members(a, a->source);
+	if (!err)
+		err = check_absent(a);
+	if (!err)
+		err = drop_strangers(a);
+	if (!err && !a->set.v[a->source].clean && !degraded)
+		err = check_missing(a);
+	return err;
+}
+
+/* ---- handing over ---- */
+
+static bool starts_online(const struct assembly *a, const struct present *p,
+			  const struct meta_member *row,
+			  const struct lineage_verdict *verdict)
+{
+	const struct present *source = &a->set.v[a->source];
+
+	if (p == source)
+		return true;
+	/* Not left cleanly: an empty lap tells that nothing is amiss. */
+	return verdict->relation == RESYNC_IN_STEP && p->clean &&
+	       source->clean && !p->copy && row->state == META_STORE_ONLINE;
+}
+
+static int fill_member(struct assembly *a, size_t k,
+		       struct resync_assembly *ret)
+{
+	struct mirror_member_in *in = &ret->members[k];
+	struct lineage_verdict verdict = {.relation = RESYNC_IN_STEP};
+	int at = present_find(&a->set, a->rows[k].uuid);
+	struct present *p, *source = &a->set.v[a->source];
+	int err;
+
+	in->row = a->rows[k];
+	if (at < 0) {
+		if (in->row.state == META_STORE_ONLINE ||
+		    in->row.state == META_STORE_RESYNCING)
+			in->row.state = META_STORE_MISSING;
+		return 0;
+	}
+	p = &a->set.v[at];
+	snprintf(in->row.path_hint, sizeof(in->row.path_hint), "%s",
+		 store_path(p->store));
+	in->row.durable_seq = p->durable_seq;
+	if (p != source) {
+		err = resync_verdict(source->meta, p->meta, &verdict);
+		if (err)
+			return err;
+	}
+	in->in_step = starts_online(a, p, &a->rows[k], &verdict);
+	if (in->in_step) {
+		in->row.state = META_STORE_ONLINE;
+		in->store = p->store;
+		in->meta = p->meta;
+		if (p == source)
+			ret->lead = (unsigned int)k;
+	} else {
+		if (in->row.state == META_STORE_ONLINE ||
+		    in->row.state == META_STORE_RESYNCING)
+			in->row.state = META_STORE_MISSING;
+		ret->late_store[k] = p->store;
+		ret->late_meta[k] = p->meta;
+	}
+	return 0;
+}
+
+static int hand_over(struct assembly *a, struct resync_assembly *ret)
+{
+	int err = 0;
+
+	ret->count = a->row_count;
+	for (size_t k = 0; !err && k < a->row_count; k++)
+		err = fill_member(a, k, ret);
+	if (err)
+		return present_refuse(&a->set, err,
+				      "cannot compare the stores: %s",
+				      strerror(-err));
+	for (size_t i = 0; i < a->set.count; i++) {
+		a->set.v[i].store = NULL;
+		a->set.v[i].meta = NULL;
+	}
+	a->set.count = 0;
+	return 0;
+}
+
+static int assemble(struct assembly *a, const char *const *paths, size_t count,
+		    bool degraded, struct resync_assembly *ret)
+{
+	int picked, err;
+
+	a->rows = calloc(META_STORE_MAX, sizeof(*a->rows));
+	if (!a->rows)
+		return -ENOMEM;
+	err = open_named(a, paths, count);
+	if (!err)
+		err = open_hints(a);
+	if (!err)
+		err = pick_source(a, degraded);
+	if (!err)
+		err = present_forget(&a->set, a->source);
+	if (!err && present_needs_recovery(&a->set, a->source))
+		err = present_recover(&a->set, a->source,
+				      &ret->recovered_bytes);
+	if (err)
+		return err;
+	/* Now the maps must agree that all others may follow. */
+	picked = present_pick(&a->set, true);
+	if (picked < 0)
+		return picked;
+	assert((size_t)picked == a->source);
+	return hand_over(a, ret);
+}
+
+int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
+		    struct resync_assembly *ret)
+{
+	struct assembly *a = calloc(1, sizeof(*a));
+	int err;
+
+	*ret = (struct resync_assembly){0};
+	if (!a)
+		return -ENOMEM;
+	err = assemble(a, paths, path_count, degraded, ret);
+	if (err) {
+		const char *why = a->set.why[0] ? a->set.why : strerror(-err);
+
+		*ret = (struct resync_assembly){0};
+		snprintf(ret->why, sizeof(ret->why), "%s", why);
+	}
+	present_done(&a->set);
+	vec_done(&a->absent);
+	free(a->rows);
+	free(a);
+	return err;
+}

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes from the source's files to the target's.
+ *
+ * Extents go in batches: intents over all of a batch are committed, the bytes
+ * are copied and made durable, then one transaction writes the rows and drops
+ * the intents, and with it goes the next batch's arming: one commit for each.
+ * What the target has already under the same number is not copied again, so a
+ * lap that was cut repeats at most the batch it was in.
+ *
+ * Bytes are counted in whole blocks, as the map has them: the last block of a
+ * file counts whole, though only what lies within its size is written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "resync/lap.h"
+
+/* With more files than this in a batch one syncfs is cheaper. */
+#define SYNC_FILES 8u
+
+void batch_done(struct batch *b)
+{
+	vec_done(&b->items);
+	vec_done(&b->intents.v);
+	idmap_done(&b->skipped);
+}
+
+static void batch_clear(struct batch *b)
+{
+	vec_clear(&b->items);
+	vec_clear(&b->intents.v);
+	idmap_done(&b->skipped);
+	b->bytes = 0;
+}
+
+/* ---- bytes ---- */
+
+/* Blocks that are allocated behind the end of a file hold nothing; where the
+ * target cannot have them there, it does without. */
+static void copy_behind_end(struct lap *lap, int tfd, uint64_t start,
+			    uint64_t end, uint64_t source_size)
+{
+	uint64_t last = (source_size + META_BLOCK - 1) &
+			~(uint64_t)(META_BLOCK - 1);
+
+	start = MAX(start, last);
+	if (start < end)
+		ignore_result(store_allocate(lap->dst->store, tfd,
+					     FALLOC_FL_KEEP_SIZE, start,
+					     end - start));
+}
+
+int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start, uint64_t end,
+	       uint64_t source_size)
+{
+	int r = 0;
+
+	for (uint64_t off = start; r == 0 && off < end;) {
+		uint64_t len = MIN(end - off, (uint64_t)LAP_BUFFER);
+		size_t data = (size_t)MIN(
+			len, source_size - MIN(source_size, off));
+		ssize_t got = 0;
+
+		if (data > 0) {
+			got = store_read(lap->src->store, sfd, lap->buffer[0],
+					 data, off);
+			if (got < 0)
+				return lap_source_err(lap, (int)got);
+			/* It was cut off meanwhile; the next lap knows. */
+			memset(lap->buffer[0] + got, 0, data - (size_t)got);
+			FAULT_POINT("resync.copy.write");
+			r = store_write(lap->dst->store, tfd, lap->buffer[0],
+					data, off, NULL);
+		}
+		if (r == 0) {
+			copy_behind_end(lap, tfd, off, off + len, source_size);
+			r = lap_moved(lap, len);
+		}
+		off += len;
+	}
+	return r;
+}
+
+/* ---- batches ---- */
+
+static int batch_rows(struct lap *lap, struct batch *b)
+{
+	struct meta *meta = lap->dst->meta;
+	uint64_t lost = 0;
+	int r = 0;
+
+	vec_for_each (e, &b->items) {
+		uint64_t skipped = idmap_get(&b->skipped, e->node);
+
+		if (!skipped)
+			r = meta_extent_set(meta, e->node, e->start, e->end,
+					    e->seq);
+		else if (skipped == 2 && e->node != lost)
+			r = tree_lost(lap, lost = e->node);
+		if (r < 0)
+			return r;
+	}
+	vec_for_each (in, &b->intents.v) {
+		r = meta_intent_drop(meta, in);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+static int batch_arm(struct lap *lap, struct batch *b)
+{
+	int r = 0;
+
+	vec_for_each (in, &b->intents.v) {
+		r = meta_intent_put(lap->dst->meta, in);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
+/* The items of one node, [first, last). */
+static int copy_node(struct lap *lap, struct batch *b, size_t first,
+		     size_t last, bool sync)
+{
+	uint64_t node = b->items.data[first].node;
+	_cleanup_close_ int sfd = lap_source_open(lap, node, O_RDONLY);
+	_cleanup_close_ int tfd = -1;
+	struct store_stat st;
+	int r;
+
+	if (sfd == -ENOENT)
+		return idmap_set(&b->skipped, node, 1);
+	if (sfd < 0)
+		return sfd;
+	tfd = lap_target_open(lap, node, O_RDWR, NULL);
+	if (tfd == -ENOENT || tfd == -ESTALE)
+		return idmap_set(&b->skipped, node, 2);
+	if (tfd < 0)
+		return tfd;
+	r = store_fstat(lap->src->store, sfd, false, &st);
+	if (r < 0)
+		return lap_source_err(lap, r);
+	for (size_t i = first; r == 0 && i < last; i++)
+		r = copy_range(lap, sfd, tfd, b->items.data[i].start,
+			       b->items.data[i].end, (uint64_t)st.st.st_size);
+	if (r == 0 && sync)
+		r = store_fsync(lap->dst->store, tfd, true);
+	return r;
+}
+
+static size_t node_end(const struct batch *b, size_t first)
+{
+	size_t i = first;
+
+	while (i < b->items.count &&
+	       b->items.data[i].node == b->items.data[first].node)
+		i++;
+	return i;
+}
+
+static int batch_copy(struct lap *lap, struct batch *b)
+{
+	bool sync = true;
+	size_t nodes = 0;
+	int r = 0;
+
+	if (store_caps(lap->dst->store)->syncfs_complete) {
+		for (size_t i = 0; i < b->items.count; i = node_end(b, i))
+			nodes++;
+		sync = nodes <= SYNC_FILES;
+	}
+	for (size_t i = 0; r == 0 && i < b->items.count;) {
+		size_t end = node_end(b, i);
+
+		r = copy_node(lap, b, i, end, sync);
+		i = end;
+	}
+	if (r == 0 && !sync)
+		r = lap_sync(lap);
+	return r;
+}
+
+static int batch_run(struct lap *lap)
+{
+	struct batch swap;
+	int r;
+
+	if (lap->dry) {
+		r = lap_moved(lap, lap->now.bytes);
+		batch_clear(&lap->now);
+		return r;
+	}
+	r = lap_begin(lap);
+	if (r == 0)
+		r = batch_rows(lap, &lap->before);
+	if (r == 0)
+		r = batch_arm(lap, &lap->now);
+	if (r == 0)
+		r = lap_commit(lap);
+	FAULT_POINT("resync.batch.armed");
+	if (r == 0)
+		r = batch_copy(lap, &lap->now);
+	FAULT_POINT("resync.batch.copied");
+	if (r < 0)
+		return r;
+	swap = lap->before;
+	lap->before = lap->now;
+	lap->now = swap;
+	batch_clear(&lap->now);
+	return 0;
+}
+
+static int batch_add(struct lap *lap, struct meta_extent e)
+{
+	struct batch *b = &lap->now;
+	int r;
+
+	while (e.start < e.end) {
+		struct meta_extent piece = e;
+
+		if (b->bytes >= LAP_BYTES || b->items.count >= LAP_ROWS) {
+			r = batch_run(lap);
+			if (r < 0)
+				return r;
+		}
+		piece.end = MIN(e.end, e.start + (LAP_BYTES - b->bytes));
+		r = vec_push(&b->items, piece);
+		if (r == 0)
+			r = plan_cover(e.node,
+				       (struct range){piece.start, piece.end},
+				       LAP_GAP, &b->intents);
+		if (r < 0)
+			return r;
+		b->bytes += piece.end - piece.start;
+		e.start = piece.end;
+	}
+	return 0;
+}
+
+static int batch_end(struct lap *lap)
+{
+	int r = lap->now.items.count > 0 ? batch_run(lap) : 0;
+
+	if (r < 0 || lap->before.items.count == 0)
+		return r;
+	r = lap_begin(lap);
+	if (r == 0)
+		r = batch_rows(lap, &lap->before);
+	if (r == 0)
+		r = lap_commit(lap);
+	batch_clear(&lap->before);
+	return r;
+}
+
+/* ---- what of an extent is to be copied ---- */
+
+/* For one node at a time; the ranges in doubt are read once for each. */
+struct chooser {
+	struct lap *lap;
+	uint64_t node;
+	bool file;	/* the target has it, and it is a file on both */
+	struct range_set doubt;
+	VEC(struct meta_extent) have;
+	struct plan_extents out;
+};
+
+static void chooser_done(struct chooser *c)
+{
+	range_set_done(&c->doubt);
+	vec_done(&c->have);
+	vec_done(&c->out.v);
+}
+
+static int chooser_node(struct chooser *c, uint64_t node)
+{
+	struct meta_node row;
+	int r;
+
+	if (c->node == node)
+		return 0;
+	c->node = node;
+	r = lap_target_row(c->lap, node, &row);
+	c->file = r > 0 && row.kind == META_FILE;
+	return r < 0 ? r : doubt_ranges(c->lap, node, &c->doubt);
+}
+
+static int choose(struct chooser *c, const struct meta_extent *want)
+{
+	struct plan_trust trust = {
+		.same_through = c->lap->args->both ? c->lap->args->from :
+						     UINT64_MAX,
+		.doubt = &c->doubt,
+	};
+	uint64_t bytes = want->end - want->start;
+	struct meta_extent e;
+	int r = chooser_node(c, want->node);
+
+	if (r < 0 || !c->file)
+		return r;
+	vec_clear(&c->have);
+	vec_clear(&c->out.v);
+	do {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+
+		r = meta_iter_extents(c->lap->t, want->node, want->start,
+				      want->end, &it);
+		while (r == 0 && (r = meta_next_extent(&it, &e)) > 0)
+			r = vec_push(&c->have, e);
+	} while (0);
+	if (r == 0)
+		r = plan_copy(want, c->have.data, c->have.count, &trust,
+			      &c->out);
+	for (size_t i = 0; r == 0 && i < c->out.v.count; i++) {
+		bytes -= c->out.v.data[i].end - c->out.v.data[i].start;
+		r = batch_add(c->lap, c->out.v.data[i]);
+	}
+	c->lap->skipped_bytes += bytes;
+	return r;
+}
+
+/* ---- the delta ---- */
+
+static int by_node_start(const void *a, const void *b)
+{
+	const struct meta_extent *x = a;
+	const struct meta_extent *y = b;
+
+	if (x->node != y->node)
+		return x->node < y->node ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+struct extent_chunk {
+	VEC(struct meta_extent) rows;
+	struct meta_extent last; /* the cursor */
+	bool end;
+};
+
+static int chunk_read(struct lap *lap, struct extent_chunk *c)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_extent e;
+	uint64_t bytes = 0;
+	int r;
+
+	vec_clear(&c->rows);
+	r = meta_iter_extents_since(lap->s, c->last.seq, c->last.node,
+				    c->last.start, &it);
+	while (r == 0 && c->rows.count < LAP_ROWS && bytes < LAP_BYTES) {
+		r = meta_next_extent(&it, &e);
+		/* What has a higher number is the next lap's. */
+		c->end = r == 0 || (r > 0 && e.seq > lap->args->cut);
+		if (r < 0 || c->end)
+			break;
+		c->last = e;
+		bytes += e.end - e.start;
+		r = vec_push(&c->rows, e);
+	}
+	if (r < 0)
+		return lap_source_err(lap, r);
+	if (c->rows.count > 0)
+		qsort(c->rows.data, c->rows.count, sizeof(e), by_node_start);
+	return 0;
+}
+
+/* Extents of one node that the delta does not have, if @all; or all. */
+static int choose_node(struct chooser *c, uint64_t node, uint64_t seq_max)
+{
+	struct lap *lap = c->lap;
+	VEC(struct meta_extent) rows = {0};
+	uint64_t at = 0;
+	int r = 0;
+
+	do {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+		struct meta_extent e;
+
+		vec_clear(&rows);
+		r = meta_iter_extents(lap->s, node, at, META_RANGE_MAX, &it);
+		while (r == 0 && rows.count < LAP_ROWS &&
+		       (r = meta_next_extent(&it, &e)) > 0) {
+			at = e.end;
+			r = vec_push(&rows, e);
+		}
+		meta_iter_done(&it);
+		r = lap_source_err(lap, r);
+		for (size_t i = 0; r == 0 && i < rows.count; i++)
+			if (rows.data[i].seq <= seq_max)
+				r = choose(c, &rows.data[i]);
+	} while (r == 0 && rows.count == LAP_ROWS);
+	vec_done(&rows);
+	return r;
+}
+
+/* After a fork: files that the target changed, the source did not. */
+static int copy_reverted(struct lap *lap, struct chooser *c)
+{
+	struct idvec ids = {0};
+	struct meta_node row;
+	int r;
+
+	do {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+
+		r = meta_iter_nodes_since(lap->t, lap->args->from, UINT64_MAX,
+					  &it);
+		while (r == 0 && (r = meta_next_node(&it, &row)) > 0)
+			r = row.kind == META_FILE ? vec_push(&ids.v, row.id) :
+						    0;
+	} while (0);
+	for (size_t i = 0; r == 0 && i < ids.v.count; i++) {
+		if (idmap_get(&lap->filled, ids.v.data[i]))
+			continue;
+		r = lap_source_row(lap, ids.v.data[i], &row);
+		if (r > 0)
+			r = choose_node(c, row.id, lap->args->from);
+	}
+	vec_done(&ids.v);
+	return r < 0 ? r : 0;
+}
+
+int copy_delta(struct lap *lap)
+{
+	_cleanup_(chooser_done) struct chooser c = {.lap = lap};
+	struct extent_chunk chunk = {
+		.last = {
+			.seq = lap->args->from,
+			.node = UINT64_MAX,
+			.start = UINT64_MAX,
+		},
+	};
+	int r = 0;
+
+	while (r == 0 && !chunk.end) {
+		r = chunk_read(lap, &chunk);
+		for (size_t i = 0; r == 0 && i < chunk.rows.count; i++)
+			r = choose(&c, &chunk.rows.data[i]);
+		if (r == 0)
+			r = lap_poll(lap);
+	}
+	if (r == 0 && lap->args->both)
+		r = copy_reverted(lap, &c);
+	vec_done(&chunk.rows);
+	return r < 0 ? r : batch_end(lap);
+}
+
+/* ---- new large files ---- */
+
+/* All its bytes are there: size, attributes, and the row that says so. */
+static int large_finish(struct lap *lap, const struct meta_node *theirs)
+{
+	_cleanup_close_ int sfd = lap_source_open(lap, theirs->id, O_RDONLY);
+	_cleanup_close_ int tfd = -1;
+	struct store_stat st, own;
+	struct meta_node row;
+	int r;
+
+	if (sfd < 0)
+		return sfd == -ENOENT ? 0 : sfd;
+	tfd = lap_target_open(lap, theirs->id, O_RDWR, &row);
+	if (tfd < 0) /* batch_rows() has seen to it */
+		return tfd == -ENOENT || tfd == -ESTALE ? 0 : tfd;
+	r = store_fstat(lap->src->store, sfd, false, &st);
+	if (r < 0)
+		return lap_source_err(lap, r);
+	r = store_fstat(lap->dst->store, tfd, false, &own);
+	if (r == 0 && own.st.st_size != st.st.st_size)
+		r = store_truncate(lap->dst->store, tfd,
+				   (uint64_t)st.st.st_size);
+	if (r == 0)
+		r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
+				     lap->dst->store, (struct store_obj){tfd});
+	if (r >= 0)
+		r = store_fsync(lap->dst->store, tfd, false);
+	if (r == 0)
+		r = lap_begin(lap);
+	if (r < 0)
+		return r;
+	row.seq = MIN(theirs->seq, lap->args->cut);
+	row.attr_seq = MIN(theirs->attr_seq, lap->args->cut);
+	r = meta_node_put(lap->dst->meta, &row);
+	return r < 0 ? r : lap_commit(lap);
+}
+
+int copy_large(struct lap *lap)
+{
+	_cleanup_(chooser_done) struct chooser c = {.lap = lap};
+	struct meta_node row;
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < lap->large.v.count; i++) {
+		/* Read before its extents: never too high. */
+		r = lap_source_row(lap, lap->large.v.data[i], &row);
+		if (r <= 0)
+			continue;
+		c.node = 0;
+		r = choose_node(&c, row.id, UINT64_MAX);
+		if (r == 0)
+			r = batch_end(lap);
+		if (r == 0 && !lap->dry)
+			r = large_finish(lap, &row);
+	}
+	vec_clear(&lap->large.v);
+	return r < 0 ? lap_source_err(lap, r) : 0;
+}

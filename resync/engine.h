@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Private to the engine of a live volume.
+ *
+ *	engine.c	threads, the queue, what others ask for
+ *	engine_open.c	a member's store: opened, proved, related
+ *	engine_run.c	laps until the target is in step
+ *
+ * Two threads: the worker runs one resync after the other; the monitor looks
+ * once a second for members that are back, and whether the source of what
+ * runs is still online.
+ *
+ * Locks: one leaf mutex over all state.  It is never held across a call into
+ * the mirror, a store or a map.  The lap asks its questions (should_stop,
+ * progress) with the target's map locked, so the answers take this mutex and
+ * nothing else: hence the monitor's second task.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/lock.h"
+#include "resync/resync.h"
+
+struct engine_slot {
+	bool attaching;	/* somebody opens or looks at its store */
+	bool queued;
+	bool cancel;
+	int last_result;
+	struct resync_counts last_counts;
+	char last_why[256];
+	uint64_t retry_ns;	/* monitor: not before this moment */
+	uint64_t retry_wait_ns;
+};
+
+struct resync_engine {
+	struct mirror *m;	/* set at init, then read-only */
+	bool auto_attach;	/* set at init, then read-only */
+	pthread_t worker;
+	pthread_t monitor;
+
+	struct mutex lock;	/* LOCK_RANK_LEAF; guards all below */
+	struct cond wake;	/* anything changed */
+	bool stop;
+	bool paused;
+	uint64_t rate;		/* bytes per second; 0: no limit */
+	uint64_t queue_count;
+	unsigned int queue[META_STORE_MAX];
+	struct engine_slot slot[META_STORE_MAX];
+
+	int running;		/* slot; -1: none */
+	int source;		/* slot it copies from; -1: none */
+	bool source_gone;
+	bool held;		/* the volume is held still: no waiting */
+	uint64_t deadline_ns;	/* of the lap under the hold; 0: none */
+	bool timed_out;
+	struct resync_progress progress;
+	/* smoothing, and the rate limit */
+	uint64_t rate_at_ns;
+	uint64_t rate_at_bytes;
+	double rate_smooth;
+	uint64_t paid_ns;	/* when all bytes so far are paid for */
+	uint64_t paid_bytes;
+};
+
+/* ---- engine_open.c ---- */
+
+/* A member's store and map, opened and proved; closed again on failure. */
+struct engine_store {
+	struct store *store;
+	struct meta *meta;
+	enum resync_relation relation;
+	uint64_t from;
+};
+void engine_store_close(struct engine_store *s);
+MUST_CHECK int engine_store_open(struct resync_engine *e, unsigned int slot,
+				 const char *path, struct engine_store *ret,
+				 char *why, size_t why_len);
+/* Is the member's own store at its path hint? */
+bool engine_store_is_back(struct resync_engine *e, unsigned int slot);
+/* What @meta is towards the lead; refuses all but STALE and IN_STEP. */
+MUST_CHECK int engine_relate(struct resync_engine *e, struct meta *meta,
+			     enum resync_relation *ret_relation,
+			     uint64_t *ret_from, char *why, size_t why_len);
+
+/* ---- engine_run.c ---- */
+
+/* Laps for an attached slot, to the end: joined (0), or unattached. */
+MUST_CHECK int engine_run(struct resync_engine *e, unsigned int slot,
+			  struct resync_counts *counts, char *why,
+			  size_t why_len);
+/* Nonzero: the lap is to end. Waits while paused. */
+int engine_should_stop(void *arg);

@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One lap: the target is brought from whatever it is to what the source's map
+ * says, up to the cut or a little beyond.
+ *
+ *	begin	the map says "resyncing"; the target's own intents are read
+ *	names	what must leave its place goes to limbo/, everything is placed,
+ *		what is new is made, limbo/ is drained
+ *	data	ranges in doubt are compared, extents of the delta copied
+ *	attrs	unmaps and attributes of files, then of directories
+ *	close	one transaction: durable_seq, lineage, no intents
+ *
+ * Names, data and attributes make a round.  Where a round finds that files of
+ * the target are not where its map says, they are forgotten there and another
+ * round makes them anew.
+ *
+ * What a crash or a cut leaves: every change of a directory lies under a NAME
+ * intent committed before it, every change of a file under a DATA or ATTR
+ * intent, or the file is new and lies in a directory under a NAME intent.  The
+ * next lap begins with those (doubt.c, reconcile.c).  Rows are written when
+ * what they say is durable, or lies under an intent that stays.
+ *
+ * A live source moves on.  Each directory is listed in a snapshot of its own,
+ * so a node may be met twice or not at all; whatever does not fit is left, for
+ * a change with a number above the cut explains it, and the next lap sees it.
+ * The last lap, and one from an unmounted source, finds nothing of the kind:
+ * there it is an error.
+ *
+ * No lock and no transaction is held while a live source's files are opened:
+ * the mirror's own locks rank below the map's writer.
+ *
+ * A dry run goes the same way.  Its changes of rows are made in one
+ * transaction of the target's map that is rolled back, its calls on files are
+ * left out, and what is only worked out from rows comes out the same.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "resync/lap.h"
+
+/* Rows of the delta that are summed up at most, to tell how long it takes. */
+#define SUM_ROWS 8000000u
+
+/* ---- counts, limits, the caller's word ---- */
+
+static void lap_report(struct lap *lap)
+{
+	const struct resync_control *c = lap->args->control;
+	struct resync_progress p = {.counts = *lap->n, .phase = lap->phase};
+	uint64_t extra = lap->skipped_bytes;
+	double seconds;
+
+	if (!c || !c->progress)
+		return;
+	/* New files are met again among the extents of the delta. */
+	extra -= MIN(extra, lap->filled_bytes);
+	p.bytes_done = lap->n->bytes_copied - lap->copied_before + extra;
+	p.bytes_total = MAX(lap->total, p.bytes_done);
+	seconds = (double)(clock_mono_ns() - lap->begun_ns) / 1e9;
+	if (seconds > 0)
+		p.rate_bytes = (double)p.bytes_done / seconds;
+	p.eta_seconds = -1;
+	if (lap->total_known && p.rate_bytes > 0)
+		p.eta_seconds =
+			(double)(p.bytes_total - p.bytes_done) / p.rate_bytes;
+	p.counts.seconds += seconds;
+	c->progress(c->arg, &p);
+}
+
+int lap_poll(struct lap *lap)
+{
+	const struct resync_control *c = lap->args->control;
+
+	lap_report(lap);
+	if (c && c->should_stop && c->should_stop(c->arg))
+		return -ECANCELED;
+	return 0;
+}
+
+/* Sleep until the bytes of the past are paid for. */
+static int lap_throttle(struct lap *lap, uint64_t bytes)
+{
+	const struct resync_control *c = lap->args->control;
+	uint64_t now;
+	int r = 0;
+
+	if (!c || !c->bytes_per_second || lap->dry)
+		return 0;
+	now = clock_mono_ns();
+	/* A quarter of a second may be caught up after a pause, no more. */
+	lap->throttle_ns = MAX(lap->throttle_ns, now - CLOCK_NS_PER_SEC / 4);
+	lap->throttle_ns += (uint64_t)((double)bytes * 1e9 /
+				       (double)c->bytes_per_second);
+	while (r == 0 && (now = clock_mono_ns()) < lap->throttle_ns) {
+		uint64_t wait_ms =
+			(lap->throttle_ns - now) / CLOCK_NS_PER_MS + 1;
+
+		clock_sleep_ms(MIN(wait_ms, (uint64_t)100));
+		r = lap_poll(lap);
+	}
+	return r;
+}
+
+int lap_moved(struct lap *lap, uint64_t bytes)
+{
+	int r;
+
+	lap->n->bytes_copied += bytes;
+	r = lap_throttle(lap, bytes);
+	return r < 0 ? r : lap_poll(lap);
+}
+
+/* ---- transactions of the target's map ---- */
+
+int lap_begin(struct lap *lap)
+{
+	int r;
+
+	if (lap->in_txn)
+		return 0;
+	r = meta_begin(lap->dst->meta);
+	if (r < 0)
+		return r;
+	lap->in_txn = true;
+	lap->rows = 0;
+	lap->t = meta_writer_view(lap->dst->meta);
+	return 0;
+}
+
+int lap_commit(struct lap *lap)
+{
+	int r;
+
+	if (!lap->in_txn || lap->dry)
+		return 0;
+	r = meta_commit(lap->dst->meta);
+	lap->in_txn = false;
+	lap->t = lap->plain;
+	return r;
+}
+
+static void lap_rollback(struct lap *lap)
+{
+	if (!lap->in_txn)
+		return;
+	meta_rollback(lap->dst->meta);
+	lap->in_txn = false;
+	lap->t = lap->plain;
+}
+
+int lap_step(struct lap *lap, unsigned int rows)
+{
+	int r;
+
+	lap->rows += rows;
+	if (lap->rows < LAP_ROWS || lap->dry)
+		return 0;
+	r = lap_commit(lap);
+	if (r == 0)
+		r = lap_poll(lap);
+	return r < 0 ? r : lap_begin(lap);
+}
+
+/* ---- the two sides ---- */
+
+int lap_source_err(const struct lap *lap, int r)
+{
+	if (r >= 0 || !lap->src->live || r == -ENOENT || r == -ECANCELED ||
+	    store_error_is_ours(r))
+		return r;
+	log_warn("the source of a resync failed: store=%s error=%s",
+		 store_path(lap->src->store), strerror(-r));
+	return -EAGAIN;
+}
+
+int lap_incomplete(struct lap *lap, struct work_dir *wd, const char *what)
+{
+	if (wd)
+		wd->incomplete = true;
+	if (lap->src->live && !lap->args->last)
+		return 0;
+	log_err("the source's map and files disagree: store=%s node=%llu "
+		"what=%s",
+		store_path(lap->src->store),
+		(unsigned long long)(wd ? wd->id : 0), what);
+	return -EUCLEAN;
+}
+
+int lap_source_open(struct lap *lap, uint64_t node, int flags)
+{
+	int fd = side_open_node(lap->src, lap->s, node, flags, NULL);
+
+	return lap_source_err(lap, fd);
+}
+
+/* A void identity is known from now on. Outside of a transaction it waits for
+ * the row to be written. */
+static int lap_adopt(struct lap *lap, const struct meta_node *row)
+{
+	struct meta_node old;
+	int r;
+
+	if (lap->dry || !lap->in_txn)
+		return 0;
+	r = meta_node_get(lap->t, row->id, &old);
+	if (r < 0 || old.backing.ino != 0)
+		return r;
+	return meta_node_set_backing(lap->dst->meta, row->id, row->backing);
+}
+
+int lap_target_open(struct lap *lap, uint64_t node, int flags,
+		    struct meta_node *ret_row)
+{
+	_cleanup_close_ int fd = -1;
+	struct meta_node row;
+	int r;
+
+	fd = side_open_node(lap->dst, lap->t, node, flags, &row);
+	if (fd < 0)
+		return fd;
+	r = lap_adopt(lap, &row);
+	if (r < 0)
+		return r;
+	if (ret_row)
+		*ret_row = row;
+	return steal_fd(&fd);
+}
+
+static int found_or_not(int r)
+{
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? r : 1;
+}
+
+int lap_source_row(struct lap *lap, uint64_t node, struct meta_node *ret)
+{
+	if (node >= LAP_FOREIGN_ID)
+		return 0;
+	return found_or_not(meta_node_get(lap->s, node, ret));
+}
+
+int lap_target_row(struct lap *lap, uint64_t node, struct meta_node *ret)
+{
+	/* Once a dry run has rolled back, the numbers are the old ones. */
+	if (lap->dry && !lap->in_txn && idmap_get(&lap->renumbered, node))
+		return 0;
+	return found_or_not(meta_node_get(lap->t, node, ret));
+}
+
+int lap_source_named(struct lap *lap, uint64_t node)
+{
+	struct meta_dentry d;
+
+	if (node == META_ROOT_ID)
+		return 1;
+	if (node >= LAP_FOREIGN_ID)
+		return 0;
+	return found_or_not(meta_dentry_of(lap->s, node, &d));
+}
+
+int lap_entry(struct meta_reader *rd, uint64_t parent, const char *name,
+	      size_t len, struct meta_dentry *ret)
+{
+	return found_or_not(meta_dentry_get(rd, parent, name, len, ret));
+}
+
+int lap_sync_fd(struct lap *lap, int fd, bool data_only)
+{
+	if (store_caps(lap->dst->store)->syncfs_complete)
+		return 0;
+	return store_fsync(lap->dst->store, fd, data_only);
+}
+
+int lap_sync(struct lap *lap)
+{
+	int r = lap->dry ? 0 : FAULT_ERR("resync.sync");
+
+	if (r < 0 || lap->dry)
+		return r;
+	return store_syncfs(lap->dst->store);
+}
+
+/* ---- begin and end ---- */
+
+static int lap_mark(struct lap *lap)
+{
+	struct meta *meta = lap->dst->meta;
+	uint64_t marked, from;
+	int r;
+
+	r = meta_number_get(lap->plain, META_NUM_RESYNCING, &marked);
+	if (r == 0)
+		r = meta_number_get(lap->plain, META_NUM_RESYNC_FROM, &from);
+	if (r < 0)
+		return r;
+	if (!marked || from != lap->args->from) {
+		r = meta_begin(meta);
+		if (r < 0)
+			return r;
+		r = meta_number_set(meta, META_NUM_RESYNCING, 1);
+		if (r == 0)
+			r = meta_number_set(meta, META_NUM_RESYNC_FROM,
+					    lap->args->from);
+		if (r < 0) {
+			meta_rollback(meta);
+			return r;
+		}
+		r = meta_commit(meta);
+		if (r < 0)
+			return r;
+	}
+	r = side_forget_if_copied(lap->dst);
+	return r < 0 ? r : 0;
+}
+
+static int lap_sum(struct lap *lap)
+{
+	const struct resync_control *c = lap->args->control;
+	struct meta_delta_sum sum;
+	int r;
+
+	if (!c || !c->progress)
+		return 0;
+	r = meta_delta_sum(lap->s, lap->args->from, SUM_ROWS, &sum);
+	if (r < 0)
+		return lap_source_err(lap, r);
+	lap->total = sum.bytes;
+	lap->total_known = sum.exact;
+	return 0;
+}
+
+static int lap_open(struct lap *lap)
+{
+	int r;
+
+	lap->s = meta_reader_get(lap->src->meta);
+	lap->plain = meta_reader_get(lap->dst->meta);
+	lap->t = lap->plain;
+	for (size_t i = 0; i < ARRAY_SIZE(lap->buffer); i++) {
+		lap->buffer[i] = malloc(LAP_BUFFER);
+		if (!lap->buffer[i])
+			return -ENOMEM;
+	}
+	if (!lap->s || !lap->plain)
+		return -EIO;
+	r = lap->dry ? side_is_copied(lap->dst, lap->plain) : lap_mark(lap);
+	if (r < 0)
+		return r;
+	lap->copied = r > 0;
+	r = meta_number_get(lap->plain, META_NUM_DURABLE_SEQ, &lap->durable);
+	if (r == 0)
+		r = lap_sum(lap);
+	return r;
+}
+
+static void lap_done(struct lap *lap)
+{
+	lap_rollback(lap);
+	meta_reader_put(lap->s);
+	meta_reader_put(lap->plain);
+	doubt_done(&lap->doubt);
+	vec_done(&lap->dirs);
+	vec_done(&lap->dir_rows);
+	idmap_done(&lap->dir_index);
+	vec_done(&lap->extra.v);
+	idmap_done(&lap->armed);
+	idmap_done(&lap->climbed);
+	idmap_done(&lap->renumbered);
+	idmap_done(&lap->filled);
+	idmap_done(&lap->linked);
+	vec_done(&lap->large.v);
+	fill_done(&lap->fill);
+	batch_done(&lap->now);
+	batch_done(&lap->before);
+	for (size_t i = 0; i < ARRAY_SIZE(lap->buffer); i++)
+		free(lap->buffer[i]);
+}
+
+static int lap_names(struct lap *lap, bool first)
+{
+	int r;
+
+	lap->phase = "names";
+	r = lap_begin(lap);
+	if (r == 0 && first) {
+		if (lap->args->both)
+			r = tree_renumber(lap);
+		if (r == 0)
+			r = reconcile(lap);
+		if (r == 0)
+			r = tree_begin(lap);
+	}
+	if (r == 0)
+		r = tree_round(lap);
+	if (r == 0)
+		r = lap_commit(lap);
+	if (r == 0)
+		r = fill_round(lap);
+	if (r == 0)
+		r = lap_begin(lap);
+	if (r == 0)
+		r = limbo_drain(lap);
+	if (r == 0)
+		r = lap_commit(lap);
+	/* A dry run's changes end here: files still lie where they did. */
+	lap_rollback(lap);
+	return r;
+}
+
+/* The directories that were asked for meanwhile are the next round's. */
+static int lap_next_round(struct lap *lap)
+{
+	int r = 0;
+
+	lap->round_at = lap->dirs.count;
+	for (size_t i = 0; r == 0 && i < lap->extra.v.count; i++)
+		r = tree_add(lap, lap->extra.v.data[i]);
+	vec_clear(&lap->extra.v);
+	return r;
+}
+
+/* Each round can only ask for directories further up: it ends. */
+#define ROUNDS_MAX 4096u
+
+static int lap_rounds(struct lap *lap)
+{
+	int r = 0;
+
+	for (unsigned int round = 0; r == 0 && round < ROUNDS_MAX; round++) {
+		r = lap_names(lap, round == 0);
+		lap->phase = "data";
+		if (r == 0 && round == 0)
+			r = compare_doubt(lap);
+		if (r == 0)
+			r = copy_large(lap);
+		if (r == 0 && round == 0)
+			r = copy_delta(lap);
+		lap->phase = "attributes";
+		if (r == 0 && round == 0)
+			r = attr_files(lap);
+		if (r == 0 && lap->extra.v.count == 0)
+			r = attr_dirs(lap);
+		if (r < 0 || lap->extra.v.count == 0)
+			return r;
+		r = lap_next_round(lap);
+	}
+	return r < 0 ? r : -EUCLEAN;
+}
+
+/* What stays in limbo of a lap that must leave nothing. */
+static int lap_check_limbo(struct lap *lap)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int r;
+
+	if (lap->dry)
+		return 0;
+	r = meta_iter_dentries(lap->t, META_LIMBO_ID, 0, &it);
+	if (r == 0)
+		r = meta_next_dentry(&it, &d);
+	if (r <= 0)
+		return r;
+	return lap_incomplete(lap, NULL, "a node was left in limbo");
+}
+
+/* ---- close ---- */
+
+static int close_numbers(struct lap *lap)
+{
+	static const enum meta_number taken_over[] = {
+		META_NUM_SEQ_RESERVED,
+		META_NUM_NODE_RESERVED,
+	};
+	struct meta *meta = lap->dst->meta;
+	uint64_t theirs, own;
+	int r;
+
+	/* No number may be issued twice, whoever reserved it. */
+	for (size_t i = 0; i < ARRAY_SIZE(taken_over); i++) {
+		r = meta_number_get(lap->s, taken_over[i], &theirs);
+		if (r == 0)
+			r = meta_number_get(lap->t, taken_over[i], &own);
+		if (r == 0)
+			r = meta_number_set(meta, taken_over[i],
+					    MAX(theirs, own));
+		if (r < 0)
+			return r;
+	}
+	r = meta_number_get(lap->s, META_NUM_HORIZON, &theirs);
+	if (r == 0)
+		r = meta_number_set(meta, META_NUM_HORIZON,
+				    MIN(theirs, lap->args->cut));
+	if (r == 0)
+		r = meta_number_set(meta, META_NUM_DURABLE_SEQ,
+				    lap->args->cut);
+	return r;
+}
+
+static const struct meta_member *member_find(const struct meta_member *v,
+					     size_t count, const char *uuid)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(v[i].uuid, uuid))
+			return &v[i];
+	return NULL;
+}
+
+static int close_members(struct lap *lap)
+{
+	_cleanup_free_ struct meta_member *theirs = NULL;
+	_cleanup_free_ struct meta_member *own = NULL;
+	struct meta *meta = lap->dst->meta;
+	size_t count, own_count;
+	int r;
+
+	theirs = calloc(META_STORE_MAX, sizeof(*theirs));
+	own = calloc(META_STORE_MAX, sizeof(*own));
+	if (!theirs || !own)
+		return -ENOMEM;
+	r = meta_members(lap->s, theirs, &count);
+	if (r == 0)
+		r = meta_members(lap->t, own, &own_count);
+	for (size_t i = 0; r == 0 && i < own_count; i++)
+		if (!member_find(theirs, count, own[i].uuid))
+			r = meta_member_del(meta, own[i].uuid);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		if (!strcmp(theirs[i].uuid, meta_store_uuid(meta)))
+			theirs[i].durable_seq = lap->args->cut;
+		r = meta_member_put(meta, &theirs[i]);
+	}
+	return r;
+}
+
+static int close_lineage(struct lap *lap)
+{
+	_cleanup_free_ struct meta_epoch *epochs = NULL;
+	uint64_t time_ns;
+	size_t count;
+	int r;
+
+	r = meta_epochs(lap->s, &epochs, &count);
+	if (r == 0)
+		r = meta_epoch_replace(lap->dst->meta, epochs, count);
+	if (r < 0)
+		return r;
+	r = meta_moment_at(lap->s, lap->args->cut, &time_ns);
+	if (r == 0)
+		return meta_moment_put(lap->dst->meta, lap->args->cut,
+				       time_ns);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int lap_close(struct lap *lap)
+{
+	int r;
+
+	r = lap_sync(lap);
+	if (r == 0)
+		r = lap_check_limbo(lap);
+	if (r < 0)
+		return r;
+	FAULT_POINT("resync.close.before");
+	r = lap_begin(lap);
+	if (r == 0)
+		r = meta_intent_drop_all(lap->dst->meta);
+	for (size_t i = 0; r == 0 && i < lap->dir_rows.count; i++)
+		r = meta_node_put(lap->dst->meta, &lap->dir_rows.data[i]);
+	if (r == 0)
+		r = close_numbers(lap);
+	if (r == 0)
+		r = close_members(lap);
+	if (r == 0)
+		r = close_lineage(lap);
+	if (r < 0)
+		return r;
+	r = lap_commit(lap);
+	FAULT_POINT("resync.close.after");
+	return r;
+}
+
+int resync_lap(const struct resync_lap_args *args,
+	       struct resync_counts *counts)
+{
+	struct lap *lap = calloc(1, sizeof(*lap));
+	int r;
+
+	if (!lap)
+		return -ENOMEM;
+	lap->args = args;
+	lap->src = &args->source;
+	lap->dst = &args->target;
+	lap->n = counts;
+	lap->dry = args->control && args->control->dry_run;
+	/* A live source goes on counting while the lap looks at it. */
+	lap->limit = args->source.live ? mirror_seq(args->source.live) :
+					 UINT64_MAX;
+	lap->begun_ns = clock_mono_ns();
+	lap->copied_before = counts->bytes_copied;
+	lap->phase = "begin";
+	r = lap_open(lap);
+	if (r == 0)
+		r = doubt_load(lap);
+	if (r == 0)
+		r = lap_poll(lap);
+	if (r == 0)
+		r = lap_rounds(lap);
+	if (r == 0 && !lap->dry)
+		r = lap_close(lap);
+	if (counts->laps == 0)
+		counts->from_seq = args->from;
+	counts->to_seq = args->cut;
+	counts->laps++;
+	counts->seconds += (double)(clock_mono_ns() - lap->begun_ns) / 1e9;
+	lap_done(lap);
+	free(lap);
+	return r;
+}

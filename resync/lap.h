@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Private to the files that make up one lap; lap.c has the essay.
+ *
+ *	lap.c		begin, rounds, close; transactions, polls, counts
+ *	doubt.c		the target's own intents
+ *	reconcile.c	the target's map made to say what its files say, in limbo/
+ *			and in directories in doubt
+ *	tree.c		work list of directories, evacuation, placing
+ *	limbo.c		into limbo/, found/, and what is removed from there
+ *	fill.c		new files, symlinks and special files, whole
+ *	copy.c		bytes and batches of extents
+ *	compare.c	ranges in doubt
+ *	fork.c		node ids after a fork
+ *	attr.c		unmaps and attributes of files; directories last
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/range.h"
+#include "base/vec.h"
+#include "resync/idmap.h"
+#include "resync/plan.h"
+#include "resync/resync.h"
+#include "resync/side.h"
+
+/* Rows changed in one transaction; also of one short read. */
+#define LAP_ROWS 8192u
+/* Bytes copied between two commits. */
+#define LAP_BYTES (64ull << 20)
+#define LAP_BUFFER (1u << 20)
+/* Two ranges nearer than this share one intent. */
+#define LAP_GAP (256ull << 10)
+/* Ids of nodes that only the target knows and that the source's numbers
+ * must not meet; fork.c. */
+#define LAP_FOREIGN_ID (1ull << 62)
+
+/* A directory whose entries are made equal. */
+struct work_dir {
+	uint64_t id;
+	struct meta_node row;	/* the source's, read with its listing */
+	uint64_t after;		/* absent entries have higher seqs than this */
+	bool fresh;		/* made by this lap */
+	bool missing;		/* the source has entries that the target lacks */
+	bool changed;		/* entries were changed, or will be */
+	bool incomplete;	/* the source moved on meanwhile */
+	bool gone;		/* the source has it no more, or it was lost */
+	bool large;		/* waits for a large file to be filled */
+	bool done;		/* attributes and row are written */
+};
+
+struct idvec {
+	VEC(uint64_t) v;
+};
+
+/* What of the target's own map is in doubt; loaded once, before anything. */
+struct doubt {
+	VEC(struct meta_intent) own;	/* by node, kind, start */
+	struct idmap dirs;	/* NAME intents: 1 a resync's, 2 another's */
+	struct idmap whole;	/* nodes born under one of the second kind */
+	struct idvec wholes;	/* the same, as a list */
+};
+
+/* Extents on their way to the target, one commit's worth; copy.c. */
+struct batch {
+	VEC(struct meta_extent) items;
+	struct plan_intents intents;
+	struct idmap skipped;	/* nodes that were left out after all */
+	uint64_t bytes;
+};
+
+/* Rows of new nodes that wait for their files to be durable; fill.c. */
+struct fill_row {
+	struct meta_dentry dentry;
+	struct meta_node node;	/* id 0: a further name only */
+	size_t extent_at;
+	size_t extent_count;
+};
+
+struct fill {
+	VEC(struct fill_row) rows;
+	VEC(struct meta_extent) extents;
+	struct idmap nodes;	/* made, not committed: index + 1 in rows */
+	struct idvec finished;	/* fresh directories with all their entries */
+	uint64_t bytes;
+};
+
+struct lap {
+	/* set at the begin, then read-only */
+	const struct resync_lap_args *args;
+	const struct resync_side *src;
+	const struct resync_side *dst;
+	struct resync_counts *n;
+	bool dry;
+	bool copied;		/* dry run: the identities in the map are void */
+	uint64_t limit;		/* higher numbers are the next lap's */
+	uint64_t durable;	/* of the target */
+
+	struct meta_reader *s;	/* the source's map */
+	struct meta_reader *t;	/* the target's: writer's view in a txn */
+	struct meta_reader *plain; /* the target's outside of one */
+	bool in_txn;
+	unsigned int rows;	/* changed since the last commit */
+
+	struct doubt doubt;
+	VEC(struct work_dir) dirs;
+	struct idmap dir_index;	/* id: newest index + 1 in dirs */
+	size_t round_at;	/* where in dirs this round began */
+	struct idvec extra;	/* directories of the next round */
+	struct idmap armed;	/* directories under this lap's NAME intents */
+	bool arming;		/* some of them are not committed yet */
+	struct idmap climbed;	/* absent directories already looked into */
+	uint64_t shared_through; /* ids up to this are from before the fork */
+	struct idmap renumbered; /* target's ids that the source has otherwise */
+	/* Nodes whose attributes need no second look: 1 made by this lap
+	 * though in doubt, or after a fork; 2 large ones that it goes on with. */
+	struct idmap filled;
+	struct idmap linked;	/* dry run: new nodes with several names */
+	struct idvec large;	/* new files to be filled by batches */
+
+	VEC(struct meta_node) dir_rows; /* written when the lap is closed */
+
+	struct fill fill;
+	struct batch now, before;
+	char *buffer[2];
+
+	/* progress */
+	uint64_t total;
+	bool total_known;
+	uint64_t filled_bytes;	/* by fill.c */
+	uint64_t skipped_bytes;	/* of the delta, found to be there already */
+	uint64_t copied_before;	/* bytes, by earlier laps */
+	uint64_t begun_ns;
+	uint64_t throttle_ns;	/* when the next byte may go */
+	const char *phase;
+	unsigned int found_count;
+};
+
+/* ---- lap.c ---- */
+
+/* Between steps: -ECANCELED when the lap is to end here. */
+MUST_CHECK int lap_poll(struct lap *lap);
+/* @bytes went to the target: counts, reports, waits for the rate, polls. */
+MUST_CHECK int lap_moved(struct lap *lap, uint64_t bytes);
+MUST_CHECK int lap_begin(struct lap *lap);
+MUST_CHECK int lap_commit(struct lap *lap);
+/* A few rows were changed: commit and begin again if they are many. Not
+ * while an iterator over the target's map is open. */
+MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
+/* What a failure on the source means: a live one is put out and the resync
+ * begins again with another (-EAGAIN); -ENOENT stays what it is. */
+int lap_source_err(const struct lap *lap, int r);
+/* Something that the source had is not there any more. */
+MUST_CHECK int lap_incomplete(struct lap *lap, struct work_dir *wd,
+			      const char *what);
+/* Make what was written through @fd durable where syncfs is not enough. */
+MUST_CHECK int lap_sync_fd(struct lap *lap, int fd, bool data_only);
+MUST_CHECK int lap_sync(struct lap *lap);
+MUST_CHECK int lap_source_open(struct lap *lap, uint64_t node, int flags);
+MUST_CHECK int lap_target_open(struct lap *lap, uint64_t node, int flags,
+			       struct meta_node *ret_row);
+/* 1 and the row, 0: not there. Ids that only seem equal are not there. */
+MUST_CHECK int lap_source_row(struct lap *lap, uint64_t node,
+			      struct meta_node *ret);
+MUST_CHECK int lap_target_row(struct lap *lap, uint64_t node,
+			      struct meta_node *ret);
+/* Does the source have the node under a name? */
+MUST_CHECK int lap_source_named(struct lap *lap, uint64_t node);
+/* The entry of the source or target: 1, 0. */
+MUST_CHECK int lap_entry(struct meta_reader *rd, uint64_t parent,
+			 const char *name, size_t len,
+			 struct meta_dentry *ret);
+
+/* ---- doubt.c ---- */
+
+MUST_CHECK int doubt_load(struct lap *lap);
+void doubt_done(struct doubt *d);
+MUST_CHECK int doubt_whole(struct lap *lap, uint64_t node);
+/* Is anything of it in doubt? */
+bool doubt_any(const struct lap *lap, uint64_t node);
+/* The ranges in doubt; empty: none. */
+MUST_CHECK int doubt_ranges(const struct lap *lap, uint64_t node,
+			    struct range_set *out);
+/* Every node in doubt once, ascending within each of two runs. */
+MUST_CHECK int doubt_nodes(const struct lap *lap, struct idvec *out);
+
+/* ---- reconcile.c ---- */
+
+MUST_CHECK int reconcile(struct lap *lap);
+
+/* ---- tree.c ---- */
+
+MUST_CHECK int tree_begin(struct lap *lap);
+MUST_CHECK int tree_add(struct lap *lap, uint64_t dir);
+/* Evacuate and place everything of this round. */
+MUST_CHECK int tree_round(struct lap *lap);
+/* Commit an intent over a directory that was not on the work list. */
+MUST_CHECK int tree_arm(struct lap *lap, uint64_t dir);
+/* The same for several: put each, then commit once. */
+MUST_CHECK int tree_arm_later(struct lap *lap, uint64_t dir);
+MUST_CHECK int tree_arm_now(struct lap *lap);
+/* After a fork: the target's nodes whose numbers the source gave to others. */
+MUST_CHECK int tree_renumber(struct lap *lap);
+/* The file of @node is not where the map says: forget it; it will be made
+ * anew in the next round. Inside a transaction. */
+MUST_CHECK int tree_lost(struct lap *lap, uint64_t node);
+/* The directories of the source that hold @node go into the next round. */
+MUST_CHECK int tree_want(struct lap *lap, uint64_t node);
+
+/* ---- limbo.c ---- */
+
+/* The name of a node in limbo/. */
+void limbo_name(uint64_t node, struct meta_dentry *ret);
+/* Take an entry out of the target's directory: into limbo, or away. */
+MUST_CHECK int limbo_evacuate(struct lap *lap, int dirfd,
+			      const struct meta_dentry *d);
+/* Something that is not ours lies under a name: to found/. */
+MUST_CHECK int limbo_found(struct lap *lap, int dirfd, const char *name);
+/* A leftover of our own work: away, but known nodes below go to limbo. */
+MUST_CHECK int limbo_scrap(struct lap *lap, int dirfd, const char *name);
+/* A node that the map knows, found elsewhere, goes to limbo under its id. */
+MUST_CHECK int limbo_keep(struct lap *lap, int dirfd, const char *name,
+			  const struct meta_node *row);
+MUST_CHECK int limbo_drain(struct lap *lap);
+/* Delete the row of an entry; the node's too when that was its last name. */
+MUST_CHECK int limbo_forget_entry(struct lap *lap, const struct meta_dentry *d);
+/* Is the node under another name that both sides have? */
+MUST_CHECK int limbo_kept_elsewhere(struct lap *lap, uint64_t node,
+				    uint64_t except_parent);
+
+/* The names in one directory. */
+struct listing {
+	VEC(char) text;
+	VEC(size_t) at;
+	size_t max;
+};
+MUST_CHECK int listing_read(struct lap *lap, int dirfd, size_t max,
+			    struct listing *ret);
+static inline const char *listing_name(const struct listing *l, size_t i)
+{
+	return l->text.data + l->at.data[i];
+}
+void listing_done(struct listing *l);
+
+/* ---- fill.c ---- */
+
+MUST_CHECK int fill_round(struct lap *lap);
+void fill_done(struct fill *f);
+
+/* ---- copy.c ---- */
+
+/* One range between two open files, clipped to the source's size. */
+MUST_CHECK int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start,
+			  uint64_t end, uint64_t source_size);
+/* Extents of the delta, and new large files. */
+MUST_CHECK int copy_large(struct lap *lap);
+MUST_CHECK int copy_delta(struct lap *lap);
+void batch_done(struct batch *b);
+
+/* ---- compare.c ---- */
+
+MUST_CHECK int compare_doubt(struct lap *lap);
+
+/* ---- attr.c ---- */
+
+MUST_CHECK int attr_files(struct lap *lap);
+MUST_CHECK int attr_dirs(struct lap *lap);

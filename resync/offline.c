@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between unmounted stores: nothing moves meanwhile, so one lap is enough for
+ * each target, and it is the last one.
+ *
+ * When all is done the source and everyone who came in step record an epoch
+ * together, as a mount does when a store comes back: the source first, the
+ * targets after it, confirmed when all have it.
+ *
+ * A dry run opens the maps for writing too: a lap tries its changes in
+ * transactions that are rolled back.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "resync/present.h"
+
+struct offline {
+	struct present_set set;
+	const struct resync_control *control;
+	size_t source;
+	bool dry;
+	bool prefer;  /* the source was named by the user */
+	bool changed; /* a lap was done */
+	bool in_step[META_STORE_MAX];
+	struct resync_counts *counts;
+	struct meta_member *rows; /* the source's; META_STORE_MAX of them */
+	size_t row_count;
+};
+
+/* ---- choosing ---- */
+
+static int open_all(struct offline *o, const char *const *paths, size_t count)
+{
+	if (count < 2)
+		return present_refuse(&o->set, -EINVAL,
+				      "two stores are needed at least");
+	for (size_t i = 0; i < count; i++) {
+		int err = present_open(&o->set, paths[i], NULL, true);
+
+		if (err == -EALREADY)
+			err = -EINVAL;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int choose(struct offline *o, int prefer)
+{
+	int picked = present_pick(&o->set, true);
+
+	if (picked == -EREMCHG)
+		picked = present_pick(&o->set, false);
+	if (prefer < 0) {
+		if (picked < 0)
+			return picked;
+		o->source = (size_t)picked;
+		return 0;
+	}
+	if (picked >= 0 && picked != prefer)
+		return present_refuse(
+			&o->set, -EINVAL,
+			"store %s has all that store %s has, there is nothing "
+			"to prefer; leave --prefer away",
+			present_name(&o->set, (size_t)picked),
+			present_name(&o->set, (size_t)prefer));
+	if (picked < 0 && picked != -EREMCHG && picked != -ENODEV)
+		return picked;
+	o->prefer = picked < 0;
+	o->source = (size_t)prefer;
+	return 0;
+}
+
+static int check_members(struct offline *o)
+{
+	struct meta_reader *rd = meta_reader_get(o->set.v[o->source].meta);
+	int err;
+
+	if (!rd)
+		return -ENOMEM;
+	err = meta_members(rd, o->rows, &o->row_count);
+	meta_reader_put(rd);
+	for (size_t i = 0; !err && i < o->set.count; i++) {
+		const struct store_identity *id =
+			store_identity(o->set.v[i].store);
+		bool known = false;
+
+		for (size_t k = 0; k < o->row_count; k++)
+			known |= !strcmp(o->rows[k].uuid, id->store_uuid);
+		if (!known)
+			return present_refuse(&o->set, -EINVAL,
+					      "store %s is no member of this "
+					      "volume any more",
+					      id->name);
+	}
+	return err;
+}
+
+/* ---- one target ---- */
+
+static int judge(struct offline *o, size_t i, struct lineage_verdict *v,
+		 bool *ret_both)
+{
+	int err = resync_verdict(o->set.v[o->source].meta, o->set.v[i].meta, v);
+
+	*ret_both = false;
+	if (err)
+		return present_refuse(&o->set, err,
+				      "cannot compare store %s: %s",
+				      present_name(&o->set, i), strerror(-err));
+	if (v->relation == RESYNC_IN_STEP || v->relation == RESYNC_STALE)
+		return 0;
+	if (v->relation == RESYNC_FOREIGN || !o->prefer)
+		return present_refuse(
+			&o->set, -EREMCHG,
+			"stores %s and %s were changed independently of each "
+			"other; see 'seqmirror diff', then name the one to "
+			"keep with --prefer",
+			present_name(&o->set, o->source),
+			present_name(&o->set, i));
+	*ret_both = true;
+	v->from = v->fork_from;
+	return 0;
+}
+
+static bool nothing_to_do(const struct offline *o, const struct present *t,
+			  const struct lineage_verdict *v)
+{
+	return v->relation == RESYNC_IN_STEP && !t->copy && t->clean &&
+	       o->set.v[o->source].clean;
+}
+
+static int resync_one(struct offline *o, size_t i)
+{
+	struct present *s = &o->set.v[o->source], *t = &o->set.v[i];
+	struct resync_counts *counts = &o->counts[i];
+	uint64_t begin_ns = clock_mono_ns();
+	struct lineage_verdict verdict;
+	struct resync_lap_args args = {
+		.source = {.store = s->store, .meta = s->meta},
+		.target = {.store = t->store, .meta = t->meta},
+		.cut = s->durable_seq,
+		.last = true,
+		.control = o->control,
+	};
+	int err = judge(o, i, &verdict, &args.both);
+
+	if (err)
+		return err;
+	args.from = verdict.from;
+	counts->from_seq = verdict.from;
+	counts->to_seq = args.cut;
+	if (nothing_to_do(o, t, &verdict)) {
+		o->in_step[i] = true;
+		return 0;
+	}
+	if (!o->dry)
+		err = resync_trim_void(s->meta, t->meta);
+	if (!err)
+		err = resync_lap(&args, counts);
+	counts->seconds =
+		(double)(clock_mono_ns() - begin_ns) / (double)CLOCK_NS_PER_SEC;
+	if (err)
+		return present_refuse(&o->set, err,
+				      "cannot bring store %s in step: %s",
+				      present_name(&o->set, i), strerror(-err));
+	o->in_step[i] = true;
+	o->changed = true;
+	return 0;
+}
+
+/* ---- together again ---- */
+
+static int compare_uuids(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static int highest(struct offline *o, enum meta_number what, uint64_t *ret)
+{
+	*ret = 0;
+	for (size_t i = 0; i < o->set.count; i++) {
+		struct meta_reader *rd = meta_reader_get(o->set.v[i].meta);
+		uint64_t value;
+		int err;
+
+		if (!rd)
+			return -ENOMEM;
+		err = meta_number_get(rd, what, &value);
+		meta_reader_put(rd);
+		if (err)
+			return err;
+		*ret = MAX(*ret, value);
+	}
+	return 0;
+}
+
+struct joining {
+	struct meta_epoch epoch;
+	uint64_t seq_reserved;
+	uint64_t node_reserved;
+	bool clean;
+};
+
+/* The rows as everyone in step is to have them; whether all that should be
+ * online are. */
+static bool update_rows(struct offline *o)
+{
+	uint64_t cut = o->set.v[o->source].durable_seq;
+	bool all = true;
+
+	for (size_t k = 0; k < o->row_count; k++) {
+		struct meta_member *row = &o->rows[k];
+		int at = present_find(&o->set, row->uuid);
+
+		if (at < 0 || !o->in_step[at]) {
+			all &= row->state != META_STORE_ONLINE;
+			continue;
+		}
+		row->state = META_STORE_ONLINE;
+		row->durable_seq = cut;
+		snprintf(row->path_hint, sizeof(row->path_hint), "%s",
+			 store_path(o->set.v[at].store));
+	}
+	return all;
+}
+
+static int plan_joining(struct offline *o, struct joining *j)
+{
+	struct meta_epoch *e = &j->epoch;
+	int err;
+
+	*j = (struct joining){0};
+	err = highest(o, META_NUM_SEQ_RESERVED, &j->seq_reserved);
+	if (!err)
+		err = highest(o, META_NUM_NODE_RESERVED, &j->node_reserved);
+	if (!err)
+		err = uuid_generate(e->id);
+	if (err)
+		return err;
+	e->first_seq = ++j->seq_reserved;
+	e->base = o->set.v[o->source].durable_seq;
+	for (size_t i = 0; i < o->set.count; i++) {
+		if (o->in_step[i])
+			memcpy(e->members[e->member_count++],
+			       meta_store_uuid(o->set.v[i].meta),
+			       META_UUID_LEN + 1);
+	}
+	qsort(e->members, e->member_count, sizeof(e->members[0]),
+	      compare_uuids);
+	j->clean = update_rows(o) || o->set.v[o->source].clean;
+	return 0;
+}
+
+static int join_rows(struct offline *o, struct meta *meta,
+		     const struct joining *j)
+{
+	int err = 0;
+
+	for (size_t k = 0; !err && k < o->row_count; k++)
+		err = meta_member_put(meta, &o->rows[k]);
+	if (!err)
+		err = meta_number_set(meta, META_NUM_SEQ_RESERVED,
+				      j->seq_reserved);
+	if (!err)
+		err = meta_number_set(meta, META_NUM_NODE_RESERVED,
+				      j->node_reserved);
+	if (!err)
+		err = meta_number_set(meta, META_NUM_RESYNCING, 0);
+	if (!err)
+		err = meta_epoch_append(meta, &j->epoch);
+	return err;
+}
+
+static int confirm_rows(struct meta *meta, const struct joining *j)
+{
+	int err = meta_epoch_confirm(meta, j->epoch.id);
+
+	if (!err)
+		err = meta_number_set(meta, META_NUM_CLEAN, j->clean);
+	return err;
+}
+
+static int join_map(struct offline *o, size_t i, const struct joining *j,
+		    bool confirm)
+{
+	struct meta *meta = o->set.v[i].meta;
+	int err = meta_begin(meta);
+
+	if (err)
+		return err;
+	err = confirm ? confirm_rows(meta, j) : join_rows(o, meta, j);
+	if (err) {
+		meta_rollback(meta);
+		return err;
+	}
+	return meta_commit(meta);
+}
+
+static int join_all(struct offline *o)
+{
+	struct joining j;
+	int err = plan_joining(o, &j);
+
+	if (!err)
+		err = join_map(o, o->source, &j, false);
+	for (size_t i = 0; !err && i < o->set.count; i++) {
+		if (i != o->source && o->in_step[i])
+			err = join_map(o, i, &j, false);
+	}
+	for (size_t i = 0; !err && i < o->set.count; i++) {
+		if (o->in_step[i])
+			err = join_map(o, i, &j, true);
+	}
+	if (err)
+		return present_refuse(&o->set, err,
+				      "cannot record that the stores are in "
+				      "step: %s",
+				      strerror(-err));
+	return 0;
+}
+
+/* ---- all of it ---- */
+
+/* Before a lap may copy from it. A dry run can only say so. */
+static int prepare_source(struct offline *o)
+{
+	const struct present *s = &o->set.v[o->source];
+	uint64_t bytes;
+	int err;
+
+	if (o->dry) {
+		if (present_needs_recovery(&o->set, o->source))
+			(void)present_refuse(
+				&o->set, 0,
+				"store %s was not left cleanly and would be "
+				"recovered first; more than this may differ",
+				present_name(&o->set, o->source));
+		else if (s->copy)
+			(void)present_refuse(
+				&o->set, 0,
+				"store %s is a copy whose files would be found "
+				"anew by path first",
+				present_name(&o->set, o->source));
+		return 0;
+	}
+	err = present_forget(&o->set, o->source);
+	if (!err && present_needs_recovery(&o->set, o->source))
+		err = present_recover(&o->set, o->source, &bytes);
+	return err;
+}
+
+/* Nothing may be changed while any of them would be refused. */
+static int judge_all(struct offline *o)
+{
+	struct lineage_verdict verdict;
+	bool both;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < o->set.count; i++) {
+		if (i != o->source)
+			err = judge(o, i, &verdict, &both);
+	}
+	return err;
+}
+
+static int run(struct offline *o, const char *const *paths, size_t count,
+	       int prefer)
+{
+	int err, joined;
+
+	o->rows = calloc(META_STORE_MAX, sizeof(*o->rows));
+	if (!o->rows)
+		return -ENOMEM;
+	err = open_all(o, paths, count);
+	if (!err)
+		err = choose(o, prefer);
+	if (err)
+		return err;
+	o->set.why[0] = '\0';
+	err = check_members(o);
+	if (!err)
+		err = prepare_source(o);
+	if (!err && !o->dry)
+		err = judge_all(o);
+	if (err)
+		return err;
+	o->in_step[o->source] = true;
+	for (size_t i = 0; !err && i < o->set.count; i++) {
+		if (i != o->source)
+			err = resync_one(o, i);
+	}
+	/* Those before one that failed are in step all the same. */
+	joined = o->changed && !o->dry ? join_all(o) : 0;
+	return err ? err : joined;
+}
+
+int resync_offline(const char *const *paths, size_t count, int prefer,
+		   const struct resync_control *control,
+		   unsigned int *ret_source, struct resync_counts *ret_counts,
+		   char *why, size_t why_len)
+{
+	struct offline *o = calloc(1, sizeof(*o));
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	memset(ret_counts, 0, count * sizeof(*ret_counts));
+	o->control = control;
+	o->counts = ret_counts;
+	o->dry = control && control->dry_run;
+	err = run(o, paths, count, prefer);
+	if (!err)
+		*ret_source = (unsigned int)o->source;
+	if (why_len)
+		snprintf(why, why_len, "%s",
+			 o->set.why[0] || !err ? o->set.why : strerror(-err));
+	present_done(&o->set);
+	free(o->rows);
+	free(o);
+	return err;
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening present stores, and choosing among them.
+ */
+#include "resync/present.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "resync/side.h"
+
+enum {
+	PATH_TEXT = 400,
+};
+
+int present_refuse(struct present_set *set, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(set->why, sizeof(set->why), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+const char *present_name(const struct present_set *set, size_t i)
+{
+	return store_identity(set->v[i].store)->name;
+}
+
+int present_find(const struct present_set *set, const char *uuid)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		const struct store *s = set->v[i].store;
+
+		if (!strcmp(store_identity(s)->store_uuid, uuid))
+			return (int)i;
+	}
+	return -1;
+}
+
+static void present_close(struct present *p)
+{
+	meta_close(p->meta);
+	store_close(p->store);
+	*p = (struct present){0};
+}
+
+void present_done(struct present_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		present_close(&set->v[i]);
+	set->count = 0;
+}
+
+/* ---- opening ---- */
+
+static int refuse_busy(struct present_set *set, const char *path)
+{
+	char text[PATH_TEXT];
+	char note[256] = "";
+
+	if (store_lock_note_read(path, note, sizeof(note)) < 0 || !note[0])
+		return present_refuse(set, -EBUSY,
+				      "store %s is in use by another process",
+				      path_quote(text, sizeof(text), path));
+	text_escape(note, sizeof(note), strdupa(note));
+	return present_refuse(set, -EBUSY, "store %s is in use (%s)",
+			      path_quote(text, sizeof(text), path), note);
+}
+
+static int refuse_probe(struct present_set *set, const char *path, int err)
+{
+	char text[PATH_TEXT];
+
+	path_quote(text, sizeof(text), path);
+	if (err == -ENOENT || err == -ENOTDIR)
+		return present_refuse(set, -ENOENT,
+				      "%s is not a store of a volume", text);
+	if (err == -EUCLEAN)
+		return present_refuse(
+			set, err, "the identity of store %s is damaged", text);
+	if (err == -EPROTO)
+		return present_refuse(
+			set, err, "store %s was made by a newer version", text);
+	return present_refuse(set, err, "cannot open store %s: %s", text,
+			      strerror(-err));
+}
+
+static bool same_directory(const struct store *s, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(store_root_fd(s), &a) && !stat(path, &b) &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Before anything is opened: may this store come into the set? */
+static int check_identity(struct present_set *set, const char *path,
+			  const char *expect_uuid)
+{
+	struct store_identity id;
+	char text[PATH_TEXT];
+	int at;
+	int err = store_probe_identity(path, &id);
+
+	if (err)
+		return refuse_probe(set, path, err);
+	path_quote(text, sizeof(text), path);
+	if (expect_uuid && strcmp(expect_uuid, id.store_uuid))
+		return present_refuse(set, -ENOENT, "another store lies at %s",
+				      text);
+	if (set->count && strcmp(id.volume_uuid,
+				 store_identity(set->v[0].store)->volume_uuid))
+		return present_refuse(
+			set, -EINVAL,
+			"store %s belongs to another volume than %s", text,
+			store_path(set->v[0].store));
+	at = present_find(set, id.store_uuid);
+	if (at < 0)
+		return 0;
+	if (same_directory(set->v[at].store, path))
+		return present_refuse(set, -EALREADY, "store %s is named twice",
+				      text);
+	return present_refuse(
+		set, -EEXIST,
+		"%s and %s are copies of one store (%s); take one of them away",
+		text, store_path(set->v[at].store), id.name);
+}
+
+static int read_numbers(struct present *p)
+{
+	const struct resync_side side = {.store = p->store, .meta = p->meta};
+	struct meta_reader *rd = meta_reader_get(p->meta);
+	uint64_t resyncing = 0, clean = 0;
+	struct lineage_of of = {0};
+	int r;
+
+	if (!rd)
+		return -ENOMEM;
+	r = lineage_load(p->meta, rd, NULL, &of);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_RESYNCING, &resyncing);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_CLEAN, &clean);
+	if (!r)
+		r = meta_intent_count(rd, &p->intents);
+	if (!r)
+		r = side_is_copied(&side, rd);
+	meta_reader_put(rd);
+	p->durable_seq = of.view.durable_seq;
+	p->epochs = of.view.count;
+	lineage_done(&of);
+	if (r < 0)
+		return r;
+	p->resyncing = resyncing;
+	p->clean = clean;
+	p->copy = r > 0;
+	return 0;
+}
+
+static int check_map(struct present_set *set, const struct present *p)
+{
+	const struct store_identity *id = store_identity(p->store);
+
+	if (strcmp(meta_store_uuid(p->meta), id->store_uuid) ||
+	    strcmp(meta_volume_uuid(p->meta), id->volume_uuid))
+		return present_refuse(set, -EUCLEAN,
+				      "the map of store %s is that of another "
+				      "store",
+				      id->name);
+	if (!p->epochs)
+		return present_refuse(set, -EUCLEAN,
+				      "store %s was never finished; remove its "
+				      "%s directory and make it anew",
+				      id->name, STORE_PRIVATE);
+	return 0;
+}
+
+static int open_map(struct present_set *set, struct present *p)
+{
+	_cleanup_free_ char *why = NULL;
+	const char *name = store_identity(p->store)->name;
+	int err;
+
+	err = meta_open(store_privdir(p->store), META_OPEN_RW, &p->meta, &why);
+	if (err == -ENOENT || err == -EUCLEAN)
+		return present_refuse(
+			set, -EUCLEAN,
+			"the map of store %s is %s (%s); 'seqmirror check "
+			"--rebuild' makes it anew from the files",
+			name, err == -ENOENT ? "missing" : "damaged",
+			why ? why : strerror(-err));
+	if (err)
+		return present_refuse(set, err,
+				      "cannot open the map of store %s: %s",
+				      name, why ? why : strerror(-err));
+	err = read_numbers(p);
+	if (err)
+		return present_refuse(set, err,
+				      "cannot read the map of store %s: %s",
+				      name, strerror(-err));
+	return check_map(set, p);
+}
+
+int present_open(struct present_set *set, const char *path,
+		 const char *expect_uuid, bool named)
+{
+	struct present p = {.named = named};
+	int err;
+
+	if (set->count == META_STORE_MAX)
+		return present_refuse(set, -E2BIG,
+				      "a volume has %d stores at most",
+				      META_STORE_MAX);
+	err = check_identity(set, path, expect_uuid);
+	if (err)
+		return err;
+	err = store_open(path, expect_uuid, &p.store);
+	if (err == -EBUSY)
+		return refuse_busy(set, path);
+	if (err)
+		return refuse_probe(set, path, err);
+	err = open_map(set, &p);
+	if (err) {
+		present_close(&p);
+		return err;
+	}
+	set->v[set->count++] = p;
+	return 0;
+}
+
+/* ---- choosing ---- */
+
+static int relate(struct present_set *set, size_t source, size_t target,
+		  bool settled, struct lineage_verdict *ret)
+{
+	struct meta *s = set->v[source].meta, *t = set->v[target].meta;
+	int err = settled ? resync_verdict(s, t, ret)
+			  : resync_relate_lineage(s, t, ret);
+
+	if (err)
+		return present_refuse(
+			set, err, "cannot compare stores %s and %s: %s",
+			present_name(set, source), present_name(set, target),
+			strerror(-err));
+	return 0;
+}
+
+/* 1: all others may follow @source; 0: not, and *ret_who is one. */
+static int leads_all(struct present_set *set, size_t source, bool settled,
+		     size_t *ret_who, enum resync_relation *ret_relation)
+{
+	struct lineage_verdict verdict;
+
+	for (size_t i = 0; i < set->count; i++) {
+		int err;
+
+		if (i == source)
+			continue;
+		err = relate(set, source, i, settled, &verdict);
+		if (err)
+			return err;
+		if (verdict.relation != RESYNC_STALE &&
+		    verdict.relation != RESYNC_IN_STEP) {
+			*ret_who = i;
+			*ret_relation = verdict.relation;
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static bool ranks_above(const struct present *a, const struct present *b)
+{
+	if (a->epochs != b->epochs)
+		return a->epochs > b->epochs;
+	if (a->durable_seq != b->durable_seq)
+		return a->durable_seq > b->durable_seq;
+	return b->copy && !a->copy;
+}
+
+static int refuse_pick(struct present_set *set, size_t a, size_t b,
+		       enum resync_relation relation)
+{
+	const char *x = present_name(set, a), *y = present_name(set, b);
+
+	if (relation == RESYNC_FOREIGN)
+		return present_refuse(set, -EREMCHG,
+				      "stores %s and %s have no history in "
+				      "common",
+				      x, y);
+	if (relation == RESYNC_NEWER && set->v[b].resyncing)
+		return present_refuse(
+			set, -EREMCHG,
+			"store %s has a part of what is newer than store %s, "
+			"from a resync that was not finished; bring the store "
+			"it came from, or keep one with 'seqmirror resync "
+			"--prefer'",
+			y, x);
+	return present_refuse(
+		set, -EREMCHG,
+		"stores %s and %s were changed independently of each other; "
+		"see 'seqmirror diff %s %s', then keep one with 'seqmirror "
+		"resync --prefer STORE %s %s'",
+		x, y, store_path(set->v[a].store), store_path(set->v[b].store),
+		store_path(set->v[a].store), store_path(set->v[b].store));
+}
+
+int present_pick(struct present_set *set, bool settled)
+{
+	enum resync_relation relation = RESYNC_FORK;
+	size_t other = 0, loser = 0, who;
+	int best = -1, first = -1, r;
+
+	for (size_t i = 0; i < set->count; i++) {
+		enum resync_relation found;
+
+		if (set->v[i].resyncing)
+			continue;
+		r = leads_all(set, i, settled, &who, &found);
+		if (r < 0)
+			return r;
+		/* A plain "the other is newer" is the least to be told. */
+		if (!r && (first < 0 || relation == RESYNC_NEWER)) {
+			loser = i;
+			other = who;
+			relation = found;
+		}
+		first = (int)i;
+		if (r && (best < 0 || ranks_above(&set->v[i], &set->v[best])))
+			best = (int)i;
+	}
+	if (best >= 0)
+		return best;
+	if (first < 0)
+		return present_refuse(
+			set, -ENODEV,
+			"a resync of store %s was not finished, and no "
+			"complete store is present",
+			present_name(set, 0));
+	return refuse_pick(set, loser, other, relation);
+}
+
+/* ---- recovery ---- */
+
+bool present_needs_recovery(const struct present_set *set, size_t source)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		if (set->v[i].intents)
+			return true;
+	}
+	return !set->v[source].clean;
+}
+
+int present_forget(struct present_set *set, size_t i)
+{
+	const struct resync_side side = {
+		.store = set->v[i].store,
+		.meta = set->v[i].meta,
+	};
+	int r = set->v[i].copy ? side_forget_if_copied(&side) : 0;
+
+	if (r < 0)
+		return present_refuse(set, r,
+				      "cannot take store %s for the copy that "
+				      "it is: %s",
+				      present_name(set, i), strerror(-r));
+	if (r)
+		log_warn("store is a copy, its files are found anew by path: "
+			 "store=%s",
+			 present_name(set, i));
+	return 0;
+}
+
+/* What a fork left in doubt says nothing about the source. */
+static int followers(struct present_set *set, size_t source,
+		     struct meta *others[static META_STORE_MAX],
+		     size_t *ret_count)
+{
+	struct lineage_verdict verdict;
+
+	*ret_count = 0;
+	for (size_t i = 0; i < set->count; i++) {
+		int err;
+
+		if (i == source)
+			continue;
+		err = relate(set, source, i, false, &verdict);
+		if (err)
+			return err;
+		if (verdict.relation == RESYNC_STALE ||
+		    verdict.relation == RESYNC_IN_STEP)
+			others[(*ret_count)++] = set->v[i].meta;
+	}
+	return 0;
+}
+
+int present_recover(struct present_set *set, size_t source, uint64_t *ret_bytes)
+{
+	struct meta *others[META_STORE_MAX];
+	struct resync_side side = {
+		.store = set->v[source].store,
+		.meta = set->v[source].meta,
+	};
+	size_t count;
+	int err = followers(set, source, others, &count);
+
+	if (err)
+		return err;
+	err = resync_recover(&side, others, count, ret_bytes);
+	if (!err)
+		err = read_numbers(&set->v[source]);
+	if (err)
+		return present_refuse(set, err, "cannot recover store %s: %s",
+				      present_name(set, source),
+				      strerror(-err));
+	return 0;
+}

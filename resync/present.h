@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * present - the stores that are there: opened, proved, read, and the one among
+ * them that the others follow.  Shared by assembling a volume for mounting and
+ * by resyncing unmounted stores.
+ *
+ * Every refusal leaves one sentence in why, and nothing changed.
+ */
+#pragma once
+
+#include "resync/lineage.h"
+
+#define PRESENT_WHY_MAX 512
+
+struct present {
+	struct store *store;
+	struct meta *meta;
+	bool named; /* by the user; else found where it was last */
+	bool copy;  /* its files are not those its map was made beside */
+	bool resyncing;
+	bool clean;
+	uint64_t intents;
+	uint64_t durable_seq;
+	size_t epochs;
+};
+
+struct present_set {
+	struct present v[META_STORE_MAX];
+	size_t count;
+	char why[PRESENT_WHY_MAX];
+};
+
+/* Closes all that was not taken out (store and meta NULL). */
+void present_done(struct present_set *set);
+
+/**
+ * present_open - open the store at @path and read what it says of itself.
+ * @expect_uuid: NULL for any.
+ * Return: 0, -ENOENT (nothing there, or no store), -EINVAL (another volume),
+ * -EEXIST (its UUID is open already, from elsewhere), -EALREADY (the very same
+ * directory is), -EBUSY (in use), -EUCLEAN, -EPROTO, ...; why is set.
+ */
+MUST_CHECK int present_open(struct present_set *set, const char *path,
+			    const char *expect_uuid, bool named);
+
+/* Index of the store with this UUID, or -1. */
+int present_find(const struct present_set *set, const char *uuid);
+
+/**
+ * present_pick - the source: not resyncing, furthest lineage, then highest
+ * durable seq, an original before a copy; every other one may follow it.
+ * @settled: the maps are asked too; else only lineages are compared (before a
+ * recovery, when a map may have run ahead under its intents).
+ * Return: its index, -EREMCHG (why says who parted from whom), -ENODEV (none
+ * may be a source), ...
+ */
+MUST_CHECK int present_pick(struct present_set *set, bool settled);
+
+/*
+ * If @i is a copy, take it for what it is: its rows say what lies where, but
+ * not in which inode. Only for a source: a lap looks through its target.
+ */
+MUST_CHECK int present_forget(struct present_set *set, size_t i);
+
+/* Recover @source under its intents and those of all that may follow it;
+ * reads its numbers again. */
+MUST_CHECK int present_recover(struct present_set *set, size_t source,
+			       uint64_t *ret_bytes);
+
+/* Whether any store has intents, or @source was not left cleanly. */
+bool present_needs_recovery(const struct present_set *set, size_t source);
+
+/* Name of a store, for messages. */
+const char *present_name(const struct present_set *set, size_t i);
+
+/* A sentence for why; @err is returned. */
+int present_refuse(struct present_set *set, int err, const char *fmt, ...)
+	__attribute__((__format__(__printf__, 3, 4)));

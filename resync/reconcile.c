@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Before anything else the target's map is made to say what its files say, in
+ * limbo/ and in the directories under its own NAME intents.
+ *
+ * Nodes are recognised by their backing identity, wherever they lie.  What is
+ * known is given the name it was found under; names that are not there any
+ * more lose their rows; what nobody knows is a leftover of our own work, cut
+ * before its row was committed, and is removed.  A leftover directory may hold
+ * nodes that were moved into it: those are kept, in limbo.
+ *
+ * A directory in doubt may itself have been moved, and then it can be opened
+ * only after the one it lies in now was listed: hence the passes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "resync/lap.h"
+
+struct pending {
+	uint64_t dir;
+	bool done;
+};
+
+struct reconcile {
+	struct lap *lap;
+	VEC(struct pending) dirs;
+	uint64_t dir;	  /* being listed */
+	int dirfd;
+	uint64_t seq_hint; /* no free seq in dir is below */
+};
+
+/* ---- listings ---- */
+
+
+static int listing_add(void *arg, const struct store_dirent *e)
+{
+	struct listing *l = arg;
+	size_t at = l->text.count;
+	int r;
+
+	if (l->at.count >= l->max)
+		return 1;
+	r = vec_splice(&l->text, at, 0, e->name, strlen(e->name) + 1);
+	return r < 0 ? r : vec_push(&l->at, at);
+}
+
+int listing_read(struct lap *lap, int dirfd, size_t max, struct listing *ret)
+{
+	int r;
+
+	vec_clear(&ret->text);
+	vec_clear(&ret->at);
+	ret->max = max;
+	r = store_list(lap->dst->store, dirfd, listing_add, ret);
+	return r < 0 ? r : 0;
+}
+
+void listing_done(struct listing *l)
+{
+	vec_done(&l->text);
+	vec_done(&l->at);
+}
+
+/* ---- rows ---- */
+
+/*
+ * An entry found under a name where the map had none has no number of its
+ * own.  It gets a free one below all that were issued lately: a high one would
+ * make the target seem newer than its source.
+ */
+static int free_seq(struct reconcile *rc, uint64_t *ret_seq)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int r;
+
+	r = meta_iter_dentries(rc->lap->t, rc->dir, rc->seq_hint - 1, &it);
+	if (r < 0)
+		return r;
+	while ((r = meta_next_dentry(&it, &d)) > 0 && d.seq == rc->seq_hint)
+		rc->seq_hint++;
+	if (r < 0)
+		return r;
+	*ret_seq = rc->seq_hint++;
+	return 0;
+}
+
+/* A directory has one name: the one it was found under. */
+static int drop_other_names(struct lap *lap, uint64_t node, uint64_t parent,
+			    const char *name)
+{
+	VEC(struct meta_dentry) others = {0};
+	struct meta_dentry d;
+	int r;
+
+	do {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+
+		r = meta_iter_names(lap->t, node, &it);
+		while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0) {
+			r = 0;
+			if (d.parent != parent || strcmp(d.name, name))
+				r = vec_push(&others, d);
+		}
+	} while (0);
+	for (size_t i = 0; r == 0 && i < others.count; i++) {
+		r = meta_dentry_del(lap->dst->meta, others.data[i].parent,
+				    others.data[i].name,
+				    others.data[i].name_len);
+		r = r < 0 ? r : 0;
+	}
+	vec_done(&others);
+	return r;
+}
+
+/* A lap that was cut had begun to fill it. */
+static int note_large(struct lap *lap, uint64_t node)
+{
+	int r;
+
+	if (idmap_get(&lap->filled, node))
+		return 0;
+	lap->n->nodes++;
+	r = vec_push(&lap->large.v, node);
+	return r < 0 ? r : idmap_set(&lap->filled, node, 2);
+}
+
+/* What follows from the row of a node that was met in a directory in doubt. */
+static int note_known(struct reconcile *rc, const struct meta_node *row)
+{
+	struct lap *lap = rc->lap;
+	uint64_t how = idmap_get(&lap->doubt.dirs, rc->dir);
+	struct pending p = {.dir = row->id};
+	int r;
+
+	if (row->kind == META_FILE && row->seq == 0)
+		return note_large(lap, row->id);
+	if (!(how & 2) || row->seq <= lap->durable)
+		return 0;
+	if (row->kind != META_DIR)
+		return doubt_whole(lap, row->id);
+	/* Born there: its own entries are covered by the same intent. */
+	if (idmap_get(&lap->doubt.dirs, row->id) & 2)
+		return 0;
+	r = vec_push(&rc->dirs, p);
+	return r < 0 ? r :
+		       idmap_set(&lap->doubt.dirs, row->id,
+				 idmap_get(&lap->doubt.dirs, row->id) | 2);
+}
+
+static int put_found_name(struct reconcile *rc, const char *name,
+			  const struct meta_node *row)
+{
+	struct meta_dentry d = {.parent = rc->dir, .node = row->id};
+	int r;
+
+	d.name_len = (uint16_t)strlen(name);
+	memcpy(d.name, name, (size_t)d.name_len + 1);
+	r = free_seq(rc, &d.seq);
+	if (r == 0)
+		r = meta_dentry_put(rc->lap->dst->meta, &d);
+	if (r == 0 && row->kind == META_DIR)
+		r = drop_other_names(rc->lap, row->id, rc->dir, name);
+	return r;
+}
+
+/* The row of what the map has under this name, if the file is that. */
+static int match_by_name(struct reconcile *rc, const struct meta_dentry *have,
+			 const struct store_stat *st, struct meta_node *ret)
+{
+	struct lap *lap = rc->lap;
+	int r = lap_target_row(lap, have->node, ret);
+
+	if (r <= 0)
+		return r;
+	if (lap->copied)
+		ret->backing = (struct meta_backing){0};
+	if (!side_matches(ret, st))
+		return 0;
+	if (ret->backing.ino == 0) {
+		ret->backing.ino = (uint64_t)st->st.st_ino;
+		ret->backing.gen = st->gen;
+		r = meta_node_set_backing(lap->dst->meta, ret->id,
+					  ret->backing);
+	}
+	return r < 0 ? r : 1;
+}
+
+static int match_by_identity(struct lap *lap, const struct store_stat *st,
+			     struct meta_node *ret)
+{
+	struct meta_backing backing = {(uint64_t)st->st.st_ino, st->gen};
+	int r;
+
+	if (lap->copied)
+		return 0;
+	r = meta_node_find(lap->t, backing, ret);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? r : ret->kind == side_kind(st->st.st_mode);
+}
+
+static int reconcile_entry(struct reconcile *rc, const char *name)
+{
+	struct lap *lap = rc->lap;
+	struct meta_dentry have;
+	struct meta_node row;
+	struct store_stat st;
+	bool named;
+	int r;
+
+	r = store_statat(lap->dst->store, rc->dirfd, name, true, &st);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = lap_entry(lap->t, rc->dir, name, strlen(name), &have);
+	if (r < 0)
+		return r;
+	named = r > 0;
+	r = named ? match_by_name(rc, &have, &st, &row) : 0;
+	if (r != 0)
+		return r < 0 ? r : note_known(rc, &row);
+	r = match_by_identity(lap, &st, &row);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		r = put_found_name(rc, name, &row);
+		return r < 0 ? r : note_known(rc, &row);
+	}
+	if (named)
+		r = meta_dentry_del(lap->dst->meta, rc->dir, name,
+				    strlen(name));
+	if (r >= 0) {
+		lap->n->entries_removed++;
+		r = limbo_scrap(lap, rc->dirfd, name);
+	}
+	return r;
+}
+
+/* Rows whose names are not there any more. */
+static int drop_missing(struct reconcile *rc)
+{
+	struct lap *lap = rc->lap;
+	VEC(struct meta_dentry) gone = {0};
+	struct meta_dentry d;
+	struct store_stat st;
+	int r;
+
+	do {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+
+		r = meta_iter_dentries(lap->t, rc->dir, 0, &it);
+		while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0) {
+			r = store_statat(lap->dst->store, rc->dirfd, d.name,
+					 false, &st);
+			if (r == -ENOENT)
+				r = vec_push(&gone, d);
+		}
+	} while (0);
+	for (size_t i = 0; r == 0 && i < gone.count; i++) {
+		r = meta_dentry_del(lap->dst->meta, rc->dir,
+				    gone.data[i].name, gone.data[i].name_len);
+		if (r >= 0)
+			r = lap_step(lap, 1);
+	}
+	vec_done(&gone);
+	return r;
+}
+
+/* 1 listed, 0 it cannot be reached (yet), -errno. */
+static int reconcile_dir(struct reconcile *rc, uint64_t dir)
+{
+	_cleanup_(listing_done) struct listing list = {0};
+	_cleanup_close_ int fd = side_open_dir(rc->lap->dst, rc->lap->t, dir);
+	int r;
+
+	if (fd == -ENOENT || fd == -ESTALE)
+		return 0;
+	if (fd < 0)
+		return fd;
+	rc->dir = dir;
+	rc->dirfd = fd;
+	rc->seq_hint = 1;
+	r = listing_read(rc->lap, fd, SIZE_MAX, &list);
+	for (size_t i = 0; r == 0 && i < list.at.count; i++) {
+		r = reconcile_entry(rc, listing_name(&list, i));
+		if (r == 0)
+			r = lap_step(rc->lap, 1);
+	}
+	if (r == 0)
+		r = drop_missing(rc);
+	return r < 0 ? r : 1;
+}
+
+/* ---- limbo/ ---- */
+
+static bool limbo_id(const char *name, uint64_t *ret_id)
+{
+	struct meta_dentry d;
+	char *end;
+
+	errno = 0;
+	*ret_id = strtoull(name, &end, 10);
+	if (errno || *end || !*ret_id || *ret_id > INT64_MAX)
+		return false;
+	limbo_name(*ret_id, &d);
+	return !strcmp(d.name, name);
+}
+
+static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
+{
+	struct lap *lap = rc->lap;
+	struct meta_dentry d, have;
+	struct meta_node row;
+	struct store_stat st;
+	uint64_t id;
+	int r;
+
+	r = store_statat(lap->dst->store, rc->dirfd, name, true, &st);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (limbo_id(name, &id)) {
+		limbo_name(id, &have);
+		have.node = id;
+		r = match_by_name(rc, &have, &st, &row);
+		if (r < 0)
+			return r;
+		if (r > 0) {
+			limbo_name(id, &d);
+			r = meta_dentry_put(lap->dst->meta, &d);
+			if (r == 0 && row.kind == META_DIR)
+				r = drop_other_names(lap, id, META_LIMBO_ID,
+						     d.name);
+			return r < 0 ? r : tree_want(lap, id);
+		}
+	}
+	r = match_by_identity(lap, &st, &row);
+	if (r > 0) {
+		r = limbo_keep(lap, rc->dirfd, name, &row);
+		return r < 0 ? r : tree_want(lap, row.id);
+	}
+	return r < 0 ? r : limbo_scrap(lap, rc->dirfd, name);
+}
+
+static int reconcile_limbo(struct reconcile *rc)
+{
+	_cleanup_(listing_done) struct listing list = {0};
+	struct lap *lap = rc->lap;
+	int r;
+
+	rc->dir = META_LIMBO_ID;
+	rc->dirfd = store_limbo_fd(lap->dst->store);
+	r = listing_read(lap, rc->dirfd, SIZE_MAX, &list);
+	for (size_t i = 0; r == 0 && i < list.at.count; i++) {
+		r = reconcile_limbo_entry(rc, listing_name(&list, i));
+		if (r == 0)
+			r = lap_step(lap, 1);
+	}
+	return r < 0 ? r : drop_missing(rc);
+}
+
+/* ---- all of it ---- */
+
+static int collect_dirs(struct reconcile *rc)
+{
+	struct lap *lap = rc->lap;
+	struct meta_node row;
+	uint64_t last = 0;
+	int r = 0;
+
+	vec_for_each (in, &lap->doubt.own) {
+		struct pending p = {.dir = in->node};
+
+		if (in->kind != META_INTENT_NAME || in->node == last)
+			continue;
+		last = in->node;
+		r = lap_target_row(lap, in->node, &row);
+		if (r > 0 && row.kind == META_DIR)
+			r = vec_push(&rc->dirs, p);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? r : 0;
+}
+
+static int reconcile_passes(struct reconcile *rc)
+{
+	bool progress;
+	int r;
+
+	do {
+		progress = false;
+		/* The list may grow meanwhile. */
+		for (size_t i = 0; i < rc->dirs.count; i++) {
+			if (rc->dirs.data[i].done)
+				continue;
+			r = reconcile_dir(rc, rc->dirs.data[i].dir);
+			if (r < 0)
+				return r;
+			rc->dirs.data[i].done = r > 0;
+			progress = progress || r > 0;
+		}
+	} while (progress);
+	/* What is left is nowhere. */
+	for (size_t i = 0; i < rc->dirs.count; i++) {
+		if (rc->dirs.data[i].done)
+			continue;
+		r = tree_lost(rc->lap, rc->dirs.data[i].dir);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int reconcile(struct lap *lap)
+{
+	struct reconcile rc = {.lap = lap};
+	int r;
+
+	r = reconcile_limbo(&rc);
+	if (r == 0)
+		r = collect_dirs(&rc);
+	if (r == 0)
+		r = reconcile_passes(&rc);
+	vec_done(&rc.dirs);
+	return r;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * resync - one mechanism that makes a target store equal to a source: reattach,
+ * crash repair, a new empty disk, a restored backup, two disks on a bench.
+ *
+ *	delta = what the source's map numbers above `from` (after a fork: either
+ *	map), plus everything under the target's own intents
+ *
+ * A lap: checkpoint the source -> cut C; then names, data, unmaps, attributes;
+ * make the target durable; close (durable_seq = C, lineage adopted).  Laps
+ * follow one another while applications work; the last, short one runs under
+ * mirror_hold() and the target goes online.
+ *
+ *	lineage.[ch]  who is newer, from where; pure        plan.[ch]  pure steps
+ *	recover.c     what a crash left on a source         side.[ch]  one store + map
+ *	tree.c        names, through limbo/                 copy.c     data, unmaps
+ *	attr.c        attributes                            lap.c      one lap
+ *	engine.[ch]   laps over a live volume, in threads   assemble.c at mount
+ *	offline.c     between unmounted stores
+ *
+ * Errors: 0 or -errno; a sentence for the user in resync_result.why.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/mirror/mirror.h"
+
+/* Exact counts of what was done (or, of a dry run, would be). */
+struct resync_counts {
+	uint64_t from_seq;
+	uint64_t to_seq;
+	uint64_t laps;
+	uint64_t nodes; /* nodes of the delta that were touched */
+	uint64_t entries_created;
+	uint64_t entries_removed;
+	uint64_t entries_renamed;
+	uint64_t bytes_copied;	 /* written to the target */
+	uint64_t bytes_compared; /* read on both and compared */
+	uint64_t bytes_unmapped; /* mapped on the target, now holes */
+	uint64_t found;		 /* foreign objects moved to found/ */
+	double seconds;
+};
+
+struct resync_progress {
+	struct resync_counts counts;
+	uint64_t bytes_total; /* of this lap, as far as planned */
+	uint64_t bytes_done;
+	double rate_bytes;  /* per second, smoothed */
+	double eta_seconds; /* < 0: not known yet */
+	const char *phase;  /* "names", "data", "attributes", ... */
+};
+
+struct resync_control {
+	bool dry_run;
+	uint64_t bytes_per_second; /* 0: no limit */
+	/* Polled between steps; nonzero ends the lap with -ECANCELED. */
+	int (*should_stop)(void *arg);
+	void (*progress)(void *arg, const struct resync_progress *p);
+	void *arg;
+};
+
+/* ---- one lap; the engine and offline are made of these ---- */
+
+/* One end of a resync. For a live source, @live is the volume and @slot its
+ * slot; for an unmounted store @live is NULL. */
+struct resync_side {
+	struct store *store;
+	struct meta *meta;
+	struct mirror *live;
+	unsigned int slot;
+};
+
+enum resync_relation {
+	RESYNC_IN_STEP, /* nothing to do at all: same tip, same durable, no intents */
+	RESYNC_STALE, /* target merely stale: may be overwritten from `from` */
+	RESYNC_FORK,  /* both sides went on alone */
+	RESYNC_NEWER, /* the target is newer than the source */
+	RESYNC_FOREIGN, /* another volume, or nothing in common */
+};
+
+/**
+ * resync_relate - what @target is towards @source (DESIGN "Lineage").
+ * @ret_from: set for STALE (and for FORK: the `from` that --prefer would use).
+ */
+MUST_CHECK int resync_relate(struct meta *source, struct meta *target,
+			     enum resync_relation *ret_relation,
+			     uint64_t *ret_from);
+
+/**
+ * resync_lap - bring @target to the source's state as of now or later.
+ * @from: see above; @both: the symmetric delta (after a fork).  @cut: the
+ * source's durable seq, already checkpointed.  @last: the source is held
+ * still; then the target must come out exactly equal, limbo empty.
+ * On success the target's map is closed at @cut with the source's lineage.
+ */
+struct resync_lap_args {
+	struct resync_side source;
+	struct resync_side target;
+	uint64_t from;
+	uint64_t cut;
+	bool both;
+	bool last;
+	const struct resync_control *control;
+};
+MUST_CHECK int resync_lap(const struct resync_lap_args *args,
+			  struct resync_counts *counts);
+
+/* ---- crash repair of a source, before it is mounted or copied from ---- */
+
+/*
+ * Everything under the intents of @metas (all present members, the source's
+ * own first) gets fresh seqs on the source: mapped ranges re-read, armed
+ * directories listed anew, a new epoch founded with @source alone.  The
+ * source's intents are cleared, the others keep theirs.  @ret_bytes: what was
+ * looked at.  Nothing is done when there are none.
+ */
+MUST_CHECK int resync_recover(struct resync_side *source,
+			      struct meta *const *others, size_t other_count,
+			      uint64_t *ret_bytes);
+
+/* ---- assembling a volume from present stores (mount) ---- */
+
+struct resync_assembly {
+	struct mirror_member_in members[META_STORE_MAX];
+	/* present but not in step: to be attached after mirror_open() */
+	struct store *late_store[META_STORE_MAX];
+	struct meta *late_meta[META_STORE_MAX];
+	size_t count;
+	unsigned int lead;
+	uint64_t recovered_bytes;
+	char why[512]; /* for people, when an error is returned */
+};
+/**
+ * resync_assemble - open, relate, pick the source, recover it.
+ * @paths: stores named by the user; members not named are looked for at their
+ * path hints.  Refuses (-EINVAL, -EBUSY, -EEXIST two stores with one UUID,
+ * -EREMCHG a fork, -ENODEV a member that was online at a crash is missing and
+ * !degraded, ...) with a sentence in why, everything closed and unchanged.
+ */
+MUST_CHECK int resync_assemble(const char *const *paths, size_t path_count,
+			       bool degraded, struct resync_assembly *ret);
+
+/* ---- the engine of a live volume ---- */
+
+struct resync_engine;
+
+struct resync_engine_options {
+	uint64_t bytes_per_second;
+	bool auto_attach; /* watch for members that reappear */
+};
+MUST_CHECK int resync_engine_start(struct mirror *m,
+				   const struct resync_engine_options *o,
+				   struct resync_engine **ret);
+/* Cancels what runs, waits for its threads. */
+void resync_engine_stop(struct resync_engine *e);
+
+/**
+ * resync_engine_attach - bring the member in @slot back and into step, in the
+ * background. @path: where it lies now (NULL: its path hint). Proves the
+ * identity first; refuses forks (-EREMCHG), others with a sentence in @why.
+ */
+MUST_CHECK int resync_engine_attach(struct resync_engine *e, unsigned int slot,
+				    const char *path, char *why,
+				    size_t why_len);
+/* The same with a store that resync_assemble() has opened already. */
+MUST_CHECK int resync_engine_attach_open(struct resync_engine *e,
+					 unsigned int slot, struct store *store,
+					 struct meta *meta);
+/* What would be done for @slot; the target must be present. */
+MUST_CHECK int resync_engine_forecast(struct resync_engine *e,
+				      unsigned int slot,
+				      struct resync_counts *ret, char *why,
+				      size_t why_len);
+MUST_CHECK int resync_engine_pause(struct resync_engine *e, bool paused);
+MUST_CHECK int resync_engine_cancel(struct resync_engine *e, unsigned int slot);
+void resync_engine_set_rate(struct resync_engine *e, uint64_t bytes_per_second);
+
+struct resync_engine_state {
+	bool running;
+	bool paused;
+	unsigned int slot;
+	struct resync_progress progress;
+	/* of the last that ended, per slot: */
+	int last_result; /* 0, -errno, 1: none yet */
+	struct resync_counts last_counts;
+	char last_why[256];
+};
+void resync_engine_state(struct resync_engine *e, unsigned int slot,
+			 struct resync_engine_state *ret);
+/* Wait until nothing runs for @slot; its result; -ETIMEDOUT (ms; -1: no limit). */
+MUST_CHECK int resync_engine_wait(struct resync_engine *e, unsigned int slot,
+				  int timeout_ms);
+
+/* ---- between unmounted stores ---- */
+
+/**
+ * resync_offline - bring every other of @paths in step with the furthest.
+ * @prefer: index of the side to keep after a fork, -1: refuse forks.
+ * @ret_counts: one per path (the source's stays zero).
+ */
+MUST_CHECK int resync_offline(const char *const *paths, size_t count,
+			      int prefer, const struct resync_control *control,
+			      unsigned int *ret_source,
+			      struct resync_counts *ret_counts, char *why,
+			      size_t why_len);

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scan - rows made from files: adopting a tree at init, rebuilding a lost map,
+ * and directories that appeared under an intent.
+ *
+ * Everything found below @dir gets a node id, its backing identity, names and
+ * mapped extents, all under seqs that the caller hands out.  Hard links come
+ * out as one node (matched by backing identity through the map's index).
+ * Runs in the caller's open transaction and commits now and then if told so.
+ */
+#pragma once
+
+#include "resync/resync.h"
+
+struct scan_numbers {
+	uint64_t next_node; /* next free id; raised by the scan */
+	uint64_t next_seq;  /* next free seq; raised by the scan */
+	/*
+	 * Which rows met again are taken as they are: those numbered at or
+	 * below @settled_seq (durable before), and those at or above
+	 * @fresh_seq (read by this very run).  What lies between was never
+	 * made durable: a file is read again under a fresh seq, a directory is
+	 * told to @doubtful_dir.  All zero: every row met again is settled.
+	 */
+	uint64_t settled_seq;
+	uint64_t fresh_seq;
+	int (*doubtful_dir)(void *arg, uint64_t dir);
+	void *arg;
+};
+
+struct scan_counts {
+	uint64_t nodes;
+	uint64_t entries;
+	uint64_t bytes; /* mapped */
+};
+
+/**
+ * scan_tree - rows for all that lies below directory @dirfd, which is node
+ * @dir in the map. @commit_rows: commit and begin again after so many rows
+ * (0: never). Inside meta_begin(); on return still inside (or rolled back on
+ * error). Each entry and node takes a seq of its own from @numbers.  A
+ * directory that the map knew before is named here and not entered: its rows
+ * are its own.  Counts are added to *@ret.
+ * Return: 0, -EXDEV (another filesystem is mounted below; logged), -EACCES
+ * (logged), what the calls gave.
+ */
+MUST_CHECK int scan_tree(struct store *store, struct meta *meta, int dirfd,
+			 uint64_t dir, struct scan_numbers *numbers,
+			 unsigned int commit_rows, struct scan_counts *ret);
+
+/**
+ * scan_object - one entry (@parent, @name) in an open directory: makes or
+ * updates its node row, dentry and (for a file) all its extents; not its
+ * children. @ret_node: the node it is; @ret_new: it was not in the map.
+ * What the name held before is replaced; the caller looks after that node, and
+ * raises the directory. On error the caller rolls back.
+ */
+MUST_CHECK int scan_object(struct store *store, struct meta *meta, int dirfd,
+			   uint64_t parent, const char *name,
+			   struct scan_numbers *numbers, uint64_t *ret_node,
+			   bool *ret_new);
+
+/**
+ * scan_file_range - extents of @node in [start,end) as the open file @fd has
+ * them mapped now, under @seq; the rest of the range is cleared.
+ */
+MUST_CHECK int scan_file_range(struct store *store, struct meta *meta, int fd,
+			       uint64_t node, uint64_t start, uint64_t end,
+			       uint64_t seq);
+
+/* Everything of @row anew under one fresh seq: attributes, and a file's
+ * extents, through (@dirfd, @name). A row not in the map is made. */
+MUST_CHECK int scan_refresh(struct store *store, struct meta *meta, int dirfd,
+			    const char *name, const struct meta_node *row,
+			    struct scan_numbers *numbers);

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "resync/side.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/vec.h"
+
+/* A map that says a node lies deeper than this has a circle. */
+#define DEPTH_MAX 100000u
+/* How many names of one node are tried before it is given up. */
+#define NAMES_MAX 64u
+
+struct path_part {
+	size_t at;
+	size_t len;
+};
+
+/* A path that grows at its front: the climb goes from the node to the root. */
+struct path {
+	VEC(char) names; /* one after the other, without slashes */
+	VEC(struct path_part) parts;
+	uint64_t top; /* META_ROOT_ID or META_LIMBO_ID */
+};
+
+static void path_done(struct path *p)
+{
+	vec_done(&p->names);
+	vec_done(&p->parts);
+}
+
+enum meta_kind side_kind(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return META_FILE;
+	case S_IFDIR:
+		return META_DIR;
+	case S_IFLNK:
+		return META_SYMLINK;
+	case S_IFIFO:
+		return META_FIFO;
+	case S_IFSOCK:
+		return META_SOCK;
+	case S_IFCHR:
+		return META_CHR;
+	case S_IFBLK:
+		return META_BLK;
+	default:
+		return 0;
+	}
+}
+
+bool side_matches(const struct meta_node *row, const struct store_stat *st)
+{
+	if (side_kind(st->st.st_mode) != row->kind)
+		return false;
+	if (row->backing.ino == 0)
+		return true;
+	return row->backing.ino == (uint64_t)st->st.st_ino &&
+	       (row->backing.gen == 0 || row->backing.gen == st->gen);
+}
+
+static int path_add(struct path *p, const struct meta_dentry *d)
+{
+	struct path_part part = {p->names.count, d->name_len};
+	int r = vec_splice(&p->names, p->names.count, 0, d->name, d->name_len);
+
+	if (r == 0)
+		r = vec_push(&p->parts, part);
+	return r;
+}
+
+/* From @first up to the root or limbo. */
+static int path_climb(struct meta_reader *rd, const struct meta_dentry *first,
+		      struct path *p)
+{
+	struct meta_dentry d = *first;
+	int r;
+
+	for (unsigned int depth = 0; depth < DEPTH_MAX; depth++) {
+		r = path_add(p, &d);
+		if (r < 0)
+			return r;
+		if (d.parent == META_ROOT_ID || d.parent == META_LIMBO_ID) {
+			p->top = d.parent;
+			return 0;
+		}
+		r = meta_dentry_of(rd, d.parent, &d);
+		if (r < 0)
+			return r;
+	}
+	return -ELOOP;
+}
+
+/* The path as text, without its last @skip names. */
+static char *path_text(const struct path *p, size_t skip)
+{
+	static const char limbo[] = STORE_PRIVATE "/" STORE_LIMBO;
+	size_t room = sizeof(limbo) + 1 + p->names.count + p->parts.count;
+	char *text = malloc(room);
+	char *at = text;
+
+	if (!text)
+		return NULL;
+	if (p->top == META_LIMBO_ID)
+		at = mempcpy(at, limbo, sizeof(limbo) - 1);
+	for (size_t i = p->parts.count; i > skip; i--) {
+		const struct path_part *part = &p->parts.data[i - 1];
+
+		if (at != text)
+			*at++ = '/';
+		at = mempcpy(at, p->names.data + part->at, part->len);
+	}
+	*at = '\0';
+	return text;
+}
+
+/* Something else lies on the way. */
+static int stale_if_foreign(int r)
+{
+	return r == -ENOTDIR || r == -ELOOP || r == -EXDEV || r == -ENXIO ?
+		       -ESTALE :
+		       r;
+}
+
+static int path_open(const struct resync_side *side, const struct path *p,
+		     int flags)
+{
+	_cleanup_free_ char *text = path_text(p, 0);
+	_cleanup_free_ char *above = NULL;
+	_cleanup_close_ int dirfd = -1;
+	char name[META_NAME_MAX + 1];
+	int fd;
+
+	if (!text)
+		return -ENOMEM;
+	fd = store_open_path(side->store, text, flags);
+	if (fd != -EACCES || (flags & O_PATH))
+		return stale_if_foreign(fd);
+
+	/* An ordinary user's own file that shuts him out. */
+	above = path_text(p, 1);
+	if (!above)
+		return -ENOMEM;
+	dirfd = store_open_path(side->store, above, O_PATH | O_DIRECTORY);
+	if (dirfd < 0)
+		return stale_if_foreign(dirfd);
+	memcpy(name, p->names.data + p->parts.data[0].at,
+	       p->parts.data[0].len);
+	name[p->parts.data[0].len] = '\0';
+	return stale_if_foreign(
+		store_openat_forced(side->store, dirfd, name, flags));
+}
+
+/* Open under one of its names, and prove that it is the node. */
+static int open_as(const struct resync_side *side, struct meta_reader *rd,
+		   const struct meta_dentry *d, int flags,
+		   struct meta_node *row)
+{
+	_cleanup_(path_done) struct path path = {0};
+	_cleanup_close_ int fd = -1;
+	struct store_stat st;
+	int r;
+
+	r = path_climb(rd, d, &path);
+	if (r < 0)
+		return r;
+	fd = path_open(side, &path, flags);
+	if (fd < 0)
+		return fd;
+	r = store_fstat(side->store, fd, true, &st);
+	if (r < 0)
+		return r;
+	if (!side_matches(row, &st))
+		return -ESTALE;
+	row->backing.ino = (uint64_t)st.st.st_ino;
+	row->backing.gen = st.gen;
+	return steal_fd(&fd);
+}
+
+static int open_root(const struct resync_side *side, int flags,
+		     struct meta_node *row)
+{
+	_cleanup_close_ int fd = store_open_path(side->store, "", flags);
+	struct store_stat st;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	/* The store has proved itself: its root is the root. */
+	r = store_fstat(side->store, fd, true, &st);
+	if (r < 0)
+		return r;
+	row->backing.ino = (uint64_t)st.st.st_ino;
+	row->backing.gen = st.gen;
+	return steal_fd(&fd);
+}
+
+/* Any name will do; the first that holds the node is taken. */
+static int open_any(const struct resync_side *side, struct meta_reader *rd,
+		    int flags, struct meta_node *row)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int result = -ENOENT;
+	int r;
+
+	r = meta_iter_names(rd, row->id, &it);
+	for (unsigned int i = 0; r == 0 && i < NAMES_MAX; i++) {
+		int found = meta_next_dentry(&it, &d);
+
+		if (found < 0)
+			return found;
+		if (found == 0)
+			break;
+		found = open_as(side, rd, &d, flags, row);
+		if (found >= 0)
+			return found;
+		if (found != -ENOENT && found != -ESTALE)
+			return found;
+		if (result == -ENOENT)
+			result = found;
+	}
+	return r < 0 ? r : result;
+}
+
+int side_open_node(const struct resync_side *side, struct meta_reader *rd,
+		   uint64_t node, int flags, struct meta_node *ret_row)
+{
+	struct meta_node row;
+	int fd;
+	int r;
+
+	r = meta_node_get(rd, node, &row);
+	if (side->live && (r == 0 || r == -ENOENT)) {
+		if (ret_row && r < 0)
+			return r;
+		fd = mirror_node_open(side->live, node, side->slot, flags);
+	} else if (r < 0) {
+		return r;
+	} else if (node == META_ROOT_ID) {
+		fd = open_root(side, flags, &row);
+	} else {
+		fd = open_any(side, rd, flags, &row);
+	}
+	if (fd >= 0 && ret_row)
+		*ret_row = row;
+	return fd;
+}
+
+int side_open_dir(const struct resync_side *side, struct meta_reader *rd,
+		  uint64_t dir)
+{
+	const int flags = O_RDONLY | O_DIRECTORY;
+
+	if (dir == META_LIMBO_ID) {
+		int fd = fcntl(store_limbo_fd(side->store), F_DUPFD_CLOEXEC, 0);
+
+		return fd < 0 ? -errno : fd;
+	}
+	return side_open_node(side, rd, dir, flags, NULL);
+}
+
+int side_stat_entry(const struct resync_side *side, int dirfd,
+		    const char *name, const struct meta_node *row,
+		    struct store_stat *ret)
+{
+	struct store_stat st;
+	int r = store_statat(side->store, dirfd, name, true, &st);
+
+	if (r < 0)
+		return r;
+	if (ret)
+		*ret = st;
+	return row && side_matches(row, &st);
+}
+
+int side_open_parent(const struct resync_side *side, struct meta_reader *rd,
+		     uint64_t node, struct meta_dentry *ret_dentry)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	struct meta_node row;
+	int result = -ENOENT;
+	int r;
+
+	r = meta_node_get(rd, node, &row);
+	if (r == 0)
+		r = meta_iter_names(rd, node, &it);
+	if (r < 0)
+		return r;
+	for (unsigned int i = 0; i < NAMES_MAX; i++) {
+		_cleanup_close_ int dirfd = -1;
+
+		r = meta_next_dentry(&it, &d);
+		if (r <= 0)
+			return r < 0 ? r : result;
+		dirfd = side_open_dir(side, rd, d.parent);
+		r = dirfd < 0 ? dirfd :
+				side_stat_entry(side, dirfd, d.name, &row,
+						NULL);
+		if (r == 1) {
+			*ret_dentry = d;
+			return steal_fd(&dirfd);
+		}
+		if (r < 0 && r != -ENOENT && r != -ESTALE)
+			return r;
+		result = r == 0 ? -ESTALE : r;
+	}
+	return result;
+}
+
+/* ---- copies ---- */
+
+int side_is_copied(const struct resync_side *side, struct meta_reader *rd)
+{
+	uint64_t ino, gen, known_ino, known_gen;
+	int r;
+
+	r = store_self_backing(side->store, &ino, &gen);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_ROOT_INO, &known_ino);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_ROOT_GEN, &known_gen);
+	if (r < 0)
+		return r;
+	return ino != known_ino || gen != known_gen;
+}
+
+int side_forget_if_copied(const struct resync_side *side)
+{
+	uint64_t ino, gen;
+	int r;
+
+	r = meta_begin(side->meta);
+	if (r < 0)
+		return r;
+	r = side_is_copied(side, meta_writer_view(side->meta));
+	if (r <= 0)
+		goto undo;
+	r = store_self_backing(side->store, &ino, &gen);
+	if (r == 0)
+		r = meta_backing_forget_all(side->meta, ino, gen);
+	if (r < 0)
+		goto undo;
+	r = meta_commit(side->meta);
+	return r < 0 ? r : 1;
+undo:
+	meta_rollback(side->meta);
+	return r;
+}

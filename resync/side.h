@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * side - finding the files of nodes on one end of a resync.
+ *
+ * A node's place is what the map of that store says: its names, up to the
+ * root or to limbo/.  Whatever is found there must be the node: kind and
+ * backing identity are compared after the open.  A row whose backing.ino is 0
+ * (a restored copy: identities void) takes the identity of what lies at its
+ * place, if the kind agrees.  On a live source mirror_node_open() is asked
+ * instead, since the map may lag behind names there.
+ */
+#pragma once
+
+#include "resync/resync.h"
+
+/**
+ * side_open_node - a fresh descriptor of @node (the caller closes it).
+ * @rd: a reader (or the writer's view) of this side's map.
+ * @flags: O_RDONLY, O_RDWR, O_PATH, plus O_DIRECTORY.
+ * @ret_row (may be NULL): the node's row; for a void identity with the
+ * identity found (the caller stores it with meta_node_set_backing()).
+ * Return: fd, -ENOENT (no row, no name, or nothing at the place), -ESTALE
+ * (something else lies at its place), -ELOOP (map has a cycle), -EIO...
+ */
+MUST_CHECK int side_open_node(const struct resync_side *side,
+			      struct meta_reader *rd, uint64_t node, int flags,
+			      struct meta_node *ret_row);
+
+/**
+ * side_open_parent - the directory that holds some name of @node, and that
+ * name: what attribute calls on symlinks and special files need.
+ * Return: fd of the directory, or as side_open_node.
+ */
+MUST_CHECK int side_open_parent(const struct resync_side *side,
+				struct meta_reader *rd, uint64_t node,
+				struct meta_dentry *ret_dentry);
+
+/* The kind that a file mode stands for; 0 for one that cannot be mirrored. */
+enum meta_kind side_kind(mode_t mode);
+
+/* Is what was found the node of this row? A void identity matches by kind. */
+bool side_matches(const struct meta_node *row, const struct store_stat *st);
+
+/**
+ * side_open_dir - as side_open_node() of a directory, to list it or to work
+ * in it; META_LIMBO_ID is limbo/.
+ */
+MUST_CHECK int side_open_dir(const struct resync_side *side,
+			     struct meta_reader *rd, uint64_t dir);
+
+/**
+ * side_stat_entry - identity of what lies under a name, and whether it is
+ * the node of @row: 1 yes, 0 something else lies there, -ENOENT, -errno.
+ */
+MUST_CHECK int side_stat_entry(const struct resync_side *side, int dirfd,
+			       const char *name, const struct meta_node *row,
+			       struct store_stat *ret);
+
+/**
+ * side_forget_if_copied - a store whose identity file is not the one that its
+ * map was made beside is a copy: all identities in its map become void, in a
+ * transaction of its own.
+ * Return: 1 it was a copy, 0, -errno
+ */
+MUST_CHECK int side_forget_if_copied(const struct resync_side *side);
+/* Only the question. */
+MUST_CHECK int side_is_copied(const struct resync_side *side,
+			      struct meta_reader *rd);

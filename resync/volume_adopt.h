@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * volume_adopt - a directory that holds a copy becomes a store: what lies
+ * under the same path and is of the same kind is the same node.
+ *
+ * Its map then knows names, identities and mapped ranges, all numbered below
+ * anything of the source, and has an intent over each file and attribute: the
+ * first resync compares contents and writes what differs.
+ *
+ * What the source has not in that place (another kind, another symlink target,
+ * another way of linking included) is in nobody's map; volume_adopt_sweep()
+ * moves it to found/ once the volume is made.
+ */
+#pragma once
+
+#include "base/vec.h"
+#include "resync/scan.h"
+
+struct volume_adopted {
+	uint64_t compared; /* entries found at the same place */
+	VEC(char *) extra; /* paths in the store */
+};
+
+void volume_adopted_done(struct volume_adopted *a);
+
+MUST_CHECK int volume_adopt(const struct resync_side *source,
+			    const struct resync_side *target,
+			    struct volume_adopted *ret);
+
+/* Returns how many were moved; those that could not be are logged. */
+uint64_t volume_adopt_sweep(struct store *store,
+			    const struct volume_adopted *a);
