@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * unmount - and wait until the daemon is gone and the stores are free.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "fs/cli/cli.h"
+#include "fs/cli/control.h"
+#include "fs/cli/json_util.h"
+#include "fs/cli/mountinfo.h"
+#include "fs/cli/ui.h"
+
+/* The last checkpoint writes what is dirty, at most some hundred MiB. */
+#define WAIT_SECONDS 300
+#define POLL_MS	     100
+
+static int open_pidfd(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* As an ordinary user only the set-uid helper may. */
+static int run_fusermount(const char *point)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		(void)execlp("fusermount3", "fusermount3", "-u", "--", point,
+			     (char *)NULL);
+		ui_error("fusermount3", "%s", strerror(errno));
+		_exit(127);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	/* It has said why. */
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+static int detach_mount(const char *point)
+{
+	int err;
+
+	if (geteuid() != 0)
+		return run_fusermount(point);
+	if (umount2(point, UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	err = -errno;
+	if (err == -EBUSY)
+		ui_error(point, "in use (`fuser -vm %s` says by whom)", point);
+	else
+		ui_error(point, "%s", ui_why(err));
+	return err;
+}
+
+/* Without a look at the process: the socket goes before the stores do. */
+static int wait_socket(const struct mount_entry *entry, uint64_t until_ns)
+{
+	char dir[CONTROL_PATH_MAX];
+	char path[CONTROL_PATH_MAX + 32];
+
+	for (unsigned int i = 0; control_dir(entry->owner, i, dir) == 1; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%u-%u", dir,
+			       entry->major, entry->minor);
+		while (access(path, F_OK) == 0) {
+			if (clock_mono_ns() > until_ns)
+				return -ETIMEDOUT;
+			clock_sleep_ms(POLL_MS);
+		}
+	}
+	return 0;
+}
+
+/* What a daemon that died has left behind. */
+static void forget_socket(const struct mount_entry *entry)
+{
+	char dir[CONTROL_PATH_MAX];
+	char path[CONTROL_PATH_MAX + 32];
+
+	for (unsigned int i = 0; control_dir(entry->owner, i, dir) == 1; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%u-%u", dir,
+			       entry->major, entry->minor);
+		if (control_dir_check(dir, entry->owner) == 0)
+			(void)unlink(path);
+	}
+}
+
+static int wait_daemon(const struct mount_entry *entry, int pidfd)
+{
+	uint64_t until_ns = clock_mono_ns() + WAIT_SECONDS * CLOCK_NS_PER_SEC;
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	struct ui_progress progress;
+	struct ui_progress_state state = {
+		.what = "waiting for the last checkpoint",
+		.eta_seconds = -1.0,
+	};
+	int n;
+
+	if (pidfd < 0)
+		return wait_socket(entry, until_ns);
+	ui_progress_begin(&progress);
+	do {
+		n = poll(&p, 1, POLL_MS);
+		ui_progress_draw(&progress, &state);
+	} while ((n == 0 || (n < 0 && errno == EINTR)) &&
+		 clock_mono_ns() < until_ns);
+	ui_progress_end(&progress);
+	return n > 0 ? 0 : -ETIMEDOUT;
+}
+
+static int unmount(const char *word, const struct mount_entry *entry)
+{
+	_cleanup_client_ struct client *client = NULL;
+	_cleanup_close_ int pidfd = -1;
+	int err = client_try_mount(word, &client);
+
+	/* Of a daemon that is gone, the mount remains and nothing to wait
+	 * for; a pid of 0 is one in another namespace. */
+	if (!err && client_pid(client) > 0)
+		pidfd = open_pidfd(client_pid(client));
+	client_close(client);
+	client = NULL;
+	if (detach_mount(entry->point))
+		return -EIO;
+	if (err) {
+		if (err == -ENOENT || err == -ECONNREFUSED)
+			forget_socket(entry);
+		return 0;
+	}
+	err = wait_daemon(entry, pidfd);
+	if (err)
+		ui_error(word,
+			 "unmounted, but its daemon still holds the "
+			 "stores after %d s: leave them plugged in",
+			 WAIT_SECONDS);
+	return err;
+}
+
+static int run(const struct cli_command *self, int argc, char **argv)
+{
+	static const struct option options[] = {CLI_COMMON_OPTIONS, {0}};
+	struct mount_entry entry;
+	bool json = false;
+	int opt;
+	int err;
+
+	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (opt) {
+		case CLI_OPT_HELP:
+			return cli_help(self);
+		case CLI_OPT_JSON:
+			json = true;
+			break;
+		default:
+			return cli_wrong(self, argv, NULL);
+		}
+	}
+	if (argc - optind != 1)
+		return cli_wrong(self, argv, "one MOUNTPOINT, please");
+	err = mountinfo_find(argv[optind], &entry);
+	if (err) {
+		ui_error(argv[optind], "no seqmirror volume is mounted there");
+		return CLI_FAILED;
+	}
+	if (unmount(argv[optind], &entry))
+		return CLI_FAILED;
+	if (json)
+		return printf("{}\n") < 0 ? CLI_FAILED : CLI_DONE;
+	return CLI_DONE;
+}
+
+const struct cli_command cmd_unmount = {
+	.name = "unmount",
+	.synopsis = "[--json] MOUNTPOINT",
+	.summary = "unmount and wait until the stores are released",
+	.help = "      --json  {} when it is done\n"
+		"  -h, --help  this text\n"
+		"\n"
+		"umount(8) and fusermount3(1) unmount too; they return while "
+		"the last checkpoint\n"
+		"is still being written.\n",
+	.run = run,
+};

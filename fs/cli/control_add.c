@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A new member: a store is made, recorded, and attached like one that was
+ * away from the beginning.
+ */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fs/cli/control_ops.h"
+#include "fs/cli/json_util.h"
+#include "fs/cli/ui.h"
+#include "resync/volume_make.h"
+
+static void send_warning(void *arg, const char *sentence)
+{
+	struct control_op *op = arg;
+	json_t *item = json_object();
+
+	log_warn("%s", sentence);
+	if (json_put_text(item, "warning", sentence))
+		json_decref(item);
+	else
+		/* A client that is gone is noticed with the reply. */
+		ignore_result(op_item(op, item));
+}
+
+/* The store and its row in every map; on failure neither. */
+static int make_member(struct control_op *op, const char *path,
+		       unsigned int *ret_slot, struct meta_member *ret_row)
+{
+	struct mirror *m = op->target->mirror;
+	const json_t *name = json_object_get(op->request, "name");
+	int lead = mirror_lead(m);
+	struct mirror_ref ref;
+	char why[512] = "";
+	int err = lead < 0 ? -ENODEV
+			   : mirror_ref_get(m, (unsigned int)lead, &ref);
+
+	if (err)
+		return op_fail(op, err, path, "%s", ui_why(err));
+	err = volume_add_store(
+		&(struct volume_add_args){
+			.source = ref.meta,
+			.path = path,
+			.name = name ? json_string_value(name) : NULL,
+			.warn = send_warning,
+			.arg = op,
+		},
+		ret_row, why, sizeof(why));
+	mirror_ref_put(m, &ref);
+	if (err)
+		return op_fail(op, err, path, "%s", *why ? why : ui_why(err));
+	err = mirror_member_add(m, ret_row, ret_slot);
+	if (!err)
+		return 0;
+	ignore_result(store_unmake(path)); /* the first error is the news */
+	if (err == -ENOSPC)
+		return op_fail(op, err, path,
+			       "no room for another member until the next "
+			       "mount");
+	return op_fail(op, err, path, "cannot become a member: %s",
+		       ui_why(err));
+}
+
+int op_add(struct control_op *op)
+{
+	_cleanup_free_ struct meta_member *row = calloc(1, sizeof(*row));
+	struct mirror *m = op->target->mirror;
+	char path[PATH_MAX];
+	char why[256] = "";
+	unsigned int slot = 0;
+	int err;
+
+	if (!row)
+		return -ENOMEM;
+	err = json_get_bytes(op->request, "path", path, sizeof(path));
+	if (err || *path != '/')
+		return op_fail(op, err ? err : -EINVAL, "add", "bad path");
+	err = make_member(op, path, &slot, row);
+	if (err)
+		return err;
+	err = resync_engine_attach(op->target->engine, slot, path, why,
+				   sizeof(why));
+	if (err) {
+		ignore_result(mirror_member_remove(m, slot));
+		ignore_result(store_unmake(path));
+		return op_fail(op, err, path, "%s", *why ? why : ui_why(err));
+	}
+	log_info("store added: store=%s path=%s", row->name, path);
+	if (json_put_bytes(op->reply, "store", row->name) ||
+	    json_put_text(op->reply, "uuid", row->uuid))
+		return -ENOMEM;
+	return 0;
+}

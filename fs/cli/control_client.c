@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "fs/cli/control.h"
+#include "fs/cli/json_util.h"
+#include "fs/cli/mountinfo.h"
+#include "fs/cli/ui.h"
+#include "fs/cli/wire.h"
+
+struct client {
+	struct wire wire;
+	pid_t pid;
+	char mountpoint[PATH_MAX];
+};
+
+const char *client_mountpoint(const struct client *c)
+{
+	return c->mountpoint;
+}
+
+pid_t client_pid(const struct client *c)
+{
+	return c->pid;
+}
+
+void client_close(struct client *c)
+{
+	if (!c)
+		return;
+	wire_done(&c->wire);
+	free(c);
+}
+
+/* A socket is believed when its other end is @owner, we, or root. */
+static int connect_to(const char *path, uid_t owner, struct client **ret_client)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+	_cleanup_client_ struct client *c = NULL;
+	uid_t uid;
+	int err;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return -ENOMEM;
+	c->wire.fd = -1;
+	err = control_peer(fd, &uid, &c->pid);
+	if (err)
+		return err;
+	if (uid != 0 && uid != owner && uid != geteuid())
+		return -EPERM;
+	err = wire_init(&c->wire, steal_fd(&fd));
+	if (err)
+		return err;
+	*ret_client = steal_pointer(&c);
+	return 0;
+}
+
+static int try_entry(const struct mount_entry *entry,
+		     struct client **ret_client)
+{
+	char dir[CONTROL_PATH_MAX];
+	char path[CONTROL_PATH_MAX + 32];
+	int err = -ENOENT;
+
+	for (unsigned int i = 0; control_dir(entry->owner, i, dir) == 1; i++) {
+		int one = control_dir_check(dir, entry->owner);
+
+		if (!one) {
+			(void)snprintf(path, sizeof(path), "%s/%u-%u", dir,
+				       entry->major, entry->minor);
+			one = connect_to(path, entry->owner, ret_client);
+		}
+		if (!one) {
+			(void)snprintf((*ret_client)->mountpoint, PATH_MAX,
+				       "%s", entry->point);
+			return 0;
+		}
+		if (one != -ENOENT || err == -ENOENT)
+			err = one;
+	}
+	return err;
+}
+
+static int open_entry(const struct mount_entry *entry, const char *what,
+		      struct client **ret_client)
+{
+	int err = try_entry(entry, ret_client);
+
+	if (!err)
+		return 0;
+	if (entry->owner != geteuid() && geteuid() != 0)
+		ui_error(what, "mounted by another user, who alone (or root) "
+			       "may ask");
+	else if (err == -ENOENT || err == -ECONNREFUSED)
+		ui_error(what, "its daemon is gone (`seqmirror unmount` clears "
+			       "the mount away)");
+	else
+		ui_error(what, "control socket: %s", ui_why(err));
+	return err == -ENOENT ? -ECONNREFUSED : err;
+}
+
+int client_open_mount(const char *mountpoint, struct client **ret_client)
+{
+	struct mount_entry entry;
+	int err = mountinfo_find(mountpoint, &entry);
+
+	if (err == -ENOENT || err == -ENOTDIR)
+		return -ENOENT;
+	if (err) {
+		ui_error(mountpoint, "%s", ui_why(err));
+		return err;
+	}
+	return open_entry(&entry, mountpoint, ret_client);
+}
+
+int client_try_mount(const char *mountpoint, struct client **ret_client)
+{
+	struct mount_entry entry;
+	int err = mountinfo_find(mountpoint, &entry);
+
+	return err ? err : try_entry(&entry, ret_client);
+}
+
+int client_open_dev(unsigned int major, unsigned int minor, const char *what,
+		    struct client **ret_client)
+{
+	struct mount_entry entry;
+	int err = mountinfo_find_dev(major, minor, &entry);
+
+	if (err) {
+		ui_error(what, "not on a mounted seqmirror volume");
+		return err;
+	}
+	return open_entry(&entry, what, ret_client);
+}
+
+int client_open_store(const char *path, struct client **ret_client)
+{
+	char note[CONTROL_PATH_MAX];
+	struct mount_entry entry;
+	unsigned int major;
+	unsigned int minor;
+
+	if (store_lock_note_read(path, note, sizeof(note)) < 0 || *note != '/')
+		return -ENOENT;
+	if (sscanf(strrchr(note, '/'), "/%u-%u", &major, &minor) != 2)
+		return -ENOENT;
+	/* The note of a daemon that died leads nowhere, or to another mount,
+	 * which does not know this store: status says so. */
+	if (mountinfo_find_dev(major, minor, &entry) < 0 ||
+	    connect_to(note, entry.owner, ret_client) < 0)
+		return -ENOENT;
+	(void)snprintf((*ret_client)->mountpoint, PATH_MAX, "%s", entry.point);
+	return 0;
+}
+
+/* One message of the answer. Return: 1 the last, 0 an item, -errno. */
+static int receive(struct client *c, int wait_ms, client_item_fn fn, void *arg,
+		   json_t **ret_reply)
+{
+	_cleanup_json_ json_t *message = NULL;
+	const json_t *item;
+	int err = wire_receive(&c->wire, wait_ms, &message);
+
+	if (err) {
+		message = NULL;
+		ui_error(c->mountpoint, "%s",
+			 err == -ETIMEDOUT ? "its daemon does not answer"
+			 : err == -ENODATA || err == -ECONNRESET
+				 ? "its daemon hung up"
+				 : ui_why(err));
+		return err;
+	}
+	item = json_object_get(message, "item");
+	if (item)
+		return fn ? fn(arg, item) : 0;
+	if (!json_flag(message, "ok")) {
+		const char *text = json_text(message, "error");
+
+		ui_error_line(*text ? text : "control socket: bad reply");
+		return -EREMOTEIO;
+	}
+	*ret_reply = steal_pointer(&message);
+	return 1;
+}
+
+int client_call(struct client *c, json_t *request, int wait_ms,
+		client_item_fn fn, void *arg, json_t **ret_reply)
+{
+	int err = request ? wire_send(&c->wire, request) : -ENOMEM;
+
+	json_decref(request);
+	/* Who hangs up at once may have said why: it is there to be read. */
+	if (err && err != -EPIPE) {
+		ui_error(c->mountpoint, "%s", ui_why(err));
+		return err;
+	}
+	do
+		err = receive(c, wait_ms, fn, arg, ret_reply);
+	while (!err);
+	return err < 0 ? err : 0;
+}
+
+int client_sync(const struct client *c)
+{
+	_cleanup_close_ int fd = -1;
+
+	fd = open(c->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0) {
+		int err = -errno;
+
+		ui_error(c->mountpoint, "cannot write its files out: %s",
+			 ui_why(err));
+		return err;
+	}
+	return 0;
+}

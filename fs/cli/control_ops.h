@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control_ops - what the daemon does for each request. Private to the server
+ * (control_server.c) and its three files of operations.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/lock.h"
+#include "fs/cli/control.h"
+#include "fs/cli/wire.h"
+
+/*
+ * One request that changes the membership at a time. Not a mutex that is
+ * held meanwhile: the volume takes its own locks from the first rank on.
+ */
+struct control_gate {
+	struct mutex lock; /* LOCK_RANK_LEAF */
+	struct cond left;
+	bool taken GUARDED_BY(lock);
+};
+
+struct control_op {
+	const struct control_target *target;
+	const json_t *request;
+	json_t *reply;	   /* to be filled */
+	struct wire *wire; /* for items */
+	bool broken;	   /* an item could not be sent: no reply either */
+	char error[1024];  /* "WHAT: WHY", when the result is not 0 */
+};
+
+/** control_ops_run - do it. Return: 0, -errno with op->error set. */
+MUST_CHECK int control_ops_run(struct control_op *op,
+			       struct control_gate *gate);
+
+/** op_fail - set the error text. Return: @err, or -EIO when that is 0. */
+int op_fail(struct control_op *op, int err, const char *what,
+	    const char *why_fmt, ...)
+	__attribute__((__format__(__printf__, 4, 5)));
+
+/** op_item - send one item, taken over (NULL: no memory). */
+MUST_CHECK int op_item(struct control_op *op, json_t *item);
+
+/**
+ * op_slot - the member that the request's "store" names: by name, UUID or
+ * path (also of a store that lies elsewhere than it did).
+ */
+MUST_CHECK int op_slot(struct control_op *op, unsigned int *ret_slot,
+		       struct mirror_slot_info *ret_info);
+
+int op_status(struct control_op *op);
+int op_detach(struct control_op *op);
+int op_attach(struct control_op *op);
+int op_add(struct control_op *op);
+int op_remove(struct control_op *op);
+int op_resync(struct control_op *op);
+int op_resync_forecast(struct control_op *op);
+int op_resync_state(struct control_op *op);
+int op_resync_set(struct control_op *op);
+int op_changes(struct control_op *op);
+int op_map(struct control_op *op);

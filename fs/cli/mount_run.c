@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Up: assemble, open, mount, engine, control socket. Down: the same
+ * backwards. Every step knows the ones before it, so that what failed half
+ * way is taken down by the same code as what was unmounted.
+ */
+#include "fs/cli/mount_run.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "fs/cli/cli.h"
+#include "fs/cli/control.h"
+#include "fs/cli/daemon.h"
+#include "fs/cli/ui.h"
+
+struct volume {
+	struct resync_assembly *assembly;
+	struct mirror *mirror;
+	struct mount_session *session;
+	struct resync_engine *engine;
+	struct control *control;
+};
+
+/* For the signal handler: set while the session lives. */
+static struct mount_session *_Atomic signalled;
+
+static void on_end(int number)
+{
+	struct mount_session *session = signalled;
+
+	(void)number;
+	if (session)
+		mount_session_stop(session);
+}
+
+/* Held back until there is something to stop; threads that are started
+ * before that never see them. */
+static void signals_prepare(bool block)
+{
+	const int ends[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+	struct sigaction action = {.sa_handler = on_end};
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigfillset(&action.sa_mask);
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		(void)sigaddset(&set, ends[i]);
+		(void)sigaction(ends[i], &action, NULL);
+	}
+	action.sa_handler = SIG_IGN;
+	(void)sigaction(SIGPIPE, &action, NULL);
+	(void)pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+/* Every node in use costs a descriptor on each store. */
+static void limits_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* ---- up ---- */
+
+static void tell_assembly(const struct resync_assembly *a,
+			  unsigned int min_stores)
+{
+	unsigned int online = 0;
+	char size[SIZE_TEXT_MAX];
+
+	if (a->recovered_bytes)
+		ui_warn("the volume was not left in good order: %s checked "
+			"again",
+			size_format(size, a->recovered_bytes));
+	for (size_t i = 0; i < a->count; i++) {
+		const struct meta_member *row = &a->members[i].row;
+
+		online += a->members[i].in_step;
+		if (a->late_store[i])
+			ui_warn("%s is stale and will be resynced", row->name);
+		else if (!a->members[i].in_step &&
+			 row->state != META_STORE_DETACHED)
+			ui_warn("%s is missing (last at %s): mounted without "
+				"it",
+				row->name, row->path_hint);
+	}
+	if (online < min_stores)
+		ui_warn("%u of min_stores=%u stores are online: read-only",
+			online, min_stores);
+}
+
+static int assemble(struct volume *v, struct mount_request *r)
+{
+	struct resync_assembly *a = calloc(1, sizeof(*a));
+	int err;
+
+	v->assembly = a;
+	if (!a)
+		return -ENOMEM;
+	if (r->options.wait_s)
+		mount_wait(r);
+	err = resync_assemble((const char *const *)r->stores.data,
+			      r->stores.count, r->options.degraded, a);
+	if (err) {
+		ui_error("mount", "%s", *a->why ? a->why : ui_why(err));
+		a->count = 0;
+		return err;
+	}
+	tell_assembly(a, r->options.mirror.min_stores);
+	return 0;
+}
+
+static int find_prefer(const struct resync_assembly *a,
+		       struct mount_options *options)
+{
+	if (!*options->prefer)
+		return 0;
+	for (size_t i = 0; i < a->count; i++) {
+		if (strcmp(a->members[i].row.name, options->prefer) != 0)
+			continue;
+		options->mirror.prefer_slot = (int)i;
+		return 0;
+	}
+	ui_error("mount", "read=prefer=%s: no such store", options->prefer);
+	return -EINVAL;
+}
+
+static int open_mirror(struct volume *v, struct mount_request *r)
+{
+	struct resync_assembly *a = v->assembly;
+	int err = find_prefer(a, &r->options);
+
+	if (err)
+		return err;
+	err = mirror_open(a->members, a->count, a->lead, &r->options.mirror,
+			  &v->mirror);
+	if (err) {
+		ui_error("mount", "the volume cannot be opened: %s",
+			 ui_why(err));
+		return err;
+	}
+	/* The mirror's from now on. */
+	for (size_t i = 0; i < a->count; i++) {
+		a->members[i].store = NULL;
+		a->members[i].meta = NULL;
+	}
+	return 0;
+}
+
+static int start_engine(struct volume *v, const struct mount_options *options)
+{
+	struct resync_engine_options engine_options = {
+		.bytes_per_second = options->resync_rate,
+		.auto_attach = options->auto_attach,
+	};
+	struct resync_assembly *a = v->assembly;
+	int err = resync_engine_start(v->mirror, &engine_options, &v->engine);
+
+	if (err) {
+		ui_error("mount", "the resync engine: %s", ui_why(err));
+		return err;
+	}
+	for (unsigned int i = 0; i < a->count; i++) {
+		if (!a->late_store[i])
+			continue;
+		err = resync_engine_attach_open(v->engine, i, a->late_store[i],
+						a->late_meta[i]);
+		if (err) {
+			ui_warn("%s cannot be resynced: %s",
+				a->members[i].row.name, ui_why(err));
+			continue;
+		}
+		a->late_store[i] = NULL;
+		a->late_meta[i] = NULL;
+	}
+	return 0;
+}
+
+/* Without the socket the volume can still be used and unmounted. */
+static void start_control(struct volume *v, const struct mount_options *options)
+{
+	struct control_target target = {
+		.mirror = v->mirror,
+		.engine = v->engine,
+		.mountpoint = mount_session_path(v->session),
+		.name = options->name,
+	};
+	dev_t dev = mount_session_dev(v->session);
+	int err = control_start(&target, major(dev), minor(dev), &v->control);
+
+	if (err)
+		ui_warn("no control socket: %s", ui_why(err));
+}
+
+static int bring_up(struct volume *v, struct mount_request *r)
+{
+	int err = assemble(v, r);
+
+	if (!err)
+		err = open_mirror(v, r);
+	if (err)
+		return err;
+	err = mount_session_new(v->mirror, &r->options, r->mountpoint,
+				r->fsname, &v->session);
+	if (err) {
+		ui_error(r->mountpoint, "cannot be mounted: %s", ui_why(err));
+		return err;
+	}
+	signalled = v->session;
+	err = start_engine(v, &r->options);
+	if (!err)
+		start_control(v, &r->options);
+	return err;
+}
+
+/* ---- down ---- */
+
+static void assembly_free(struct resync_assembly *a)
+{
+	if (!a)
+		return;
+	for (size_t i = 0; i < a->count; i++) {
+		meta_close(a->members[i].meta);
+		store_close(a->members[i].store);
+		meta_close(a->late_meta[i]);
+		store_close(a->late_store[i]);
+	}
+	free(a);
+}
+
+static int take_down(struct volume *v)
+{
+	int err = 0;
+
+	control_stop(v->control);
+	if (v->engine)
+		resync_engine_stop(v->engine);
+	signalled = NULL;
+	mount_session_free(v->session);
+	if (v->mirror)
+		err = mirror_close(v->mirror);
+	if (err)
+		log_err("the last checkpoint failed: error=%s", ui_why(err));
+	assembly_free(v->assembly);
+	return err;
+}
+
+static int serve(struct volume *v, const char *mountpoint, int *pipe_fd)
+{
+	int err;
+
+	if (*pipe_fd >= 0) {
+		log_open(LOG_SINK_SYSLOG, LOG_LEVEL_INFO);
+		daemon_ready(pipe_fd);
+	} else {
+		log_open(LOG_SINK_STDERR, LOG_LEVEL_INFO);
+	}
+	log_info("mounted: point=%s volume=%s", mountpoint,
+		 mirror_volume_uuid(v->mirror));
+	signals_prepare(false);
+	err = mount_session_serve(v->session);
+	signals_prepare(true);
+	if (err)
+		log_err("serving ended: error=%s", ui_why(err));
+	return err;
+}
+
+static int run_here(struct mount_request *r, int pipe_fd)
+{
+	struct volume v = {0};
+	int err;
+	int down;
+
+	signals_prepare(true);
+	limits_raise();
+	(void)umask(077);
+	if (chdir("/") < 0)
+		return MOUNT_SYSTEM;
+	err = bring_up(&v, r);
+	if (!err)
+		err = serve(&v, r->mountpoint, &pipe_fd);
+	down = take_down(&v);
+	if (!err && !down)
+		log_info("unmounted: point=%s", r->mountpoint);
+	close_fd(&pipe_fd);
+	if (err == -ENOMEM)
+		return MOUNT_SYSTEM;
+	return err || down ? MOUNT_FAILED : MOUNT_DONE;
+}
+
+int mount_run(struct mount_request *r)
+{
+	int pipe_fd = -1;
+	int status;
+	int forked;
+
+	if (mount_request_check(r))
+		return MOUNT_FAILED;
+	if (r->fake)
+		return MOUNT_DONE;
+	if (r->foreground)
+		return run_here(r, -1);
+	forked = daemon_fork(&pipe_fd, &status);
+	if (forked < 0) {
+		ui_error("mount", "%s", ui_why(forked));
+		return MOUNT_SYSTEM;
+	}
+	return forked ? run_here(r, pipe_fd) : status;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mount_run - bring a volume up, serve it, take it down.
+ */
+#pragma once
+
+#include <limits.h>
+
+#include "base/vec.h"
+#include "fs/mount/mount.h"
+
+struct mount_request {
+	VEC(char *) stores;	   /* absolute paths, owned */
+	char mountpoint[PATH_MAX]; /* absolute */
+	char *fsname;		   /* owned */
+	bool foreground;
+	bool fake; /* only look at the options */
+	struct mount_options options;
+};
+
+/**
+ * mount_request_add - the stores that one word names: a path, or several
+ * with colons between them (unless there is a directory of just that name).
+ */
+MUST_CHECK int mount_request_add(struct mount_request *r, const char *word);
+void mount_request_done(struct mount_request *r);
+
+/** mount_request_check - the mount point and the stores do not lie in one
+ * another. Reports. */
+MUST_CHECK int mount_request_check(const struct mount_request *r);
+
+/** mount_run - Return: enum mount_exit, errors reported. */
+MUST_CHECK int mount_run(struct mount_request *r);
+
+/**
+ * mount_wait - wait for the members that were online last, bounded by
+ * options.wait_s; says nothing about those that did not come.
+ */
+void mount_wait(const struct mount_request *r);

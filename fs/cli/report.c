@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/cli/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "fs/cli/control.h"
+#include "fs/cli/json_util.h"
+
+/* More rows than this are "more than": status stays quick. */
+#define BEHIND_ROWS_MAX 200000
+
+const char *report_state_name(enum meta_store_state state)
+{
+	switch (state) {
+	case META_STORE_ONLINE:
+		return "online";
+	case META_STORE_DETACHED:
+		return "detached";
+	case META_STORE_MISSING:
+		return "missing";
+	case META_STORE_FAILED:
+		return "failed";
+	case META_STORE_RESYNCING:
+		return "resyncing";
+	}
+	return "missing";
+}
+
+/* What a store lacks that is durable only through @seq, and for how long. */
+struct behind {
+	struct meta_delta_sum sum;
+	double seconds; /* < 0: not known */
+};
+
+static int behind_read(struct meta *lead, uint64_t seq, uint64_t away_since_ns,
+		       struct behind *ret)
+{
+	struct meta_reader *rd = meta_reader_get(lead);
+	struct behind behind = {.seconds = -1.0};
+	uint64_t since_ns = away_since_ns;
+	uint64_t now_ns = clock_real_ns();
+	int err;
+
+	if (!rd)
+		return -EIO;
+	err = meta_delta_sum(rd, seq, BEHIND_ROWS_MAX, &behind.sum);
+	if (!err) {
+		err = meta_moment_at(rd, seq, &since_ns);
+		if (err == -ENOENT)
+			err = 0;
+	}
+	meta_reader_put(rd);
+	if (err)
+		return err;
+	if (since_ns && since_ns <= now_ns)
+		behind.seconds = (double)(now_ns - since_ns) / 1e9;
+	/* A backup of last month is not late if nothing has changed. */
+	if (!behind.sum.nodes)
+		behind.seconds = 0.0;
+	*ret = behind;
+	return 0;
+}
+
+static int put_behind(json_t *store, const struct behind *behind)
+{
+	json_t *object = json_object();
+
+	if (!object || json_put_number(object, "nodes", behind->sum.nodes) ||
+	    json_put_number(object, "bytes", behind->sum.bytes) ||
+	    json_put_seconds(object, "seconds", behind->seconds) ||
+	    json_object_set_new(object, "exact",
+				json_boolean(behind->sum.exact))) {
+		json_decref(object);
+		return -ENOMEM;
+	}
+	return json_object_set_new(store, "behind", object) ? -ENOMEM : 0;
+}
+
+static int put_errors(json_t *store, uint64_t reads, uint64_t writes)
+{
+	json_t *errors = json_pack("{s:I, s:I}", "read", (json_int_t)reads,
+				   "write", (json_int_t)writes);
+
+	return json_object_set_new(store, "errors", errors) ? -ENOMEM : 0;
+}
+
+static int put_time(json_t *store, const char *key, uint64_t real_ns)
+{
+	char text[CLOCK_TEXT_MAX];
+
+	if (real_ns)
+		return json_put_text(store, key, clock_rfc3339(text, real_ns));
+	return json_object_set_new(store, key, json_null()) ? -ENOMEM : 0;
+}
+
+int report_store(const struct mirror_slot_info *info, bool in_step,
+		 struct meta *lead, json_t **ret_store)
+{
+	_cleanup_json_ json_t *store = json_object();
+	struct behind behind = {.sum.exact = true};
+	bool online = info->state == META_STORE_ONLINE;
+
+	if (!in_step && (!lead || behind_read(lead, info->durable_seq,
+					      info->away_since_ns, &behind)))
+		behind = (struct behind){.seconds = -1.0};
+	if (json_put_bytes(store, "name", info->name) ||
+	    json_put_text(store, "uuid", info->uuid) ||
+	    json_put_bytes(store, "path", info->path) ||
+	    json_put_text(store, "state", report_state_name(info->state)) ||
+	    json_put_number(store, "durable_seq", info->durable_seq) ||
+	    put_behind(store, &behind) ||
+	    put_errors(store, info->errors_read, info->errors_write) ||
+	    json_put_number(store, "free_bytes", info->free_bytes) ||
+	    put_time(store, "away_since", online ? 0 : info->away_since_ns) ||
+	    json_put_text(store, "why", online ? "" : info->why))
+		return -ENOMEM;
+	*ret_store = steal_pointer(&store);
+	return 0;
+}
+
+int report_progress(const struct resync_progress *progress, const char *store,
+		    json_t *report)
+{
+	if (json_put_bytes(report, "store", store) ||
+	    json_put_number(report, "lap", progress->counts.laps + 1) ||
+	    json_put_number(report, "bytes_done", progress->bytes_done) ||
+	    json_put_number(report, "bytes_total", progress->bytes_total) ||
+	    json_put_seconds(report, "eta_seconds", progress->eta_seconds) ||
+	    json_put_number(report, "rate_bytes",
+			    (uint64_t)MAX(progress->rate_bytes, 0.0)) ||
+	    json_put_text(report, "phase",
+			  progress->phase ? progress->phase : ""))
+		return -ENOMEM;
+	return 0;
+}
+
+int report_counts(const struct resync_counts *counts, const char *store,
+		  json_t *report)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{"from_seq", counts->from_seq},
+		{"to_seq", counts->to_seq},
+		{"laps", counts->laps},
+		{"nodes", counts->nodes},
+		{"entries_created", counts->entries_created},
+		{"entries_removed", counts->entries_removed},
+		{"entries_renamed", counts->entries_renamed},
+		{"bytes_copied", counts->bytes_copied},
+		{"bytes_compared", counts->bytes_compared},
+		{"bytes_unmapped", counts->bytes_unmapped},
+		{"found", counts->found},
+	};
+
+	if (json_put_bytes(report, "store", store))
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (json_put_number(report, numbers[i].key, numbers[i].value))
+			return -ENOMEM;
+	return json_put_seconds(report, "seconds", MAX(counts->seconds, 0.0));
+}
+
+/* The running resync, if one is: under the key "resync". */
+static int put_resync(struct mirror *m, struct resync_engine *e, json_t *report,
+		      bool *ret_running)
+{
+	unsigned int count = mirror_slot_count(m);
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct resync_engine_state state;
+		struct mirror_slot_info info;
+		json_t *running;
+
+		resync_engine_state(e, i, &state);
+		if (!state.running || state.slot != i)
+			continue;
+		mirror_slot_info(m, i, &info);
+		running = json_object();
+		if (!running ||
+		    report_progress(&state.progress, info.name, running) ||
+		    json_object_set_new(running, "paused",
+					json_boolean(state.paused))) {
+			json_decref(running);
+			return -ENOMEM;
+		}
+		*ret_running = true;
+		return json_object_set_new(report, "resync", running) ? -ENOMEM
+								      : 0;
+	}
+	*ret_running = false;
+	return json_object_set_new(report, "resync", json_null()) ? -ENOMEM : 0;
+}
+
+int report_volume(const struct control_target *target, json_t *report)
+{
+	struct mirror *m = target->mirror;
+	unsigned int count = mirror_slot_count(m);
+	bool whole = true;
+	bool running;
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct mirror_slot_info info;
+
+		mirror_slot_info(m, i, &info);
+		if (info.used && info.state != META_STORE_ONLINE)
+			whole = false;
+	}
+	if (json_put_text(report, "volume", mirror_volume_uuid(m)) ||
+	    json_put_text(report, "name", target->name) ||
+	    put_resync(m, target->engine, report, &running) ||
+	    json_put_text(report, "state",
+			  running ? "resyncing"
+			  : whole ? "healthy"
+				  : "degraded") ||
+	    json_put_number(report, "seq", mirror_seq(m)) ||
+	    json_object_set_new(report, "mounted", json_true()) ||
+	    json_put_bytes(report, "mountpoint", target->mountpoint))
+		return -ENOMEM;
+	return 0;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the map of one unmounted store says. It knows itself for certain; of
+ * the other members, what it last heard.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "fs/cli/json_util.h"
+#include "fs/cli/report.h"
+
+struct snapshot {
+	struct meta_member members[META_STORE_MAX];
+	size_t count;
+	uint64_t durable_seq;
+	uint64_t clean;
+	uint64_t resyncing;
+	uint64_t intents;
+};
+
+static int number(struct meta_reader *rd, enum meta_number what, uint64_t *ret)
+{
+	int err = meta_number_get(rd, what, ret);
+
+	if (err == -ENOENT) {
+		*ret = 0;
+		err = 0;
+	}
+	return err;
+}
+
+static int snapshot_read(struct meta *map, struct snapshot *ret)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	int err;
+
+	if (!rd)
+		return -EIO;
+	err = meta_members(rd, ret->members, &ret->count);
+	if (!err)
+		err = number(rd, META_NUM_DURABLE_SEQ, &ret->durable_seq);
+	if (!err)
+		err = number(rd, META_NUM_CLEAN, &ret->clean);
+	if (!err)
+		err = number(rd, META_NUM_RESYNCING, &ret->resyncing);
+	if (!err)
+		err = meta_intent_count(rd, &ret->intents);
+	meta_reader_put(rd);
+	return err;
+}
+
+static uint64_t free_bytes(const char *path)
+{
+	struct statvfs fs;
+
+	if (statvfs(path, &fs) < 0)
+		return 0;
+	return (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* Whether another member is known to be further than the one that is asked. */
+static bool is_behind(const struct snapshot *s)
+{
+	if (s->resyncing)
+		return true;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->members[i].durable_seq > s->durable_seq)
+			return true;
+	return false;
+}
+
+static int put_member(const struct snapshot *s, const struct meta_member *row,
+		      const char *own_path, struct meta *map, json_t *stores)
+{
+	struct mirror_slot_info info = {.state = row->state, .used = true};
+	bool behind = is_behind(s);
+	json_t *store;
+	int err;
+
+	(void)snprintf(info.uuid, sizeof(info.uuid), "%s", row->uuid);
+	(void)snprintf(info.name, sizeof(info.name), "%s", row->name);
+	(void)snprintf(info.path, sizeof(info.path), "%s",
+		       own_path ? own_path : row->path_hint);
+	/* Of itself it knows for certain. Who was online with it went through
+	 * the same checkpoints; of others it has what it last heard. */
+	info.durable_seq = row->durable_seq;
+	if (own_path)
+		info.durable_seq = s->durable_seq;
+	else if (row->state == META_STORE_ONLINE)
+		info.durable_seq = MAX(s->durable_seq, row->durable_seq);
+	if (own_path)
+		info.free_bytes = free_bytes(own_path);
+	/* How far, only the one that is furthest can tell. */
+	err = report_store(
+		&info, own_path ? !behind : info.durable_seq >= s->durable_seq,
+		own_path || behind ? NULL : map, &store);
+	if (err)
+		return err;
+	return json_array_append_new(stores, store) ? -ENOMEM : 0;
+}
+
+static int put_stores(const struct snapshot *s, const char *path,
+		      struct meta *map, json_t *report)
+{
+	json_t *stores = json_array();
+
+	if (json_object_set_new(report, "stores", stores))
+		return -ENOMEM;
+	for (size_t i = 0; i < s->count; i++) {
+		const struct meta_member *row = &s->members[i];
+		bool own = strcmp(row->uuid, meta_store_uuid(map)) == 0;
+		int err = put_member(s, row, own ? path : NULL, map, stores);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static const char *state_of(const struct snapshot *s)
+{
+	if (s->resyncing)
+		return "resyncing";
+	for (size_t i = 0; i < s->count; i++)
+		if (s->members[i].state != META_STORE_ONLINE)
+			return "degraded";
+	/* What was in doubt at the end may differ between the stores. */
+	return s->clean && !s->intents ? "healthy" : "degraded";
+}
+
+int report_unmounted(const char *path, struct meta *map, const char *store_name,
+		     json_t **ret_report)
+{
+	_cleanup_json_ json_t *report = json_object();
+	_cleanup_free_ struct snapshot *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!report || !s)
+		return -ENOMEM;
+	err = snapshot_read(map, s);
+	if (err)
+		return err;
+	if (json_put_text(report, "volume", meta_volume_uuid(map)) ||
+	    json_put_text(report, "state", state_of(s)) ||
+	    json_put_number(report, "seq", s->durable_seq) ||
+	    json_object_set_new(report, "resync", json_null()) ||
+	    json_object_set_new(report, "mounted", json_false()) ||
+	    json_put_bytes(report, "told_by", store_name) ||
+	    json_object_set_new(report, "clean",
+				json_boolean(s->clean && !s->intents)) ||
+	    json_put_number(report, "intents", s->intents))
+		return -ENOMEM;
+	err = put_stores(s, path, map, report);
+	if (err)
+		return err;
+	*ret_report = steal_pointer(&report);
+	return 0;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "fs/cli/json_util.h"
+#include "fs/cli/report.h"
+#include "fs/cli/ui.h"
+
+#define PATH_TEXT_MAX 4200
+
+struct state_word {
+	const char *state;
+	const char *word;
+	const char *unmounted;
+	enum ui_colour colour;
+};
+
+static const struct state_word state_words[] = {
+	{"online", "online", "in step", UI_GREEN},
+	{"detached", "detached, safe to remove", "detached", UI_YELLOW},
+	{"missing", "missing", "missing", UI_RED},
+	{"failed", "failed", "failed", UI_RED},
+	{"resyncing", "resyncing", "to be resynced", UI_YELLOW},
+};
+
+static const struct state_word *state_word(const char *state)
+{
+	static const struct state_word unknown = {"", "unknown", "unknown",
+						  UI_RED};
+
+	for (size_t i = 0; i < ARRAY_SIZE(state_words); i++)
+		if (strcmp(state_words[i].state, state) == 0)
+			return &state_words[i];
+	return &unknown;
+}
+
+/* "behind by 12 nodes, 3.4 MiB, 2 h 10 min", or nothing to say. */
+static int behind_note(struct ui_table *t, const json_t *store)
+{
+	const json_t *behind = json_object_get(store, "behind");
+	double seconds = json_seconds(behind, "seconds");
+	uint64_t nodes = json_number(behind, "nodes");
+	bool exact = json_flag(behind, "exact");
+	char count[UI_WORDS_MAX];
+	char bytes[SIZE_TEXT_MAX];
+	char time[UI_NUMBER_MAX];
+
+	if (!nodes && exact)
+		return 0;
+	if (!nodes)
+		return ui_table_note(t, "behind: not known");
+	return ui_table_note(t, "behind by %s%s, %s%s%s",
+			     exact ? "" : "more than ",
+			     ui_count(count, nodes, "node", "nodes"),
+			     size_format(bytes, json_number(behind, "bytes")),
+			     seconds >= 0.0 ? ", " : "",
+			     seconds >= 0.0 ? ui_seconds(time, seconds) : "");
+}
+
+static int store_notes(struct ui_table *t, const json_t *store,
+		       const char *word)
+{
+	const json_t *errors = json_object_get(store, "errors");
+	uint64_t reads = json_number(errors, "read");
+	uint64_t writes = json_number(errors, "write");
+	const char *why = json_text(store, "why");
+	char count[2][UI_WORDS_MAX];
+	int err = behind_note(t, store);
+
+	/* What the state says already is not said twice. */
+	if (!err && *why && strcmp(why, word) != 0)
+		err = ui_table_note(t, "why: %s", why);
+	if (!err && (reads || writes))
+		err = ui_table_note(
+			t, "errors: %s, %s",
+			ui_count(count[0], reads, "read", "reads"),
+			ui_count(count[1], writes, "write", "writes"));
+	return err;
+}
+
+static int store_row(struct ui_table *t, const json_t *store, bool mounted)
+{
+	const char *state = json_text(store, "state");
+	const struct state_word *word = state_word(state);
+	uint64_t free_bytes = json_number(store, "free_bytes");
+	char path[PATH_TEXT_MAX];
+	char shown[UI_CELL_MAX];
+	char size[SIZE_TEXT_MAX];
+	char seq[UI_WORDS_MAX];
+
+	if (json_get_bytes(store, "path", path, sizeof(path)) < 0)
+		*path = '\0';
+	if (ui_table_cell(t, UI_BOLD, "%s", json_text(store, "name")) ||
+	    ui_table_cell(t, word->colour, "%s",
+			  mounted ? word->word : word->unmounted) ||
+	    ui_table_cell(
+		    t, UI_PLAIN, "%s",
+		    ui_count(seq, json_number(store, "durable_seq"), "", "")) ||
+	    ui_table_cell(t, UI_PLAIN, "%s",
+			  free_bytes ? size_format(size, free_bytes) : "-") ||
+	    ui_table_cell(t, UI_PLAIN, "%s",
+			  path_quote(shown, sizeof(shown), path)))
+		return -ENOMEM;
+	return store_notes(t, store, word->word);
+}
+
+static bool is_online(const json_t *store)
+{
+	return strcmp(json_text(store, "state"), "online") == 0;
+}
+
+static void print_head(const json_t *report)
+{
+	const json_t *stores = json_object_get(report, "stores");
+	const char *state = json_text(report, "state");
+	const char *name = json_text(report, "name");
+	enum ui_colour colour = UI_YELLOW;
+	size_t online = 0;
+	char path[PATH_TEXT_MAX];
+	char shown[PATH_TEXT_MAX];
+	char seq[UI_WORDS_MAX];
+
+	for (size_t i = 0; i < json_array_size(stores); i++)
+		online += is_online(json_array_get(stores, i));
+	if (strcmp(state, "healthy") == 0)
+		colour = UI_GREEN;
+	else if (strcmp(state, "degraded") == 0)
+		colour = UI_RED;
+	(void)text_escape(shown, sizeof(shown),
+			  *name ? name : json_text(report, "volume"));
+	(void)printf("volume %s: %s%s%s, %zu of %zu stores %s\n", shown,
+		     ui_paint(colour), state, ui_paint(UI_PLAIN), online,
+		     json_array_size(stores),
+		     json_flag(report, "mounted") ? "online" : "in step");
+	if (*name)
+		(void)printf("%s\n", json_text(report, "volume"));
+	(void)ui_count(seq, json_number(report, "seq"), "", "");
+	if (json_flag(report, "mounted") &&
+	    json_get_bytes(report, "mountpoint", path, sizeof(path)) == 0) {
+		(void)printf("mounted at %s, seq %s\n\n",
+			     path_quote(shown, sizeof(shown), path), seq);
+		return;
+	}
+	if (json_get_bytes(report, "told_by", path, sizeof(path)) < 0)
+		*path = '\0';
+	(void)text_escape(shown, sizeof(shown), path);
+	(void)printf("not mounted, seq %s, as %s knows it: %s\n\n", seq, shown,
+		     json_flag(report, "clean")
+			     ? "closed in good order"
+			     : "NOT closed in good order, the next mount "
+			       "repairs it");
+}
+
+static void print_resync(const json_t *resync)
+{
+	uint64_t done = json_number(resync, "bytes_done");
+	uint64_t total = json_number(resync, "bytes_total");
+	uint64_t rate = json_number(resync, "rate_bytes");
+	double eta = json_seconds(resync, "eta_seconds");
+	char name[SIZE_TEXT_MAX * 4 + 256];
+	char text[3][SIZE_TEXT_MAX];
+	char time[UI_NUMBER_MAX];
+	char bar[40];
+
+	(void)text_escape(name, sizeof(name), json_text(resync, "store"));
+	(void)printf("\nresync of %s: lap %" PRIu64 "%s%s%s\n", name,
+		     json_number(resync, "lap"),
+		     *json_text(resync, "phase") ? ", " : "",
+		     json_text(resync, "phase"),
+		     json_flag(resync, "paused") ? ", paused" : "");
+	if (total)
+		(void)printf("  %s %3.0f %%  %s of %s",
+			     ui_bar(bar, 24, done, total),
+			     100.0 * MIN((double)done / (double)total, 1.0),
+			     size_format(text[0], done),
+			     size_format(text[1], total));
+	if (total && rate)
+		(void)printf(", %s/s", size_format(text[2], rate));
+	if (total && eta >= 0.0)
+		(void)printf(", %s left", ui_seconds(time, eta));
+	if (total)
+		(void)putchar('\n');
+}
+
+int status_print(const json_t *report)
+{
+	_cleanup_ui_table_ struct ui_table *t =
+		ui_table_new(5, 1u << 2 | 1u << 3);
+	const char *heads[] = {"STORE", "STATE", "SEQ", "FREE", "PATH"};
+	const json_t *resync = json_object_get(report, "resync");
+	const json_t *stores = json_object_get(report, "stores");
+	bool mounted = json_flag(report, "mounted");
+
+	if (!t)
+		return -ENOMEM;
+	print_head(report);
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
+		if (ui_table_cell(t, UI_BOLD, "%s", heads[i]))
+			return -ENOMEM;
+	for (size_t i = 0; i < json_array_size(stores); i++)
+		if (store_row(t, json_array_get(stores, i), mounted))
+			return -ENOMEM;
+	ui_table_print(t);
+	if (json_is_object(resync))
+		print_resync(resync);
+	return 0;
+}
