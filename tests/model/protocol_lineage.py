@@ -41,10 +41,10 @@ def resync_from(rules: Rules, source: Store, target: Store) -> Optional[int]:
             target.map.intents or target.map.durable_seq > source.map.durable_seq):
         return None
     if rules.lap_lineage:
-        for lap_tip in target.map.lap_tips:
-            if lap_tip not in lineage:
+        for lap in target.map.laps:
+            if lap[-1].id not in lineage:
                 return None
-            after = source.map.epochs[lineage.index(lap_tip) + 1:][:1]
+            after = source.map.epochs[lineage.index(lap[-1].id) + 1:][:1]
             start = min([start] + [e.base for e in after])
     if rules.compare_places and newer_places(source.map, target.map, start):
         return None
@@ -126,9 +126,10 @@ def stale_delta(rules: Rules, source: Store, target: Store) -> Optional[Delta]:
 
 def fork_delta(rules: Rules, source: Store, target: Store) -> Delta:
     """The delta when the user named the source as the side to keep."""
-    mine, theirs = source.map.epochs, [*target.map.epochs, *target.map.lap_epochs]
-    shared = {e.id for e in mine} & {e.id for e in theirs}
-    unshared = [e for e in (*mine, *theirs) if e.id not in shared]
+    mine = set(source.map.epochs)
+    unshared: set[Epoch] = set()
+    for lineage in (target.map.epochs, *target.map.laps):
+        unshared |= mine ^ set(lineage)
     start = min([target.map.durable_seq] + [e.first_seq - 1 for e in unshared])
     fork_node = min((e.first_node for e in unshared), default=NEVER)
     if rules.fork_base:

@@ -164,8 +164,7 @@ class Resync(Operations):
                  "doubt", sorted(delta.doubt))
         tm.resyncing = True
         if rules.lap_lineage:
-            tm.lap_epochs = list(dict.fromkeys([*tm.lap_epochs, *sm.epochs]))
-            tm.lap_tips = list(dict.fromkeys([*tm.lap_tips, sm.epochs[-1].id]))
+            tm.laps = list(dict.fromkeys([*tm.laps, tuple(sm.epochs)]))
         if keep:
             target.seen &= source.seen                  # given up by the user
             target.hard &= source.hard
@@ -182,7 +181,7 @@ class Resync(Operations):
         tm.dirs = {d: sm.dirs[d] if delta.directory(sm, tm, d) else tm.dirs[d] for d in DIRS}
         tm.durable_seq = cut
         tm.intents = {(*item, 0) for item in kept}
-        tm.lap_epochs, tm.lap_tips = [], []
+        tm.laps = []
         tm.epochs, tm.confirmed = list(sm.epochs), set(sm.confirmed)
         tm.reserve_at_least(sm.reserved_seq, sm.reserved_node)
         self.log("  lap closed at", cut)

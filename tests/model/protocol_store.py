@@ -1,7 +1,7 @@
 """One store of the protocol model: a backing filesystem that may lose what was not synced, and the map beside it.
 
-A *version* is the number of the operation that produced a value: positive for data, zero or negative for a hole. Versions lie
-on the disk and serve as the model's own memory of what happened; the protocol itself never looks at them.
+A *version* is the number of the operation that produced a value: positive for data, zero or negative for a hole.
+Versions lie on the disk and serve as the model's own memory of what happened; the protocol itself never looks at them.
 """
 from __future__ import annotations
 
@@ -211,8 +211,7 @@ class Map:
         self.reserved_node = 0
         self.epochs: list[Epoch] = []
         self.confirmed: set[int] = set()
-        self.lap_epochs: list[Epoch] = []                       # the lineages that laps not yet closed come from
-        self.lap_tips: list[int] = []                           # and the ends of these lineages
+        self.laps: list[tuple[Epoch, ...]] = []                 # the lineages that laps not yet closed came from
         self.resyncing = False
         self.clean = True
         self.copy = False               # recognised as a restored copy, not in step with anybody since

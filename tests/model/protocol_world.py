@@ -318,7 +318,7 @@ class World(Resync):
             return
         self.count("forks detected")
         mine = {e.id for e in source.map.epochs}
-        theirs = {e.id for e in (*target.map.epochs, *target.map.lap_epochs)}
+        theirs = {e.id for lineage in (target.map.epochs, *target.map.laps) for e in lineage}
         sides = [sum(self.accepted.get(e, 0) for e in side) for side in (mine - theirs, theirs - mine)]
         if not all(sides) and not self.restored:
             self.count("needless forks")

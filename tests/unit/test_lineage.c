@@ -36,12 +36,18 @@ struct row {
 	struct history source;
 	struct history target;
 	enum resync_relation relation;
-	uint64_t from;		/* STALE, NEWER */
-	uint64_t fork_from;	/* FORK */
+	uint64_t from;	    /* STALE, NEWER */
+	uint64_t fork_from; /* FORK */
 };
 
-#define E1  {"e1", 16, 15, "ab", true}
-#define E1C {"e1", 16, 15, "abc", true}
+#define E1                               \
+	{                                \
+		"e1", 16, 15, "ab", true \
+	}
+#define E1C                               \
+	{                                 \
+		"e1", 16, 15, "abc", true \
+	}
 
 static const struct row rows[] = {
 	{

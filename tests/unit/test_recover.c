@@ -392,8 +392,7 @@ Test(recover, rows_ahead)
 	must(meta_node_raise(w.a.meta, row.id, w.durable + 5, w.durable + 5));
 	must(meta_node_raise(w.a.meta, node_of(&w.a, "x/sub"), w.durable + 6,
 			     w.durable + 6));
-	must(meta_number_set(w.a.meta, META_NUM_SEQ_RESERVED,
-			     w.durable + 100));
+	must(meta_number_set(w.a.meta, META_NUM_SEQ_RESERVED, w.durable + 100));
 	must(meta_commit(w.a.meta));
 	arm_dir(&w, "x");
 	recover(&w);
@@ -449,7 +448,7 @@ Test(recover, intents_of_others)
 Test(recover, cut_and_run_again)
 {
 	static const char *const calls[] = {
-		"store.syncfs", "store.list", "store.statat",
+		"store.syncfs",	     "store.list",   "store.statat",
 		"store.next_mapped", "store.openat",
 	};
 	struct world w;

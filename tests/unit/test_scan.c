@@ -68,8 +68,7 @@ Test(scan, every_kind)
 	cr_expect_eq(row_of(&a, "dir").kind, META_DIR);
 	cr_expect_eq(number_of(&a, META_NUM_NODE_RESERVED),
 		     META_FIRST_ID + 6 - 1);
-	cr_expect_geq(number_of(&a, META_NUM_SEQ_RESERVED),
-		      row_of(&a, "").seq);
+	cr_expect_geq(number_of(&a, META_NUM_SEQ_RESERVED), row_of(&a, "").seq);
 	fixture_close(&a);
 	fixture_done(&f);
 }
@@ -146,7 +145,9 @@ Test(scan, odd_names)
  * tenth level a second way down. */
 Test(scan, deep)
 {
-	enum { LEVELS = 600 };
+	enum {
+		LEVELS = 600
+	};
 	struct scan_numbers numbers = {.next_node = 100, .next_seq = 100};
 	struct scan_counts counts = {0};
 	struct resync_side a;
@@ -189,7 +190,9 @@ Test(scan, deep)
 
 Test(scan, many_in_one_directory)
 {
-	enum { FILES = 3000 };
+	enum {
+		FILES = 3000
+	};
 	struct fixture f;
 	char name[32];
 

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Resync between unmounted stores, from beginning to end: real files, real
+ * maps, and at the end equal trees that start online together.
+ */
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include "tests/unit/volume_fixture.h"
+
+extern char **environ;
+
+static char why[512];
+static struct resync_counts counts[FIXTURE_STORES];
+
+static int offline(struct fixture *f, int prefer, bool dry)
+{
+	const char *paths[FIXTURE_STORES];
+	struct resync_control control = {.dry_run = dry};
+	unsigned int source;
+
+	for (size_t i = 0; i < f->count; i++)
+		paths[i] = f->path[i];
+	return resync_offline(paths, f->count, prefer, &control, &source,
+			      counts, why, sizeof(why));
+}
+
+static void offline_ok(struct fixture *f, int prefer)
+{
+	int err = offline(f, prefer, false);
+
+	cr_assert_eq(err, 0, "%d: %s", err, why);
+}
+
+static bool same_trees(const char *a, const char *b)
+{
+	char *argv[] = {(char *)"diff", (char *)"-r",
+			(char *)"--no-dereference", (char *)"-x",
+			(char *)".seqmirror", (char *)a, (char *)b, NULL};
+	pid_t pid;
+	int status;
+
+	cr_assert_eq(posix_spawnp(&pid, "diff", NULL, NULL, argv, environ), 0);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	return status == 0;
+}
+
+/* Equal, each map right, and a mount would begin with all of them. */
+static void all_in_step(struct fixture *f)
+{
+	static struct resync_assembly got;
+	const char *paths[] = {f->path[0]};
+
+	for (size_t i = 0; i < f->count; i++) {
+		struct resync_side side;
+
+		cr_expect(!i || same_trees(f->path[0], f->path[i]));
+		fixture_open(&side, f->path[i]);
+		check_map_of(&side, true);
+		fixture_close(&side);
+	}
+	must(resync_assemble(paths, 1, false, &got));
+	cr_expect_eq(got.recovered_bytes, 0);
+	for (size_t i = 0; i < got.count; i++) {
+		cr_expect(got.members[i].in_step, "%s",
+			  got.members[i].row.name);
+		meta_close(got.members[i].meta);
+		store_close(got.members[i].store);
+		meta_close(got.late_meta[i]);
+		store_close(got.late_store[i]);
+	}
+}
+
+static void fill(const char *store)
+{
+	char path[FIXTURE_PATH];
+
+	put_dir(store, "dir");
+	put_dir(store, "dir/sub");
+	put_file(store, "dir/file", 0, 30000);
+	put_file(store, "dir/sub/other", 0, 100);
+	put_file(store, "sparse", 200000, 5000);
+	put_file(store, "empty", 0, 0);
+	link_file(store, "dir/file", "link");
+	path_of(path, store, "symlink");
+	must(symlink("dir/file", path));
+}
+
+/* A volume of two, filled and in step. */
+static void in_step(struct fixture *f, size_t stores)
+{
+	fixture_init(f, stores);
+	fill(f->path[0]);
+	fixture_volume(f);
+	offline_ok(f, -1);
+}
+
+/* Change files and let recovery number the change: as a mount alone would. */
+static void change_alone(const char *store, const char *dir, const char *name)
+{
+	struct resync_side side;
+	char path[FIXTURE_PATH / 2];
+	uint64_t bytes;
+
+	fixture_open(&side, store);
+	arm(&side, node_of(&side, dir), META_INTENT_NAME, 0, 0);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	put_file(store, path, 0, 7000);
+	must(resync_recover(&side, NULL, 0, &bytes));
+	fixture_close(&side);
+}
+
+Test(offline, builds_the_others)
+{
+	struct fixture f;
+
+	in_step(&f, 3);
+	cr_expect_gt(counts[1].bytes_copied, 0);
+	cr_expect_gt(counts[2].bytes_copied, 0);
+	all_in_step(&f);
+	/* Nothing is left to be done. */
+	offline_ok(&f, -1);
+	cr_expect_eq(counts[1].bytes_copied, 0);
+	cr_expect_eq(counts[1].nodes, 0);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+Test(offline, a_dry_run_changes_nothing)
+{
+	struct resync_side b;
+	struct fixture f;
+	uint64_t forecast;
+
+	fixture_init(&f, 2);
+	fill(f.path[0]);
+	fixture_volume(&f);
+	must(offline(&f, -1, true));
+	forecast = counts[1].bytes_copied;
+	cr_expect_gt(forecast, 0);
+	fixture_open(&b, f.path[1]);
+	cr_expect_eq(number_of(&b, META_NUM_DURABLE_SEQ), 0);
+	cr_expect_eq(node_of(&b, "dir"), 0);
+	fixture_close(&b);
+	offline_ok(&f, -1);
+	cr_expect_eq(counts[1].bytes_copied, forecast);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+Test(offline, follows_the_one_that_went_on)
+{
+	struct fixture f;
+
+	in_step(&f, 2);
+	change_alone(f.path[1], "dir", "new");
+	offline_ok(&f, -1);
+	cr_expect_gt(counts[0].bytes_copied, 0);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+Test(offline, crash_on_both)
+{
+	struct resync_side side;
+	struct fixture f;
+
+	in_step(&f, 2);
+	for (size_t i = 0; i < 2; i++) {
+		fixture_open(&side, f.path[i]);
+		arm(&side, node_of(&side, "dir"), META_INTENT_NAME, 0, 0);
+		arm(&side, node_of(&side, "dir/file"), META_INTENT_DATA, 0,
+		    1 << 20);
+		set_number(&side, META_NUM_CLEAN, 0);
+		fixture_close(&side);
+	}
+	/* Each did a part of it. */
+	put_file(f.path[0], "dir/born", 0, 5000);
+	put_file(f.path[1], "dir/file", 30000, 20000);
+	drop_file(f.path[1], "dir/sub/other");
+	put_file(f.path[1], "dir/sub/other", 0, 100);
+	drop_file(f.path[1], "dir/sub/other");
+	put_file(f.path[1], "dir/leftover", 0, 100);
+	put_file(f.path[1], "dir/sub/other", 0, 100);
+	must(offline(&f, -1, true));
+	cr_expect_not_null(strstr(why, "recovered first"));
+	fixture_done(&f);
+}
+
+Test(offline, crash_is_healed)
+{
+	struct resync_side side;
+	struct fixture f;
+
+	in_step(&f, 2);
+	for (size_t i = 0; i < 2; i++) {
+		fixture_open(&side, f.path[i]);
+		arm(&side, node_of(&side, "dir"), META_INTENT_NAME, 0, 0);
+		arm(&side, node_of(&side, "dir/file"), META_INTENT_DATA, 0,
+		    1 << 20);
+		set_number(&side, META_NUM_CLEAN, 0);
+		fixture_close(&side);
+	}
+	put_file(f.path[0], "dir/born", 0, 5000);
+	put_file(f.path[1], "dir/file", 30000, 20000);
+	put_file(f.path[1], "dir/leftover", 0, 100);
+	offline_ok(&f, -1);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+Test(offline, forks)
+{
+	struct fixture f;
+	char path[FIXTURE_PATH];
+
+	in_step(&f, 2);
+	change_alone(f.path[0], "dir", "of-a");
+	change_alone(f.path[1], "dir", "of-b");
+	cr_expect_eq(offline(&f, -1, false), -EREMCHG);
+	cr_expect_not_null(strstr(why, "--prefer"));
+	cr_expect_not(same_trees(f.path[0], f.path[1]));
+	offline_ok(&f, 1);
+	path_of(path, f.path[0], "dir/of-b");
+	must(access(path, F_OK));
+	all_in_step(&f);
+	/* No fork, nothing to prefer. */
+	change_alone(f.path[0], "dir", "more");
+	cr_expect_eq(offline(&f, 1, false), -EINVAL);
+	offline_ok(&f, 0);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+Test(offline, adopted_copies_are_compared)
+{
+	const char *paths[2];
+	struct fixture f;
+
+	fixture_init(&f, 2);
+	fill(f.path[0]);
+	fill(f.path[1]);
+	put_file(f.path[1], "dir/file", 8192, 10);
+	put_file(f.path[0], "dir/only-here", 0, 10);
+	put_file(f.path[1], "dir/only-there", 0, 10);
+	/* Differs by a block. */
+	{
+		char path[FIXTURE_PATH];
+		int fd;
+
+		path_of(path, f.path[1], "dir/file");
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		must(fd);
+		cr_assert_eq(pwrite(fd, "differs", 7, 9000), 7);
+		must(close(fd));
+	}
+	paths[0] = f.path[0];
+	paths[1] = f.path[1];
+	must(volume_make(&(struct volume_make_args){.paths = paths,
+						    .path_count = 2,
+						    .adopt = true},
+			 &f.made));
+	offline_ok(&f, -1);
+	cr_expect_gt(counts[1].bytes_compared, 30000);
+	cr_expect_lt(counts[1].bytes_copied, 30000);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+Test(offline, refusals)
+{
+	struct fixture f;
+
+	in_step(&f, 2);
+	memcpy(f.path[1], f.path[0], sizeof(f.path[1]));
+	cr_expect_eq(offline(&f, -1, false), -EINVAL);
+	cr_expect_not_null(strstr(why, "twice"));
+	f.count = 1;
+	cr_expect_eq(offline(&f, -1, false), -EINVAL);
+	fixture_done(&f);
+}

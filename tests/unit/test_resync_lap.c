@@ -1,0 +1,699 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One lap between two unmounted stores.
+ */
+#include <sys/wait.h>
+
+#include "tests/unit/lap_equal.h"
+
+/* ---- running laps ---- */
+
+struct cutter {
+	unsigned int left; /* polls until the cut */
+};
+
+static int cut_now(void *arg)
+{
+	struct cutter *c = arg;
+
+	return c->left == 0 ? 1 : (c->left--, 0);
+}
+
+struct lap_how {
+	bool dry;
+	bool both;
+	struct cutter *cutter;
+};
+
+static int lap_as(struct world *w, uint64_t from, struct lap_how how,
+		  struct resync_counts *n)
+{
+	struct resync_control control = {
+		.dry_run = how.dry,
+		.should_stop = how.cutter ? cut_now : NULL,
+		.arg = how.cutter,
+	};
+	struct resync_lap_args args = {
+		.source = w->a.side,
+		.target = w->b.side,
+		.from = from,
+		.cut = w->a.seq,
+		.both = how.both,
+		.last = true,
+		.control = &control,
+	};
+
+	*n = (struct resync_counts){0};
+	return resync_lap(&args, n);
+}
+
+static void equal_counts(const struct resync_counts *a,
+			 const struct resync_counts *b)
+{
+	cr_assert_eq(a->nodes, b->nodes, "nodes %d %d", (int)a->nodes,
+		     (int)b->nodes);
+	cr_assert_eq(a->entries_created, b->entries_created);
+	cr_assert_eq(a->entries_removed, b->entries_removed,
+		     "removed %d %d", (int)a->entries_removed,
+		     (int)b->entries_removed);
+	cr_assert_eq(a->entries_renamed, b->entries_renamed);
+	cr_assert_eq(a->bytes_copied, b->bytes_copied, "copied %d %d",
+		     (int)a->bytes_copied, (int)b->bytes_copied);
+	cr_assert_eq(a->bytes_compared, b->bytes_compared);
+	cr_assert_eq(a->bytes_unmapped, b->bytes_unmapped);
+}
+
+/* A forecast, a lap, and both stores equal. */
+static struct resync_counts lap(struct world *w, uint64_t from)
+{
+	struct resync_counts dry, n;
+
+	must(lap_as(w, from, (struct lap_how){.dry = true}, &dry));
+	must(lap_as(w, from, (struct lap_how){0}, &n));
+	world_equal(w);
+	if (n.found == 0)
+		equal_counts(&dry, &n);
+	return n;
+}
+
+/* A small tree on both sides; returns the number it ends with. */
+static uint64_t start(struct world *w)
+{
+	struct actor *a = &w->a;
+	uint64_t dir, sub, file;
+
+	world_init(w);
+	history_begin(a);
+	dir = op_make(a, META_ROOT_ID, "dir", META_DIR);
+	sub = op_make(a, dir, "sub", META_DIR);
+	for (unsigned int i = 0; i < 20; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		file = op_make(a, sub, name, META_FILE);
+		op_write(a, file, 0, 5000 + i, i);
+	}
+	file = op_make(a, META_ROOT_ID, "file", META_FILE);
+	op_write(a, file, 0, 40000, 7);
+	op_make(a, META_ROOT_ID, "empty", META_FILE);
+	op_make(a, dir, "link", META_SYMLINK);
+	op_make(a, dir, "pipe", META_FIFO);
+	op_mode(a, dir, 0750);
+	history_end(a);
+	must(lap_as(w, 0, (struct lap_how){0}, &(struct resync_counts){0}));
+	return a->seq;
+}
+
+/* ---- names ---- */
+
+Test(resync_lap, first_copy_is_whole)
+{
+	struct resync_counts n;
+	struct world w;
+
+	start(&w);
+	world_equal(&w);
+	n = lap(&w, w.a.seq);
+	cr_assert_eq(n.nodes, 0);
+	cr_assert_eq(n.bytes_copied, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, a_moved_tree_costs_one_rename)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+
+	history_begin(&w.a);
+	must(op_rename(&w.a, META_ROOT_ID, "dir", META_ROOT_ID, "moved"));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.entries_renamed, 1);
+	cr_assert_eq(n.entries_created, 0);
+	cr_assert_eq(n.entries_removed, 0);
+	cr_assert_eq(n.bytes_copied, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, swapped_names)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+
+	history_begin(&w.a);
+	must(op_rename(&w.a, META_ROOT_ID, "file", META_ROOT_ID, "t"));
+	must(op_rename(&w.a, META_ROOT_ID, "dir", META_ROOT_ID, "file"));
+	must(op_rename(&w.a, META_ROOT_ID, "t", META_ROOT_ID, "dir"));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.entries_renamed, 2);
+	cr_assert_eq(n.bytes_copied, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, a_directory_and_the_one_in_it_change_places)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir, sub;
+
+	history_begin(&w.a);
+	dir = child(&w.a, META_ROOT_ID, "dir");
+	sub = child(&w.a, dir, "sub");
+	must(op_rename(&w.a, dir, "sub", META_ROOT_ID, "sub"));
+	must(op_rename(&w.a, META_ROOT_ID, "dir", sub, "dir"));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.entries_renamed, 2);
+	cr_assert_eq(n.entries_created, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, a_name_taken_by_another_kind)
+{
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir;
+
+	history_begin(&w.a);
+	dir = child(&w.a, META_ROOT_ID, "dir");
+	must(op_remove(&w.a, dir, "link"));
+	op_make(&w.a, dir, "link", META_DIR);
+	must(op_remove(&w.a, dir, "pipe"));
+	op_write(&w.a, op_make(&w.a, dir, "pipe", META_FILE), 0, 10, 1);
+	must(op_remove(&w.a, META_ROOT_ID, "empty"));
+	op_make(&w.a, META_ROOT_ID, "empty", META_SYMLINK);
+	history_end(&w.a);
+	lap(&w, from);
+	world_done(&w);
+}
+
+Test(resync_lap, links_made_and_removed)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir;
+
+	history_begin(&w.a);
+	dir = child(&w.a, META_ROOT_ID, "dir");
+	op_link(&w.a, META_ROOT_ID, "file", dir, "second");
+	op_link(&w.a, META_ROOT_ID, "file", dir, "third");
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.entries_created, 2);
+	cr_assert_eq(n.bytes_copied, 0);
+
+	from = w.a.seq;
+	history_begin(&w.a);
+	must(op_remove(&w.a, META_ROOT_ID, "file"));
+	must(op_remove(&w.a, dir, "third"));
+	must(op_rename(&w.a, dir, "second", META_ROOT_ID, "other"));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, saved_out_of_a_removed_tree)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir, sub;
+
+	history_begin(&w.a);
+	dir = child(&w.a, META_ROOT_ID, "dir");
+	sub = child(&w.a, dir, "sub");
+	must(op_rename(&w.a, sub, "f3", META_ROOT_ID, "saved"));
+	for (unsigned int i = 0; i < 20; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		if (i != 3)
+			must(op_remove(&w.a, sub, name));
+	}
+	must(op_remove(&w.a, dir, "sub"));
+	must(op_remove(&w.a, dir, "link"));
+	must(op_remove(&w.a, dir, "pipe"));
+	must(op_remove(&w.a, META_ROOT_ID, "dir"));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.entries_renamed, 1);
+	cr_assert_eq(n.entries_removed, 19 + 4);
+	cr_assert_eq(n.bytes_copied, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, a_replaced_file)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+
+	history_begin(&w.a);
+	op_write(&w.a, op_make(&w.a, META_ROOT_ID, "new", META_FILE), 0, 9000,
+		 5);
+	must(op_rename(&w.a, META_ROOT_ID, "new", META_ROOT_ID, "file"));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, 3 * META_BLOCK);
+	cr_assert_eq(n.entries_removed, 1);
+	world_done(&w);
+}
+
+/* ---- data ---- */
+
+Test(resync_lap, only_changed_blocks_are_copied)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+
+	history_begin(&w.a);
+	op_write(&w.a, child(&w.a, META_ROOT_ID, "file"), 9000, 100, 3);
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, META_BLOCK);
+	cr_assert_eq(n.nodes, 1);
+	world_done(&w);
+}
+
+Test(resync_lap, holes_cost_nothing)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+
+	history_begin(&w.a);
+	op_punch(&w.a, child(&w.a, META_ROOT_ID, "file"), META_BLOCK,
+		 4 * META_BLOCK);
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, 0);
+	cr_assert_eq(n.bytes_unmapped, 3 * META_BLOCK);
+	world_done(&w);
+}
+
+Test(resync_lap, shorter_and_longer)
+{
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+
+	history_begin(&w.a);
+	file = child(&w.a, META_ROOT_ID, "file");
+	op_truncate(&w.a, file, 10000);
+	op_truncate(&w.a, child(&w.a, META_ROOT_ID, "empty"), 1 << 20);
+	history_end(&w.a);
+	lap(&w, from);
+	from = w.a.seq;
+	history_begin(&w.a);
+	op_truncate(&w.a, file, 1 << 30);
+	op_write(&w.a, file, 700 << 20, 5000, 9);
+	history_end(&w.a);
+	lap(&w, from);
+	world_done(&w);
+}
+
+Test(resync_lap, a_file_of_several_batches)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+
+	history_begin(&w.a);
+	file = op_make(&w.a, META_ROOT_ID, "large", META_FILE);
+	for (unsigned int i = 0; i < 5; i++)
+		op_write(&w.a, file, (uint64_t)i * (40 << 20), 30 << 20, i);
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, 5 * (30 << 20));
+	world_done(&w);
+}
+
+/* ---- doubt ---- */
+
+static void put_intent(struct actor *b, uint64_t node,
+		       enum meta_intent_kind kind, uint64_t start,
+		       uint64_t end)
+{
+	struct meta_intent in = {
+		.node = node,
+		.start = start,
+		.end = end,
+		.kind = kind,
+		.generation = 5,
+	};
+
+	must(meta_intent_put(b->side.meta, &in));
+}
+
+Test(resync_lap, ranges_in_doubt_are_compared)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+	int fd;
+
+	must(meta_begin(w.b.side.meta));
+	file = child(&w.b, META_ROOT_ID, "file");
+	put_intent(&w.b, file, META_INTENT_DATA, META_BLOCK, 32 * META_BLOCK);
+	fd = node_fd(&w.b, file, O_RDWR);
+	must(store_write(w.b.side.store, fd, "changed", 7, 5000, NULL));
+	must(store_write(w.b.side.store, fd, "beyond", 6, 90000, NULL));
+	must(store_punch(w.b.side.store, fd, 3 * META_BLOCK, META_BLOCK, NULL));
+	close_fd(&fd);
+	must(meta_commit(w.b.side.meta));
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, 2 * META_BLOCK);
+	cr_assert_eq(n.bytes_compared, 8 * META_BLOCK);
+	cr_assert_gt(n.bytes_unmapped, 0);
+	world_done(&w);
+}
+
+Test(resync_lap, directories_in_doubt_are_listed)
+{
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir, sub;
+	_cleanup_close_ int root = -1;
+	_cleanup_close_ int in_dir = -1;
+	_cleanup_close_ int in_sub = -1;
+	_cleanup_close_ int made = -1;
+	struct store *s = w.b.side.store;
+
+	must(meta_begin(w.b.side.meta));
+	dir = child(&w.b, META_ROOT_ID, "dir");
+	sub = child(&w.b, dir, "sub");
+	root = dir_fd(&w.b, META_ROOT_ID);
+	in_dir = dir_fd(&w.b, dir);
+	in_sub = dir_fd(&w.b, sub);
+	put_intent(&w.b, META_ROOT_ID, META_INTENT_NAME, 0, 0);
+	put_intent(&w.b, dir, META_INTENT_NAME, 0, 0);
+	put_intent(&w.b, sub, META_INTENT_NAME, 0, 0);
+	put_intent(&w.b, dir, META_INTENT_ATTR, 0, 0);
+	must(meta_commit(w.b.side.meta));
+	/* What no row knows of: a new directory with an old file in it, a
+	 * moved directory, a lost name. */
+	must(store_mkdir(s, root, "born", 0700, NULL));
+	made = must(store_openat(s, root, "born", O_RDONLY | O_DIRECTORY));
+	must(store_rename(s, root, "file", made, "in", 0));
+	must(store_rename(s, in_dir, "sub", root, "empty2", 0));
+	must(store_unlink(s, in_sub, "f5"));
+	must(store_rename(s, in_sub, "f6", in_sub, "f5", 0));
+	must(store_chmod(s, (struct store_obj){in_dir}, 0711));
+	lap(&w, from);
+	cr_assert_eq(found_count(&w.b), 0);
+	world_done(&w);
+}
+
+Test(resync_lap, foreign_objects_are_kept)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir, sub;
+	_cleanup_close_ int root = -1;
+	_cleanup_close_ int in_sub = -1;
+	struct store *s = w.b.side.store;
+	int fd;
+
+	history_begin(&w.a);
+	dir = child(&w.a, META_ROOT_ID, "dir");
+	sub = child(&w.a, dir, "sub");
+	op_write(&w.a, op_make(&w.a, META_ROOT_ID, "taken", META_FILE), 0, 100,
+		 1);
+	op_write(&w.a, child(&w.a, META_ROOT_ID, "file"), 0, 100, 1);
+	for (unsigned int i = 0; i < 20; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		must(op_remove(&w.a, sub, name));
+	}
+	must(op_remove(&w.a, dir, "sub"));
+	history_end(&w.a);
+	/* Somebody was here: a name that is needed, one below what goes, and
+	 * one that was replaced. */
+	must(meta_begin(w.b.side.meta));
+	root = dir_fd(&w.b, META_ROOT_ID);
+	in_sub = dir_fd(&w.b, child(&w.b, child(&w.b, META_ROOT_ID, "dir"),
+				    "sub"));
+	must(meta_commit(w.b.side.meta));
+	fd = must(store_create(s, root, "taken", 0600, NULL));
+	close_fd(&fd);
+	fd = must(store_create(s, in_sub, "mine", 0600, NULL));
+	close_fd(&fd);
+	fd = must(store_create(s, root, "x", 0600, NULL));
+	close_fd(&fd);
+	must(store_rename(s, root, "x", root, "file", 0));
+	n = lap(&w, from);
+	cr_assert_eq(n.found, 3);
+	cr_assert_eq(found_count(&w.b), 3);
+	world_done(&w);
+}
+
+Test(resync_lap, a_lost_directory_is_made_anew)
+{
+	struct world w;
+	uint64_t from = start(&w);
+	_cleanup_close_ int root = -1;
+	uint64_t sub;
+
+	history_begin(&w.a);
+	sub = child(&w.a, child(&w.a, META_ROOT_ID, "dir"), "sub");
+	op_write(&w.a, child(&w.a, sub, "f7"), 0, 10, 2);
+	history_end(&w.a);
+	must(meta_begin(w.b.side.meta));
+	root = dir_fd(&w.b, META_ROOT_ID);
+	must(meta_commit(w.b.side.meta));
+	must(store_rename(w.b.side.store, root, "dir",
+			  store_found_fd(w.b.side.store), "taken-away", 0));
+	must(lap_as(&w, from, (struct lap_how){0}, &(struct resync_counts){0}));
+	/* Only what changed can be missed. */
+	must(lap_as(&w, 0, (struct lap_how){0}, &(struct resync_counts){0}));
+	world_equal(&w);
+	world_done(&w);
+}
+
+/* ---- copies ---- */
+
+static void copy_tree(const char *from, const char *to)
+{
+	int status;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		(void)execlp("cp", "cp", "-a", from, to, (char *)NULL);
+		_exit(127);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+}
+
+Test(resync_lap, a_copied_store_is_found_anew)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	char copy[128];
+
+	history_begin(&w.a);
+	op_write(&w.a, child(&w.a, META_ROOT_ID, "file"), 0, 100, 1);
+	must(op_rename(&w.a, META_ROOT_ID, "dir", META_ROOT_ID, "moved"));
+	history_end(&w.a);
+	actor_close(&w.b);
+	snprintf(copy, sizeof(copy), "%s/c", w.dir);
+	copy_tree(w.b.path, copy);
+	snprintf(w.b.path, sizeof(w.b.path), "%s", copy);
+	actor_open(&w.b);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_copied, META_BLOCK);
+	cr_assert_eq(n.entries_renamed, 1);
+	cr_assert_eq(n.found, 0);
+	world_done(&w);
+}
+
+/* ---- cuts ---- */
+
+/* Scribbles of a crash, each under its intent. */
+static void random_doubt(struct world *w, struct rng *rng)
+{
+	struct actor *b = &w->b;
+
+	must(meta_begin(b->side.meta));
+	for (unsigned int i = 0; i < 4; i++) {
+		uint64_t file = some_node(b, rng, META_FILE);
+		uint64_t dir = some_node(b, rng, META_DIR);
+		_cleanup_close_ int in_dir = dir_fd(b, dir);
+		_cleanup_close_ int fd = -1;
+		char name[8];
+
+		random_name(rng, name);
+		put_intent(b, dir, META_INTENT_NAME, 0, 0);
+		if (rng_below(rng, 2)) {
+			fd = store_create(b->side.store, in_dir, name, 0600,
+					  NULL);
+			if (fd >= 0)
+				continue;
+			if (store_unlink(b->side.store, in_dir, name))
+				continue;
+		}
+		if (!file)
+			continue;
+		fd = side_open_node(&b->side, view(b), file, O_RDWR, NULL);
+		if (fd < 0)
+			continue;
+		put_intent(b, file, META_INTENT_DATA, 0, 16 * META_BLOCK);
+		must(store_write(b->side.store, fd, "scribble", 8,
+				 rng_below(rng, 16 * META_BLOCK - 8), NULL));
+	}
+	must(meta_commit(b->side.meta));
+}
+
+/* Cut at every step in turn, each time going on from what that left. */
+static uint64_t lap_in_pieces(struct world *w, uint64_t from, struct rng *rng)
+{
+	struct resync_counts n;
+	uint64_t bytes = 0;
+	int r;
+
+	do {
+		struct cutter cutter = {
+			.left = (unsigned int)rng_below(rng, 60),
+		};
+
+		r = lap_as(w, from, (struct lap_how){.cutter = &cutter}, &n);
+		cr_assert(r == 0 || r == -ECANCELED, "%s", strerror(-r));
+		bytes += n.bytes_copied;
+		/* A process that ended has no open files. */
+		actor_close(&w->b);
+		actor_open(&w->b);
+	} while (r < 0);
+	return bytes;
+}
+
+Test(resync_lap, cut_at_every_step)
+{
+	for (unsigned int step = 0;; step++) {
+		struct rng rng = {.state = 4711};
+		struct cutter cutter = {.left = step};
+		struct resync_counts n;
+		struct world w;
+		uint64_t from;
+		int r;
+
+		world_init(&w);
+		random_history(&w.a, &rng, 120);
+		must(lap_as(&w, 0, (struct lap_how){0}, &n));
+		from = w.a.seq;
+		random_history(&w.a, &rng, 60);
+		random_doubt(&w, &rng);
+		r = lap_as(&w, from, (struct lap_how){.cutter = &cutter}, &n);
+		if (r < 0) {
+			cr_assert_eq(r, -ECANCELED);
+			actor_close(&w.b);
+			actor_open(&w.b);
+			must(lap_as(&w, from, (struct lap_how){0}, &n));
+		}
+		world_equal(&w);
+		world_done(&w);
+		if (r == 0)
+			break;
+	}
+}
+
+Test(resync_lap, a_cut_lap_repeats_one_batch_at_most)
+{
+	struct rng rng = {.state = 1};
+	struct resync_counts whole;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file, bytes;
+
+	history_begin(&w.a);
+	file = op_make(&w.a, META_ROOT_ID, "large", META_FILE);
+	for (unsigned int i = 0; i < 20; i++)
+		op_write(&w.a, file, (uint64_t)i * (10 << 20), 10 << 20, i);
+	history_end(&w.a);
+	must(lap_as(&w, from, (struct lap_how){.dry = true}, &whole));
+	for (unsigned int cuts = 0;; cuts++) {
+		struct cutter cutter = {.left = 150};
+		struct resync_counts n;
+		int r = lap_as(&w, from, (struct lap_how){.cutter = &cutter},
+			       &n);
+
+		bytes = (cuts ? bytes : 0) + n.bytes_copied;
+		cr_assert_leq(bytes, whole.bytes_copied +
+					     (cuts + 1) * (64ull << 20));
+		if (r == 0)
+			break;
+		cr_assert_lt(cuts, 20);
+	}
+	(void)rng;
+	world_equal(&w);
+	world_done(&w);
+}
+
+/* ---- at random ---- */
+
+Test(resync_lap, random_histories, .timeout = 100)
+{
+	struct rng rng = rng_seed();
+
+	for (unsigned int run = 0; run < 12; run++) {
+		struct resync_counts n;
+		struct world w;
+		uint64_t from = 0;
+
+		world_init(&w);
+		for (unsigned int round = 0; round < 6; round++) {
+			random_history(&w.a, &rng,
+				       10 + (unsigned int)rng_below(&rng, 80));
+			if (round > 0 && rng_below(&rng, 2))
+				random_doubt(&w, &rng);
+			if (rng_below(&rng, 2))
+				lap_in_pieces(&w, from, &rng);
+			else if (rng_below(&rng, 2))
+				lap(&w, from);
+			else
+				must(lap_as(&w, from, (struct lap_how){0}, &n));
+			world_equal(&w);
+			from = w.a.seq;
+		}
+		world_done(&w);
+	}
+}
+
+/* Both went on alone, and gave the same numbers to other things. */
+Test(resync_lap, random_forks, .timeout = 100)
+{
+	struct rng rng = rng_seed();
+
+	for (unsigned int run = 0; run < 12; run++) {
+		struct resync_counts dry, n;
+		struct world w;
+		uint64_t from;
+
+		world_init(&w);
+		random_history(&w.a, &rng, 80);
+		must(lap_as(&w, 0, (struct lap_how){0}, &n));
+		from = w.a.seq;
+		w.b.seq = w.a.seq;
+		w.b.next_id = w.a.next_id;
+		random_history(&w.a, &rng, 60);
+		random_history(&w.b, &rng, 60);
+		must(lap_as(&w, from,
+			    (struct lap_how){.dry = true, .both = true}, &dry));
+		must(lap_as(&w, from, (struct lap_how){.both = true}, &n));
+		world_equal(&w);
+		equal_counts(&dry, &n);
+		world_done(&w);
+	}
+}
