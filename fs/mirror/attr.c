@@ -93,6 +93,8 @@ static int setattr_locked(struct op *op, struct setting *k,
 	atomic_store(&k->n->no_privs, false);
 	times_fill(k);
 	r = attr_change(op, k->n, set_slot, k, "attributes");
+	if (!r && k->times[1].tv_nsec != UTIME_OMIT)
+		node_mtime_set(k->n, &k->times[1]);
 	return r;
 }
 

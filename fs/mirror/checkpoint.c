@@ -105,31 +105,40 @@ static int times_give(struct mirror *m, struct node *n, unsigned int i,
 	return r;
 }
 
-/* Step 2, for one node. The kernel keeps its own idea of times it set. */
+/*
+ * Step 2, for one node. The lead's time counts, unless the kernel has said one
+ * and pages that it wrote afterwards have moved the lead's as well.
+ */
 static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 			   unsigned int lead)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	slot_mask todo = mask & ~SLOT_BIT(lead);
 	struct node_handle h;
 	struct store_stat st;
-	int r;
+	bool moved = false;
+	int r = 0;
 
 	mutex_lock(&n->lock);
-	r = node_handle_get(m, n, lead, &h);
-	if (!r) {
-		r = handle_stat(m, &h, &st);
-		node_handle_put(m, &h);
+	if (node_mtime_take(n, &times[1], &moved)) {
+		if (moved)
+			todo = mask;
+	} else if (todo) {
+		r = node_handle_get(m, n, lead, &h);
+		if (!r) {
+			r = handle_stat(m, &h, &st);
+			node_handle_put(m, &h);
+		}
+		times[1] = st.st.st_mtim;
 	}
-	times[1] = st.st.st_mtim;
-	for_each_slot(i, r ? 0 : mask & ~SLOT_BIT(lead))
-	{
+	for_each_slot(i, r ? 0 : todo) {
 		int err = times_give(m, n, i, times);
 
-		if (err && !node_is_unlinked(m, n))
+		if (err && !n->unlinked)
 			(void)slot_put_out(m, i, "times", err);
 	}
 	mutex_unlock(&n->lock);
-	if (r && !node_is_unlinked(m, n))
+	if (r && !n->unlinked)
 		log_warn("node %llu: times could not be read: %s",
 			 (unsigned long long)n->id, strerror(-r));
 }
@@ -336,9 +345,8 @@ static int cut_run(struct mirror *m, struct cut *c)
 		mirror_break(m, "out of memory");
 		goto out;
 	}
-	if (mask & ~SLOT_BIT(lead))
-		vec_for_each (np, &c->nodes)
-			times_equalize(m, *np, mask, (unsigned int)lead);
+	vec_for_each (np, &c->nodes)
+		times_equalize(m, *np, mask, (unsigned int)lead);
 	FAULT_POINT("mirror.ckpt.times");
 	fan_run(m, mask, slot_sync, c, res);
 	r = failures_put_out(m, mask, res, "sync");

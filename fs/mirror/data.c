@@ -176,6 +176,7 @@ struct writing {
 	const void *buf;
 	size_t len;
 	uint64_t off;
+	bool cached;
 };
 
 static int write_slot(struct mirror *m, unsigned int slot, void *arg)
@@ -204,13 +205,15 @@ static int write_locked(struct op *op, struct writing *k)
 	FAULT_POINT("mirror.write.armed");
 	r = data_change(op, k->n, write_slot, k, k->off, end, "write");
 	FAULT_POINT("mirror.write.done");
+	node_mtime_touch(k->n, k->cached);
 	return r ? r : dirty_note(op, k->n, k->off, end, false);
 }
 
 int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
-		 uint64_t off, bool kill_suidgid)
+		 uint64_t off, unsigned int how)
 {
-	struct writing k = {.buf = buf, .len = len, .off = off};
+	struct writing k = {.buf = buf, .len = len, .off = off,
+			    .cached = how & MIRROR_WRITE_CACHED};
 	struct range_hold hold;
 	struct op op;
 	int r;
@@ -224,7 +227,7 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		return r == -ENOENT ? -ESTALE : r;
 	if (k.n->kind != META_FILE)
 		r = -EINVAL;
-	if (!r && kill_suidgid)
+	if (!r && (how & MIRROR_WRITE_KILL))
 		r = node_privs_drop(m, k.n);
 	if (!r) {
 		r = op_enter(m, &op);

@@ -110,6 +110,15 @@ struct node {
 	uint64_t stream_end; /* guarded by ranges: where the last write ended */
 	uint64_t stream_window;
 
+	/*
+	 * With writeback caching the kernel keeps the modification time and
+	 * tells it by SETATTR, perhaps before the pages that it stands for.
+	 * Guarded by ranges.
+	 */
+	struct timespec mtime;
+	bool mtime_known;	/* the kernel has said it */
+	bool mtime_moved;	/* a page came later and moved the stores' */
+
 	struct node_armed armed[2]; /* by generation & 1 */
 	uint64_t born_gen; /* guarded by mirror.lock; 0: before this mount */
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
@@ -508,8 +517,16 @@ MUST_CHECK int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 MUST_CHECK int node_stat(struct mirror *m, struct node *n, struct stat *ret_st);
 MUST_CHECK int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
 			    struct stat *ret_st);
+/* The modification time that the kernel set, if it has the last word. */
+bool node_mtime_get(struct node *n, struct timespec *ret);
+/* The same for a checkpoint: and whether the stores' were moved since the
+ * last call. */
+bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved);
+void node_mtime_set(struct node *n, const struct timespec *mtime);
+/* Contents changed: by a page of the kernel's cache, or otherwise. */
+void node_mtime_touch(struct node *n, bool cached);
 /* What the application sees. */
-void stat_dress(struct mirror *m, const struct node *n, struct stat *st);
+void stat_dress(struct mirror *m, struct node *n, struct stat *st);
 /* Is this a name that the volume keeps for itself? */
 bool name_is_private(const struct mirror *m, const struct node *parent,
 		     const char *name);

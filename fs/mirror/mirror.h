@@ -173,12 +173,14 @@ MUST_CHECK int mirror_statvfs(struct mirror *m, struct statvfs *ret);
 
 MUST_CHECK ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf,
 			       size_t len, uint64_t off);
-/*
- * All of it or an error.  @kill_suidgid: the writer lacks CAP_FSETID, drop
- * set-id bits and file capabilities first.
- */
+/* The writer lacks CAP_FSETID: set-id bits and file capabilities go first. */
+#define MIRROR_WRITE_KILL (1u << 0)
+/* A page of the kernel's cache: the kernel sets the modification time itself,
+ * before or after, and that one counts. */
+#define MIRROR_WRITE_CACHED (1u << 1)
+/* All of it or an error. @how: MIRROR_WRITE_*. */
 MUST_CHECK int mirror_write(struct mirror *m, uint64_t node, const void *buf,
-			    size_t len, uint64_t off, bool kill_suidgid);
+			    size_t len, uint64_t off, unsigned int how);
 /* mode as fallocate(2); COLLAPSE and INSERT are -EOPNOTSUPP. */
 MUST_CHECK int mirror_fallocate(struct mirror *m, uint64_t node, int mode,
 				uint64_t off, uint64_t len, bool kill_suidgid);

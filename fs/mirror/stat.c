@@ -23,9 +23,52 @@ int name_check(const char *name)
 	return len > META_NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
-void stat_dress(struct mirror *m, const struct node *n, struct stat *st)
+bool node_mtime_get(struct node *n, struct timespec *ret)
+{
+	bool known;
+
+	mutex_lock(&n->ranges);
+	known = n->mtime_known;
+	if (known)
+		*ret = n->mtime;
+	mutex_unlock(&n->ranges);
+	return known;
+}
+
+bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved)
+{
+	bool known = node_mtime_get(n, ret);
+
+	mutex_lock(&n->ranges);
+	*ret_moved = n->mtime_moved;
+	n->mtime_moved = false;
+	mutex_unlock(&n->ranges);
+	return known;
+}
+
+void node_mtime_set(struct node *n, const struct timespec *mtime)
+{
+	mutex_lock(&n->ranges);
+	n->mtime_known = n->kind == META_FILE;
+	n->mtime_moved = false;
+	n->mtime = *mtime;
+	mutex_unlock(&n->ranges);
+}
+
+void node_mtime_touch(struct node *n, bool cached)
+{
+	mutex_lock(&n->ranges);
+	if (cached)
+		n->mtime_moved = n->mtime_known;
+	else
+		n->mtime_known = false;
+	mutex_unlock(&n->ranges);
+}
+
+void stat_dress(struct mirror *m, struct node *n, struct stat *st)
 {
 	st->st_ino = n->id;
+	(void)node_mtime_get(n, &st->st_mtim);
 	if (n == m->root && st->st_nlink > 2)
 		st->st_nlink--; /* the private directory's ".." */
 }
