@@ -94,7 +94,7 @@ static int setattr_locked(struct op *op, struct setting *k,
 	times_fill(k);
 	r = attr_change(op, k->n, set_slot, k, "attributes");
 	if (!r && k->times[1].tv_nsec != UTIME_OMIT)
-		node_mtime_set(k->n, &k->times[1]);
+		node_mtime_set(op->m, k->n, &k->times[1]);
 	return r;
 }
 

@@ -131,7 +131,8 @@ static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 		}
 		times[1] = st.st.st_mtim;
 	}
-	for_each_slot(i, r ? 0 : todo) {
+	for_each_slot(i, r ? 0 : todo)
+	{
 		int err = times_give(m, n, i, times);
 
 		if (err && !n->unlinked)

@@ -136,6 +136,7 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 	slot_mask tried = 0;
 	int r;
 
+	node_mtime_keep(m, n);
 	count = fan_order(m, op_slots(op), order);
 	for (unsigned int k = 0; k < count; k++) {
 		unsigned int i = order[k];
@@ -176,7 +177,6 @@ struct writing {
 	const void *buf;
 	size_t len;
 	uint64_t off;
-	bool cached;
 };
 
 static int write_slot(struct mirror *m, unsigned int slot, void *arg)
@@ -205,15 +205,13 @@ static int write_locked(struct op *op, struct writing *k)
 	FAULT_POINT("mirror.write.armed");
 	r = data_change(op, k->n, write_slot, k, k->off, end, "write");
 	FAULT_POINT("mirror.write.done");
-	node_mtime_touch(k->n, k->cached);
 	return r ? r : dirty_note(op, k->n, k->off, end, false);
 }
 
 int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
-		 uint64_t off, unsigned int how)
+		 uint64_t off, bool kill_suidgid)
 {
-	struct writing k = {.buf = buf, .len = len, .off = off,
-			    .cached = how & MIRROR_WRITE_CACHED};
+	struct writing k = {.buf = buf, .len = len, .off = off};
 	struct range_hold hold;
 	struct op op;
 	int r;
@@ -227,7 +225,7 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		return r == -ENOENT ? -ESTALE : r;
 	if (k.n->kind != META_FILE)
 		r = -EINVAL;
-	if (!r && (how & MIRROR_WRITE_KILL))
+	if (!r && kill_suidgid)
 		r = node_privs_drop(m, k.n);
 	if (!r) {
 		r = op_enter(m, &op);

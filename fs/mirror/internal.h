@@ -116,8 +116,8 @@ struct node {
 	 * Guarded by ranges.
 	 */
 	struct timespec mtime;
-	bool mtime_known;	/* the kernel has said it */
-	bool mtime_moved;	/* a page came later and moved the stores' */
+	bool mtime_known; /* the kernel has said it */
+	bool mtime_moved; /* a page came later and moved the stores' */
 
 	struct node_armed armed[2]; /* by generation & 1 */
 	uint64_t born_gen; /* guarded by mirror.lock; 0: before this mount */
@@ -248,6 +248,7 @@ struct mirror {
 	/* ... to here */
 	pthread_t ckpt_thread;
 	_Atomic unsigned int delay_us;
+	_Atomic bool kernel_times;
 
 	struct mutex table; /* LOCK_RANK_TABLE */
 	struct node *nodes; /* by id */
@@ -522,9 +523,10 @@ bool node_mtime_get(struct node *n, struct timespec *ret);
 /* The same for a checkpoint: and whether the stores' were moved since the
  * last call. */
 bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved);
-void node_mtime_set(struct node *n, const struct timespec *mtime);
-/* Contents changed: by a page of the kernel's cache, or otherwise. */
-void node_mtime_touch(struct node *n, bool cached);
+void node_mtime_set(struct mirror *m, struct node *n,
+		    const struct timespec *mtime);
+/* Contents are about to change, which moves the stores' times. */
+void node_mtime_keep(struct mirror *m, struct node *n);
 /* What the application sees. */
 void stat_dress(struct mirror *m, struct node *n, struct stat *st);
 /* Is this a name that the volume keeps for itself? */

@@ -220,6 +220,8 @@ static int make_locked(struct op *op, struct make *k, enum meta_kind kind,
 		r = make_numbered(op, k, kind);
 	if (!r)
 		r = entry_of(op->m, k->n, ret);
+	if (!r) /* what the kernel is told now */
+		node_mtime_set(op->m, k->n, &ret->st.st_mtim);
 	return r;
 }
 

@@ -173,14 +173,12 @@ MUST_CHECK int mirror_statvfs(struct mirror *m, struct statvfs *ret);
 
 MUST_CHECK ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf,
 			       size_t len, uint64_t off);
-/* The writer lacks CAP_FSETID: set-id bits and file capabilities go first. */
-#define MIRROR_WRITE_KILL (1u << 0)
-/* A page of the kernel's cache: the kernel sets the modification time itself,
- * before or after, and that one counts. */
-#define MIRROR_WRITE_CACHED (1u << 1)
-/* All of it or an error. @how: MIRROR_WRITE_*. */
+/*
+ * All of it or an error.  @kill_suidgid: the writer lacks CAP_FSETID, drop
+ * set-id bits and file capabilities first.
+ */
 MUST_CHECK int mirror_write(struct mirror *m, uint64_t node, const void *buf,
-			    size_t len, uint64_t off, unsigned int how);
+			    size_t len, uint64_t off, bool kill_suidgid);
 /* mode as fallocate(2); COLLAPSE and INSERT are -EOPNOTSUPP. */
 MUST_CHECK int mirror_fallocate(struct mirror *m, uint64_t node, int mode,
 				uint64_t off, uint64_t len, bool kill_suidgid);
@@ -206,6 +204,14 @@ void mirror_hold(struct mirror *m);
 void mirror_release(struct mirror *m);
 /* Each mutation sleeps this long first: a resync that does not catch up. */
 void mirror_set_delay(struct mirror *m, unsigned int delay_us);
+
+/*
+ * Writeback caching: the kernel keeps the modification times of files, tells
+ * them by SETATTR, before or after the pages they stand for, and not at all
+ * while its clock has not moved on.  What it was told or has said counts then,
+ * and contents that change later do not move it.
+ */
+void mirror_set_kernel_times(struct mirror *m, bool on);
 
 unsigned int mirror_slot_count(const struct mirror *m);
 int mirror_lead(struct mirror *m); /* slot */

@@ -64,7 +64,6 @@ static int truncate_locked(struct op *op, struct spacing *k)
 		return r;
 	r = data_change(op, k->n, truncate_slot, k, low, high, "truncate");
 	FAULT_POINT("mirror.truncate.done");
-	node_mtime_touch(k->n, false);
 	if (r)
 		return r;
 	dirty_attr(op, k->n);
@@ -156,7 +155,6 @@ static int fallocate_locked(struct op *op, struct spacing *k)
 		r = data_change(op, k->n, space_slot, k, k->off, end,
 				"fallocate");
 	FAULT_POINT("mirror.fallocate.done");
-	node_mtime_touch(k->n, false);
 	if (r)
 		return r;
 	if (k->mode & FALLOC_FL_PUNCH_HOLE)

@@ -46,23 +46,43 @@ bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved)
 	return known;
 }
 
-void node_mtime_set(struct node *n, const struct timespec *mtime)
+void node_mtime_set(struct mirror *m, struct node *n,
+		    const struct timespec *mtime)
 {
+	if (!atomic_load(&m->kernel_times) || n->kind != META_FILE)
+		return;
 	mutex_lock(&n->ranges);
-	n->mtime_known = n->kind == META_FILE;
+	n->mtime_known = true;
 	n->mtime_moved = false;
 	n->mtime = *mtime;
 	mutex_unlock(&n->ranges);
 }
 
-void node_mtime_touch(struct node *n, bool cached)
+/* What the kernel has not said, it was told: the time before the change. */
+void node_mtime_keep(struct mirror *m, struct node *n)
 {
+	struct stat st;
+	bool known;
+
+	if (!atomic_load(&m->kernel_times))
+		return;
 	mutex_lock(&n->ranges);
-	if (cached)
-		n->mtime_moved = n->mtime_known;
-	else
-		n->mtime_known = false;
+	known = n->mtime_known;
 	mutex_unlock(&n->ranges);
+	if (!known && node_stat(m, n, &st))
+		return; /* the change itself will say what is wrong */
+	mutex_lock(&n->ranges);
+	if (!n->mtime_known) {
+		n->mtime_known = true;
+		n->mtime = st.st_mtim;
+	}
+	n->mtime_moved = true;
+	mutex_unlock(&n->ranges);
+}
+
+void mirror_set_kernel_times(struct mirror *m, bool on)
+{
+	atomic_store(&m->kernel_times, on);
 }
 
 void stat_dress(struct mirror *m, struct node *n, struct stat *st)

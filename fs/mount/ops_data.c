@@ -92,8 +92,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 		session->killpriv && !fi->writepage;
 	had = kills && has_setid(session->mirror, node);
 	err = mirror_write(session->mirror, node, buf, len, (uint64_t)off,
-			   (kills ? MIRROR_WRITE_KILL : 0) |
-				   (fi->writepage ? MIRROR_WRITE_CACHED : 0));
+			   kills);
 	if (had)
 		notify_attributes(session, node);
 	reply_count(req, err ? err : (ssize_t)len);

@@ -54,6 +54,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= WANTED & conn->capable;
 	if (s->writeback)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE & conn->capable;
+	mirror_set_kernel_times(s->mirror,
+				conn->want & FUSE_CAP_WRITEBACK_CACHE);
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
 	conn->time_gran = 1;

@@ -360,9 +360,9 @@ Test(mirror, the_private_directory_is_not_there)
 	struct mirror_entry e;
 
 	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, ".seqmirror", &e), -ENOENT);
-	cr_assert_eq(mirror_mkdir(m, META_ROOT_ID, ".seqmirror", 0755, &cred,
-				  &e),
-		     -EPERM);
+	cr_assert_eq(
+		mirror_mkdir(m, META_ROOT_ID, ".seqmirror", 0755, &cred, &e),
+		-EPERM);
 	cr_assert_eq(mirror_rename(m, META_ROOT_ID, ".seqmirror", META_ROOT_ID,
 				   "x", 0),
 		     -ENOENT);
@@ -386,6 +386,32 @@ Test(mirror, modification_times_agree_after_a_checkpoint)
 	cr_assert_eq(stat(dir_a, &a), 0);
 	cr_assert_eq(stat(dir_b, &b), 0);
 	cr_assert_eq(a.st_mtim.tv_nsec, b.st_mtim.tv_nsec);
+}
+
+Test(mirror, pages_that_come_late_do_not_move_the_kernels_time)
+{
+	struct stat want = {.st_mtim = {.tv_sec = 1000, .tv_nsec = 77}};
+	struct mirror_entry e;
+	char path[8192];
+	struct stat st;
+	uint64_t id;
+
+	mirror_set_kernel_times(m, true);
+	cr_assert_eq(mirror_create(m, META_ROOT_ID, "f", 0644, &cred, &e), 0);
+	id = e.id;
+	cr_assert_eq(mirror_write(m, id, "x", 1, 0, false), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	snprintf(path, sizeof(path), "%s/f", dir_b);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_eq(st.st_mtim.tv_nsec, e.st.st_mtim.tv_nsec);
+	cr_assert_eq(mirror_setattr(m, id, &want, MIRROR_SET_MTIME, &cred, &st),
+		     0);
+	cr_assert_eq(mirror_write(m, id, "y", 1, 0, false), 0);
+	cr_assert_eq(mirror_getattr(m, id, &st), 0);
+	cr_assert_eq(st.st_mtim.tv_nsec, 77);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert(st.st_mtim.tv_sec == 1000 && st.st_mtim.tv_nsec == 77);
 }
 
 Test(mirror, it_opens_again_with_both_in_step)
