@@ -63,9 +63,10 @@ struct meta {
 
 	struct mutex writer_lock; /* LOCK_RANK_META: a transaction */
 	struct meta_reader writer GUARDED_BY(writer_lock);
-	bool writer_soft GUARDED_BY(writer_lock); /* commits do not wait */
-	int txn_err GUARDED_BY(writer_lock); /* first error of this one */
-	int failed GUARDED_BY(writer_lock);  /* of the map, for good */
+	bool writer_soft GUARDED_BY(writer_lock);  /* commits do not wait */
+	bool wal_unsynced GUARDED_BY(writer_lock); /* by soft commits */
+	int txn_err GUARDED_BY(writer_lock);	   /* first error of this one */
+	int failed GUARDED_BY(writer_lock);	   /* of the map, for good */
 	uint64_t horizon GUARDED_BY(writer_lock);
 	uint64_t horizon_committed GUARDED_BY(writer_lock);
 	struct meta_compact compact GUARDED_BY(writer_lock);
@@ -121,6 +122,21 @@ MUST_CHECK int conn_pragma_set(struct conn *c, const char *name, int64_t value);
  *	ERROR -EUCLEAN: our texts are right, so the schema is not
  */
 int db_errno(struct sqlite3 *db, int rc);
+
+/* ---- the object (open.c) ---- */
+
+/** meta_new - with the directory open and nothing else. */
+MUST_CHECK int meta_new(const char *privdir, enum meta_open_mode mode,
+			const char *name, struct meta **ret_meta);
+
+/** meta_free - from any state; readers first, the writer last. NULL ok. */
+void meta_free(struct meta *m);
+
+static inline void cleanup_meta_(struct meta **m)
+{
+	meta_free(*m);
+}
+#define _cleanup_meta_ _cleanup_(cleanup_meta_)
 
 /* ---- migrations (migrate.c) ---- */
 

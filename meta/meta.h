@@ -40,7 +40,12 @@
  * is unknown, and every later meta_begin() fails.
  *
  * Locks: meta_begin() takes the writer mutex (LOCK_RANK_META), commit and
- * rollback give it back.  A reader belongs to one thread at a time.
+ * rollback give it back: a thread has one transaction at a time, also of
+ * different maps.  A reader belongs to one thread at a time.
+ *
+ * A map is open once, in one process: the lock is the process's, and fork(2)
+ * does not hand it on.  A daemon opens its maps after it has gone to the
+ * background.
  */
 #pragma once
 
@@ -102,8 +107,8 @@ struct meta_dentry {
 	uint64_t node;
 	uint64_t seq;
 	uint16_t name_len;
-	char name[META_NAME_MAX +
-		  1]; /* any bytes but '/' and NUL; ends in NUL */
+	/* any bytes but '/' and NUL; ends in NUL */
+	char name[META_NAME_MAX + 1];
 };
 
 /* [start, end) in bytes, both multiples of META_BLOCK, start < end. */
@@ -115,11 +120,12 @@ struct meta_extent {
 };
 
 enum meta_intent_kind {
-	META_INTENT_DATA =
-		1, /* [start,end) of a file, its size and attributes */
-	META_INTENT_NAME =
-		2, /* the entries of a directory, and what was born in it */
-	META_INTENT_ATTR = 3, /* attributes of a node; start = end = 0 */
+	/* [start,end) of a file, its size and attributes */
+	META_INTENT_DATA = 1,
+	/* the entries of a directory, and what was born in it */
+	META_INTENT_NAME = 2,
+	/* attributes of a node; start = end = 0 */
+	META_INTENT_ATTR = 3,
 };
 
 struct meta_intent {
@@ -127,8 +133,8 @@ struct meta_intent {
 	uint64_t start; /* DATA only, multiples of META_BLOCK */
 	uint64_t end;
 	enum meta_intent_kind kind;
-	uint64_t
-		generation; /* 0: a resync's own, cleared when its lap closes */
+	/* 0: a resync's own, cleared when its lap closes */
+	uint64_t generation;
 };
 
 enum meta_store_state {

@@ -27,6 +27,8 @@ static int wal_committed(void *arg, sqlite3 *db, const char *name, int pages)
 	(void)db;
 	(void)name;
 	m->wal_pages = pages;
+	/* What is synced is the whole file. */
+	m->wal_unsynced = m->writer_soft;
 	return SQLITE_OK;
 }
 
@@ -68,9 +70,10 @@ static void wal_move_if_large(struct meta *m)
 }
 
 /*
- * How long a commit waits is set before a transaction begins. The frames of
- * soft ones reach the disk with the sync of the next ordinary commit, which
- * is of the whole WAL; only such a commit moves the WAL into the database.
+ * How long a commit waits is set before a transaction begins. Soft is NORMAL
+ * and not OFF: a commit does not sync the WAL, but the header of a WAL that
+ * begins anew is synced before the frames, and the WAL before it is moved.
+ * Without that a power loss could bring back old pages over newer ones.
  */
 static int writer_set_soft(struct meta *m, bool soft)
 {
@@ -78,10 +81,31 @@ static int writer_set_soft(struct meta *m, bool soft)
 
 	if (m->writer_soft == soft)
 		return 0;
-	r = conn_pragma_set(&m->writer.conn, "synchronous", soft ? 0 : 2);
+	r = conn_pragma_set(&m->writer.conn, "synchronous", soft ? 1 : 2);
 	if (r == 0)
 		m->writer_soft = soft;
 	return r;
+}
+
+/* An ordinary commit without a change of its own writes no frames and would
+ * not sync those of the soft ones before it. */
+static int wal_sync(struct meta *m)
+{
+	sqlite3_file *wal = NULL;
+	int rc;
+
+	if (m->writer_soft || !m->wal_unsynced)
+		return 0;
+	rc = sqlite3_file_control(m->writer.conn.db, "main",
+				  SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+	if (rc == SQLITE_OK)
+		rc = wal->pMethods
+			     ? wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL)
+			     : SQLITE_MISUSE;
+	if (rc != SQLITE_OK)
+		return -EIO;
+	m->wal_unsynced = false;
+	return 0;
 }
 
 void writer_close(struct meta *m)
@@ -174,6 +198,8 @@ int meta_commit(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
 		r = FAULT_ERR("meta.commit.error");
 	if (r == 0) {
 		r = writer_exec(m, STMT_TXN_COMMIT);
+		if (r == 0)
+			r = wal_sync(m);
 		if (r < 0 && r != -ENOSPC && r != -ENOMEM)
 			m->failed = r;
 	}

@@ -258,7 +258,7 @@ static int compare_doubtful(struct compare *c, struct range range)
 		r = next_mapped(c, at, range.end, &w.start);
 		if (r < 0)
 			return r;
-		w.end = MIN(range.end, w.start + LAP_BYTES);
+		w.end = MIN(range.end, w.start + (uint64_t)LAP_BYTES);
 		if (w.start < w.end)
 			r = compare_window(c, w);
 		/* The gap before it too: rows there are not to be believed. */
@@ -266,7 +266,7 @@ static int compare_doubtful(struct compare *c, struct range range)
 		if (r == 0)
 			r = vec_push(&c->windows,
 				     ((struct window){c->node, w}));
-		c->bytes += MIN(range_len(w), LAP_BYTES);
+		c->bytes += MIN(range_len(w), (uint64_t)LAP_BYTES);
 		at = w.end;
 		if (r == 0 && (c->extents.count >= LAP_ROWS ||
 			       c->windows.count >= LAP_ROWS ||

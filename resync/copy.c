@@ -229,7 +229,7 @@ static int batch_add(struct lap *lap, struct meta_extent e)
 			if (r < 0)
 				return r;
 		}
-		piece.end = MIN(e.end, e.start + (LAP_BYTES - b->bytes));
+		piece.end = MIN(e.end, e.start + (uint64_t)(LAP_BYTES - b->bytes));
 		r = vec_push(&b->items, piece);
 		if (r == 0)
 			r = plan_cover(e.node,
@@ -264,7 +264,8 @@ static int batch_end(struct lap *lap)
 struct chooser {
 	struct lap *lap;
 	uint64_t node;
-	bool file;	/* the target has it, and it is a file on both */
+	bool file;	/* the target has it, and it is a file */
+	bool delta;	/* new files are done with */
 	struct range_set doubt;
 	VEC(struct meta_extent) have;
 	struct plan_extents out;
@@ -286,7 +287,8 @@ static int chooser_node(struct chooser *c, uint64_t node)
 		return 0;
 	c->node = node;
 	r = lap_target_row(c->lap, node, &row);
-	c->file = r > 0 && row.kind == META_FILE;
+	c->file = r > 0 && row.kind == META_FILE &&
+		  !(c->delta && idmap_get(&c->lap->filled, node));
 	return r < 0 ? r : doubt_ranges(c->lap, node, &c->doubt);
 }
 
@@ -427,7 +429,7 @@ static int copy_reverted(struct lap *lap, struct chooser *c)
 
 int copy_delta(struct lap *lap)
 {
-	_cleanup_(chooser_done) struct chooser c = {.lap = lap};
+	_cleanup_(chooser_done) struct chooser c = {.lap = lap, .delta = true};
 	struct extent_chunk chunk = {
 		.last = {
 			.seq = lap->args->from,

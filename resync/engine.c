@@ -293,6 +293,11 @@ static void *monitor_main(void *arg)
 	return NULL;
 }
 
+void resync_engine_watch(struct resync_engine *e)
+{
+	atomic_store(&e->auto_attach, true);
+}
+
 /* ---- life ---- */
 
 static void engine_free(struct resync_engine *e)
@@ -320,7 +325,6 @@ int resync_engine_start(struct mirror *m,
 	if (!e)
 		return -ENOMEM;
 	e->m = m;
-	e->auto_attach = o->auto_attach;
 	e->rate = o->bytes_per_second;
 	e->running = -1;
 	e->source = -1;

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/lock.h"
 #include "resync/resync.h"
@@ -35,7 +36,7 @@ struct engine_slot {
 
 struct resync_engine {
 	struct mirror *m;	/* set at init, then read-only */
-	bool auto_attach;	/* set at init, then read-only */
+	_Atomic bool auto_attach;
 	pthread_t worker;
 	pthread_t monitor;
 

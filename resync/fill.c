@@ -420,6 +420,7 @@ static int make_new(struct fill_dir *fd, const struct fill_want *w)
 static int count_new(struct fill_dir *fd, const struct fill_want *w)
 {
 	struct lap *lap = fd->lap;
+	struct meta_node lost;
 	uint64_t names = 0;
 	int r;
 
@@ -433,7 +434,14 @@ static int count_new(struct fill_dir *fd, const struct fill_want *w)
 		r = meta_dentry_count(lap->s, w->row.id, &names);
 	if (r == 0 && names > 1)
 		r = idmap_set(&lap->linked, w->row.id, 1);
-	return r;
+	if (r < 0)
+		return r;
+	/* The map may still have a node that was found to be gone: what comes
+	 * after the names would take it for one that is there. */
+	r = meta_node_get(lap->plain, w->row.id, &lost);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? r : idmap_set(&lap->filled, w->row.id, 1);
 }
 
 /* ---- further names ---- */

@@ -29,13 +29,13 @@
 /* Rows changed in one transaction; also of one short read. */
 #define LAP_ROWS 8192u
 /* Bytes copied between two commits. */
-#define LAP_BYTES (64ull << 20)
+#define LAP_BYTES (UINT64_C(64) << 20)
 #define LAP_BUFFER (1u << 20)
 /* Two ranges nearer than this share one intent. */
-#define LAP_GAP (256ull << 10)
+#define LAP_GAP (UINT64_C(256) << 10)
 /* Ids of nodes that only the target knows and that the source's numbers
  * must not meet; fork.c. */
-#define LAP_FOREIGN_ID (1ull << 62)
+#define LAP_FOREIGN_ID (UINT64_C(1) << 62)
 
 /* A directory whose entries are made equal. */
 struct work_dir {

@@ -9,6 +9,9 @@
  * before its row was committed, and is removed.  A leftover directory may hold
  * nodes that were moved into it: those are kept, in limbo.
  *
+ * All of it is one transaction: a node may lose its name in one directory and
+ * be found in the next, and has none in between.
+ *
  * A directory in doubt may itself have been moved, and then it can be opened
  * only after the one it lies in now was listed: hence the passes.
  */
@@ -30,6 +33,7 @@ struct reconcile {
 	uint64_t dir;	  /* being listed */
 	int dirfd;
 	uint64_t seq_hint; /* no free seq in dir is below */
+	struct idvec orphans; /* lost a name, perhaps the last */
 };
 
 /* ---- listings ---- */
@@ -151,8 +155,9 @@ static int note_known(struct reconcile *rc, const struct meta_node *row)
 				 idmap_get(&lap->doubt.dirs, row->id) | 2);
 }
 
+/* @instead: the node that the map had under the name; 0: none */
 static int put_found_name(struct reconcile *rc, const char *name,
-			  const struct meta_node *row)
+			  const struct meta_node *row, uint64_t instead)
 {
 	struct meta_dentry d = {.parent = rc->dir, .node = row->id};
 	int r;
@@ -160,6 +165,8 @@ static int put_found_name(struct reconcile *rc, const char *name,
 	d.name_len = (uint16_t)strlen(name);
 	memcpy(d.name, name, (size_t)d.name_len + 1);
 	r = free_seq(rc, &d.seq);
+	if (r == 0 && instead)
+		r = vec_push(&rc->orphans.v, instead);
 	if (r == 0)
 		r = meta_dentry_put(rc->lap->dst->meta, &d);
 	if (r == 0 && row->kind == META_DIR)
@@ -226,12 +233,15 @@ static int reconcile_entry(struct reconcile *rc, const char *name)
 	if (r < 0)
 		return r;
 	if (r > 0) {
-		r = put_found_name(rc, name, &row);
+		r = put_found_name(rc, name, &row, named ? have.node : 0);
 		return r < 0 ? r : note_known(rc, &row);
 	}
-	if (named)
+	if (named) {
 		r = meta_dentry_del(lap->dst->meta, rc->dir, name,
 				    strlen(name));
+		if (r >= 0)
+			r = vec_push(&rc->orphans.v, have.node);
+	}
 	if (r >= 0) {
 		lap->n->entries_removed++;
 		r = limbo_scrap(lap, rc->dirfd, name);
@@ -263,7 +273,7 @@ static int drop_missing(struct reconcile *rc)
 		r = meta_dentry_del(lap->dst->meta, rc->dir,
 				    gone.data[i].name, gone.data[i].name_len);
 		if (r >= 0)
-			r = lap_step(lap, 1);
+			r = vec_push(&rc->orphans.v, gone.data[i].node);
 	}
 	vec_done(&gone);
 	return r;
@@ -284,11 +294,8 @@ static int reconcile_dir(struct reconcile *rc, uint64_t dir)
 	rc->dirfd = fd;
 	rc->seq_hint = 1;
 	r = listing_read(rc->lap, fd, SIZE_MAX, &list);
-	for (size_t i = 0; r == 0 && i < list.at.count; i++) {
+	for (size_t i = 0; r == 0 && i < list.at.count; i++)
 		r = reconcile_entry(rc, listing_name(&list, i));
-		if (r == 0)
-			r = lap_step(rc->lap, 1);
-	}
 	if (r == 0)
 		r = drop_missing(rc);
 	return r < 0 ? r : 1;
@@ -353,11 +360,8 @@ static int reconcile_limbo(struct reconcile *rc)
 	rc->dir = META_LIMBO_ID;
 	rc->dirfd = store_limbo_fd(lap->dst->store);
 	r = listing_read(lap, rc->dirfd, SIZE_MAX, &list);
-	for (size_t i = 0; r == 0 && i < list.at.count; i++) {
+	for (size_t i = 0; r == 0 && i < list.at.count; i++)
 		r = reconcile_limbo_entry(rc, listing_name(&list, i));
-		if (r == 0)
-			r = lap_step(lap, 1);
-	}
 	return r < 0 ? r : drop_missing(rc);
 }
 
@@ -403,15 +407,26 @@ static int reconcile_passes(struct reconcile *rc)
 			progress = progress || r > 0;
 		}
 	} while (progress);
-	/* What is left is nowhere. */
-	for (size_t i = 0; i < rc->dirs.count; i++) {
-		if (rc->dirs.data[i].done)
-			continue;
-		r = tree_lost(rc->lap, rc->dirs.data[i].dir);
-		if (r < 0)
-			return r;
-	}
 	return 0;
+}
+
+/* Directories that were found nowhere, and nodes without a name. */
+static int forget_lost(struct reconcile *rc)
+{
+	struct lap *lap = rc->lap;
+	struct meta_dentry d;
+	int r = 0;
+
+	vec_for_each (p, &rc->dirs) {
+		if (r == 0 && !p->done)
+			r = tree_lost(lap, p->dir);
+	}
+	for (size_t i = 0; r == 0 && i < rc->orphans.v.count; i++) {
+		r = meta_dentry_of(lap->t, rc->orphans.v.data[i], &d);
+		if (r == -ENOENT)
+			r = tree_lost(lap, rc->orphans.v.data[i]);
+	}
+	return r;
 }
 
 int reconcile(struct lap *lap)
@@ -424,6 +439,9 @@ int reconcile(struct lap *lap)
 		r = collect_dirs(&rc);
 	if (r == 0)
 		r = reconcile_passes(&rc);
+	if (r == 0)
+		r = forget_lost(&rc);
 	vec_done(&rc.dirs);
+	vec_done(&rc.orphans.v);
 	return r;
 }

@@ -148,11 +148,16 @@ struct resync_engine;
 
 struct resync_engine_options {
 	uint64_t bytes_per_second;
-	bool auto_attach; /* watch for members that reappear */
 };
 MUST_CHECK int resync_engine_start(struct mirror *m,
 				   const struct resync_engine_options *o,
 				   struct resync_engine **ret);
+/*
+ * From now on members that reappear are attached by themselves. To be called
+ * when the stores that mounting has opened were handed over: it would find
+ * them busy.
+ */
+void resync_engine_watch(struct resync_engine *e);
 /* Cancels what runs, waits for its threads. */
 void resync_engine_stop(struct resync_engine *e);
 
@@ -199,6 +204,8 @@ MUST_CHECK int resync_engine_wait(struct resync_engine *e, unsigned int slot,
  * resync_offline - bring every other of @paths in step with the furthest.
  * @prefer: index of the side to keep after a fork, -1: refuse forks.
  * @ret_counts: one per path (the source's stays zero).
+ * @why: the reason of an error; after a dry run perhaps a remark (the source
+ * would be recovered first, so more may differ), else empty.
  */
 MUST_CHECK int resync_offline(const char *const *paths, size_t count,
 			      int prefer, const struct resync_control *control,

@@ -208,6 +208,8 @@ int tree_lost(struct lap *lap, uint64_t node)
 	while (r == 0 && (r = meta_dentry_of(lap->t, node, &d)) == 0)
 		r = limbo_forget_entry(lap, &d);
 	if (r == -ENOENT)
+		r = meta_node_del(lap->dst->meta, node);
+	if (r == 0)
 		r = vec_push(&stack.v, node);
 	/* What was below it lies nowhere either. */
 	while (r == 0 && stack.v.count > 0) {

@@ -107,8 +107,13 @@ static int fill_added(struct making *mk, const struct meta_member *rows,
 	if (err)
 		return err;
 	err = making_put_root(s, 1);
-	for (size_t i = 0; !err && i < row_count; i++)
-		err = meta_member_put(meta, &rows[i]);
+	for (size_t i = 0; !err && i < row_count; i++) {
+		/* It has seen none of them do anything. */
+		struct meta_member row = rows[i];
+
+		row.durable_seq = 0;
+		err = meta_member_put(meta, &row);
+	}
 	if (!err)
 		err = meta_member_put(meta, own);
 	if (!err)

@@ -163,7 +163,6 @@ static int start_engine(struct volume *v, const struct mount_options *options)
 {
 	struct resync_engine_options engine_options = {
 		.bytes_per_second = options->resync_rate,
-		.auto_attach = options->auto_attach,
 	};
 	struct resync_assembly *a = v->assembly;
 	int err = resync_engine_start(v->mirror, &engine_options, &v->engine);
@@ -185,6 +184,8 @@ static int start_engine(struct volume *v, const struct mount_options *options)
 		a->late_store[i] = NULL;
 		a->late_meta[i] = NULL;
 	}
+	if (options->auto_attach)
+		resync_engine_watch(v->engine);
 	return 0;
 }
 
