@@ -117,7 +117,11 @@ static inline void equal_node(struct world *w, struct meta_reader *ra,
 			  a.st.st_nlink == b.st.st_nlink &&
 			  a.st.st_mtim.tv_sec == b.st.st_mtim.tv_sec &&
 			  a.st.st_mtim.tv_nsec == b.st.st_mtim.tv_nsec,
-		  "attributes of node %" PRIu64, n->id);
+		  "attributes of node %" PRIu64 ": mode %o %o, links %d %d, "
+		  "time %ld %ld",
+		  n->id, a.st.st_mode, b.st.st_mode, (int)a.st.st_nlink,
+		  (int)b.st.st_nlink, (long)a.st.st_mtim.tv_sec,
+		  (long)b.st.st_mtim.tv_sec);
 	equal_xattr(w, fa, fb);
 	if (n->kind != META_FILE)
 		return;

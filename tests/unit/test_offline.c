@@ -34,9 +34,14 @@ static void offline_ok(struct fixture *f, int prefer)
 
 static bool same_trees(const char *a, const char *b)
 {
-	char *argv[] = {(char *)"diff", (char *)"-r",
-			(char *)"--no-dereference", (char *)"-x",
-			(char *)".seqmirror", (char *)a, (char *)b, NULL};
+	char *argv[] = {(char *)"diff",
+			(char *)"-r",
+			(char *)"--no-dereference",
+			(char *)"-x",
+			(char *)".seqmirror",
+			(char *)a,
+			(char *)b,
+			NULL};
 	pid_t pid;
 	int status;
 

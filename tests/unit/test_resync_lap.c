@@ -561,12 +561,13 @@ static void random_doubt(struct world *w, struct rng *rng)
 static uint64_t lap_in_pieces(struct world *w, uint64_t from, struct rng *rng)
 {
 	struct resync_counts n;
+	unsigned int patience = 20;
 	uint64_t bytes = 0;
 	int r;
 
 	do {
 		struct cutter cutter = {
-			.left = (unsigned int)rng_below(rng, 60),
+			.left = (unsigned int)rng_below(rng, patience++),
 		};
 
 		r = lap_as(w, from, (struct lap_how){.cutter = &cutter}, &n);

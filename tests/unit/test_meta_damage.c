@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What meta_open() makes of files that are not a sound map: it refuses with
+ * the right error and a sentence, and has changed nothing.
+ */
+#include "meta/db.h"
+#include "meta_fixture.h"
+#include "rng.h"
+
+static char db_path[128];
+static unsigned char *whole; /* a sound map */
+static size_t whole_len;
+
+static void start(struct fixture *f)
+{
+	ssize_t len;
+	int fd;
+
+	fixture_open(f);
+	must(meta_begin(f->m));
+	for (uint64_t i = 0; i < 2000; i++) {
+		char name[32];
+
+		put_node(f->m, 16 + i, META_FILE, i + 1);
+		(void)snprintf(name, sizeof(name), "file-%lu", i);
+		put_dentry(f->m, META_ROOT_ID, name, 16 + i, i + 1);
+		must(meta_extent_set(f->m, 16 + i, 0, 8192, i + 1));
+	}
+	must(meta_commit(f->m));
+	meta_close(f->m);
+	f->m = NULL;
+	(void)snprintf(db_path, sizeof(db_path), "%s/meta.db", f->dir);
+	fd = open(db_path, O_RDONLY | O_CLOEXEC);
+	whole_len = (size_t)lseek(fd, 0, SEEK_END);
+	whole = malloc(whole_len);
+	cr_assert_not_null(whole);
+	len = pread(fd, whole, whole_len, 0);
+	cr_assert_eq((size_t)len, whole_len);
+	(void)close(fd);
+}
+
+static void end(struct fixture *f)
+{
+	free(whole);
+	fixture_done(f);
+}
+
+static void write_db(const void *data, size_t len)
+{
+	int fd = open(db_path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	ssize_t written = len ? write(fd, data, len) : 0;
+
+	check(fd >= 0 && written == (ssize_t)len, "write");
+	(void)close(fd);
+}
+
+static int try_open(const struct fixture *f, enum meta_open_mode mode)
+{
+	struct meta *m = NULL;
+	char *why = NULL;
+	int r = meta_open(f->dir, mode, &m, &why);
+
+	if (r == 0)
+		meta_close(m);
+	else
+		check(why && strlen(why) > 10 && why[strlen(why) - 1] == '.',
+		      "one sentence: %s", why ? why : "none");
+	free(why);
+	return r;
+}
+
+static void expect_refused(const struct fixture *f, int err)
+{
+	uint64_t before = fixture_hash(f);
+
+	expect_int(try_open(f, META_OPEN_RW), err);
+	expect_int(try_open(f, META_OPEN_RO), err);
+	check(fixture_hash(f) == before, "nothing is changed");
+}
+
+Test(meta_damage, no_database)
+{
+	struct fixture f;
+	unsigned char *zeros;
+	struct rng rng = rng_seed();
+
+	start(&f);
+	write_db(NULL, 0);
+	expect_refused(&f, -EUCLEAN);
+	write_db("hello", 5);
+	expect_refused(&f, -EUCLEAN);
+	zeros = calloc(1, whole_len);
+	write_db(zeros, whole_len);
+	expect_refused(&f, -EUCLEAN);
+	for (size_t i = 0; i < whole_len; i++)
+		zeros[i] = (unsigned char)rng_below(&rng, 256);
+	write_db(zeros, whole_len);
+	expect_refused(&f, -EUCLEAN);
+	/* Garbage behind a good header. */
+	memcpy(zeros, whole, 100);
+	write_db(zeros, whole_len);
+	expect_refused(&f, -EUCLEAN);
+	free(zeros);
+	cr_assert_eq(unlink(db_path), 0);
+	cr_assert_eq(mkdir(db_path, 0700), 0);
+	expect_int(try_open(&f, META_OPEN_RW), -EUCLEAN);
+	expect_int(try_open(&f, META_OPEN_RO), -EUCLEAN);
+	cr_assert_eq(rmdir(db_path), 0);
+	cr_assert_eq(symlink("/etc/passwd", db_path), 0);
+	expect_int(try_open(&f, META_OPEN_RW), -EUCLEAN);
+	end(&f);
+}
+
+Test(meta_damage, truncated)
+{
+	size_t lens[] = {1, 99, 100, 512, 4095, 4096, 8192, 5000};
+	struct fixture f;
+
+	start(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		write_db(whole, lens[i]);
+		expect_refused(&f, -EUCLEAN);
+	}
+	write_db(whole, whole_len - 4096);
+	expect_refused(&f, -EUCLEAN);
+	end(&f);
+}
+
+/* user_version stands at 60, application_id at 68 of the header. */
+Test(meta_damage, versions)
+{
+	struct fixture f;
+
+	start(&f);
+	whole[63] = META_FORMAT_VERSION + 1;
+	write_db(whole, whole_len);
+	expect_refused(&f, -EPROTO);
+	whole[63] = 0;
+	write_db(whole, whole_len);
+	expect_refused(&f, -EUCLEAN);
+	whole[63] = META_FORMAT_VERSION;
+	whole[68] ^= 1;
+	write_db(whole, whole_len);
+	expect_refused(&f, -EUCLEAN);
+	end(&f);
+}
+
+/* Some bits mean nothing to a reader (a counter of changes); the others are
+ * noticed. */
+Test(meta_damage, each_bit_of_the_header, .timeout = 60)
+{
+	struct fixture f;
+	uint64_t before;
+	int accepted = 0;
+	int r;
+
+	start(&f);
+	for (size_t bit = 0; bit < 800; bit++) {
+		whole[bit / 8] ^= (unsigned char)(1u << bit % 8);
+		write_db(whole, whole_len);
+		before = fixture_hash(&f);
+		r = try_open(&f, META_OPEN_RO);
+		check(r == 0 || r == -EUCLEAN || r == -EPROTO, "bit %zu: %d",
+		      bit, r);
+		check(fixture_hash(&f) == before, "changed: bit %zu", bit);
+		if (r < 0) {
+			expect_int(try_open(&f, META_OPEN_RW), r);
+			check(fixture_hash(&f) == before, "bit %zu", bit);
+		}
+		accepted += r == 0;
+		whole[bit / 8] ^= (unsigned char)(1u << bit % 8);
+	}
+	/* Change counters, free list, cache size, library version. */
+	cr_assert(accepted <= 8 * 36, "%d bits accepted", accepted);
+	end(&f);
+}
+
+/* All there is to read, whatever it says. */
+static void use(struct meta *m)
+{
+	struct meta_reader *rd = meta_reader_get(m);
+	struct meta_member members[META_STORE_MAX];
+	_cleanup_free_ struct meta_epoch *epochs = NULL;
+	struct meta_delta_sum sum;
+	struct meta_dentry d;
+	struct meta_node n;
+	struct meta_iter it;
+	size_t count;
+	int r;
+
+	if (!rd)
+		return;
+	r = meta_iter_nodes_since(rd, 0, 0, &it);
+	while (r == 0 && meta_next_node(&it, &n) > 0)
+		;
+	meta_iter_done(&it);
+	r = meta_iter_dentries(rd, META_ROOT_ID, 0, &it);
+	while (r == 0 && meta_next_dentry(&it, &d) > 0)
+		;
+	meta_iter_done(&it);
+	for (uint64_t id = 16; id < 2016; id += 7) {
+		r = meta_node_get(rd, id, &n);
+		check(r == 0 || r == -ENOENT || r == -EUCLEAN, "get: %d", r);
+		r = meta_dentry_of(rd, id, &d);
+		check(r == 0 || r == -ENOENT || r == -EUCLEAN, "of: %d", r);
+	}
+	r = meta_delta_sum(rd, 0, UINT64_MAX, &sum);
+	check(r == 0 || r == -EUCLEAN, "sum: %d", r);
+	r = meta_members(rd, members, &count);
+	check(r == 0 || r == -EUCLEAN, "members: %d", r);
+	r = meta_epochs(rd, &epochs, &count);
+	check(r == 0 || r == -EUCLEAN, "epochs: %d", r);
+	r = meta_newer_than(rd, rd, 0);
+	check(r == 0 || r == 1 || r == -EUCLEAN, "newer: %d", r);
+	meta_reader_put(rd);
+}
+
+/* Pages damaged behind the header: found now or when they are read, never a
+ * crash. */
+Test(meta_damage, random_pages, .timeout = 100)
+{
+	struct rng rng = rng_seed();
+	unsigned char *copy;
+	struct fixture f;
+	struct meta *m;
+	int r;
+
+	start(&f);
+	copy = malloc(whole_len);
+	for (int round = 0; round < 120; round++) {
+		memcpy(copy, whole, whole_len);
+		for (uint64_t i = 0; i < 1 + rng_below(&rng, 40); i++)
+			copy[100 + rng_below(&rng, whole_len - 100)] =
+				(unsigned char)rng_below(&rng, 256);
+		write_db(copy, whole_len);
+		r = meta_open(f.dir, META_OPEN_RW, &m, NULL);
+		check(r == 0 || r == -EUCLEAN, "open: %d", r);
+		if (r < 0)
+			continue;
+		use(m);
+		must(meta_begin(m));
+		for (uint64_t id = 16; id < 516; id += 5) {
+			r = meta_extent_set(m, id, 4096, 12288, 9000 + id);
+			check(r == 0 || r == -EUCLEAN, "set: %d", r);
+			if (r == 0)
+				r = meta_node_del(m, id + 1);
+			check(r == 0 || r == -EUCLEAN, "del: %d", r);
+		}
+		r = meta_commit(m);
+		check(r == 0 || r == -EUCLEAN, "commit: %d", r);
+		meta_close(m);
+	}
+	free(copy);
+	end(&f);
+}
+
+/* A schema that lacks something of ours is damage, not an older version. */
+Test(meta_damage, schema)
+{
+	static const char *const harm[] = {
+		"DROP INDEX extent_by_seq",
+		"DROP TABLE moment",
+		"ALTER TABLE node RENAME COLUMN attr_seq TO other",
+		"DELETE FROM volume WHERE key = 'store_uuid'",
+	};
+	struct fixture f;
+
+	start(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(harm); i++) {
+		write_db(whole, whole_len);
+		fixture_reopen(&f, META_OPEN_RW);
+		must(conn_exec(&f.m->writer.conn, harm[i]));
+		meta_close(f.m);
+		f.m = NULL;
+		expect_int(try_open(&f, META_OPEN_RO), -EUCLEAN);
+		expect_int(try_open(&f, META_OPEN_RW), -EUCLEAN);
+	}
+	end(&f);
+}
+
+Test(meta_damage, integrity)
+{
+	struct meta_reader *rd;
+	struct fixture f;
+
+	start(&f);
+	/* A page of an index, zeroed. */
+	memset(whole + whole_len - 4096, 0, 4096);
+	write_db(whole, whole_len);
+	fixture_reopen(&f, META_OPEN_RO);
+	rd = meta_reader_get(f.m);
+	expect_int(meta_integrity(rd), 0);
+	meta_reader_put(rd);
+	end(&f);
+}
