@@ -27,6 +27,8 @@
 #include "base/log.h"
 
 #define ROWS_PER_COMMIT 4096u
+/* Extents that are merged at most with one checkpoint. */
+#define COMPACT_ROWS 2048u
 
 struct cut {
 	uint64_t gen; /* the generation that ends */
@@ -248,6 +250,8 @@ static int slot_write(struct meta *meta, const struct cut *c)
 		r = meta_number_set(meta, META_NUM_HORIZON, c->horizon);
 	if (!r)
 		r = meta_number_set(meta, META_NUM_DURABLE_SEQ, c->seq);
+	if (!r) /* 1: the next checkpoint goes on with it */
+		r = MIN(meta_compact_step(meta, COMPACT_ROWS), 0);
 	if (!r)
 		r = meta_moment_put(meta, c->seq, clock_real_ns());
 	if (r) {
