@@ -67,6 +67,8 @@ def play_range(setting: Setting, first: int, last: int, stop_early: bool = False
         counts["runs"] += 1
         for key, value in world.counts.items():
             counts[key] = counts.get(key, 0) + value
+        if what and setting.off and play(setting._replace(off=()), seed, steps)[1]:
+            continue                        # not this rule's doing
         if what:
             counts["violations"] += 1
             found = shortest([*found, tell(setting, seed, steps)])
@@ -195,4 +197,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        sys.exit(1)

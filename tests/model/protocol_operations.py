@@ -1,12 +1,19 @@
 """The operations of the protocol model, step by step: arm, act on every store, record, acknowledge."""
 from __future__ import annotations
 
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from protocol_store import ATTR, BLOCKS, DATA, DIR_OF, NAME, Store
 from protocol_volume import Op, Volume
 
 ON_A_NODE = ("write", "punch", "truncate", "attr")      # the rest are operations on names
+
+TOUCHES: dict[str, Callable[[Op], tuple[int, ...]]] = {     # the names that an operation changes
+    "create": lambda op: (op.slot,),
+    "unlink": lambda op: (op.slot,),
+    "rename": lambda op: (op.slot, op.to),
+    "link": lambda op: (op.to,),
+}
 
 
 class Operations(Volume):
@@ -181,7 +188,7 @@ class Operations(Volume):
                 inode.attr = model.attr
             return
         changes = {}
-        for slot in {op.slot, op.to}:
+        for slot in TOUCHES[op.kind](op):
             version = full.fs.names[slot][1]
             node = self.tree.get(slot)
             changes[slot] = (self.live[node][st.no] if node else None, version)
@@ -228,8 +235,7 @@ class Operations(Volume):
                 self.acked[k, birth, b] = op.id
             self.ops_on[DATA, birth] = self.ops_on.get((DATA, birth), 0) | bit
         else:
-            slots = {"create": (op.slot,), "unlink": (op.slot,), "rename": (op.slot, op.to), "link": (op.to,)}
-            for slot in slots[op.kind]:
+            for slot in TOUCHES[op.kind](op):
                 self.acked[NAME, slot, 0] = op.id
             for _, d, _ in op.arms:
                 self.ops_on[NAME, d] = self.ops_on.get((NAME, d), 0) | bit

@@ -292,10 +292,8 @@ class Resync(Operations):
             row = sm.extents.get((node, b))
             inode = target.fs.find(tm.nodes[node][0])
             file = self.source_file(source, node)
-            if file is None and rules.keep_skipped:     # numbered like the source's, but under an intent
-                kept.add((DATA, node, b))
-                self.cover(target, [(DATA, node, b)])
-                tm.set_block(node, b, row or 0, row is not None)
+            if file is None:
+                self.skip_block(target, node, b, row, kept)
             if row is None or inode is None or file is None:
                 continue
             doubt = any(i[:3] == (DATA, node, b) for i in tm.intents) and rules.skip_outside_intents
@@ -316,7 +314,10 @@ class Resync(Operations):
         for node, b in work:                            # unmap: what the target maps and the source does not
             inode = target.fs.find(tm.nodes[node][0]) if node in tm.nodes else None
             file = self.source_file(source, node) if node in sm.nodes else None
-            if inode is None or file is None or (node, b) in sm.extents:
+            if inode is None or (node, b) in sm.extents:
+                continue
+            if file is None:                            # gone since the first pass
+                self.skip_block(target, node, b, None, kept)
                 continue
             if (node, b) in tm.extents or inode.blk[b] > 0 or inode.lost:
                 self.cover(target, [(DATA, node, b)])
@@ -334,6 +335,13 @@ class Resync(Operations):
                 tm.nodes[node] = (ident, attr, sm.nodes[node][2])
         return kept
 
+    def skip_block(self, target: Store, node: int, b: int, row: Optional[int], kept: set[Item]) -> None:
+        """The source's file has gone: number the block like the source's map does, under an intent that stays."""
+        if self.rules.keep_skipped:
+            kept.add((DATA, node, b))
+            self.cover(target, [(DATA, node, b)])
+            target.map.set_block(node, b, row or 0, row is not None)
+
     def commit_batch(self, target: Store, batch: list[tuple[int, int, int]], kept: set[Item]) -> None:
         """What was copied is synced; then one transaction writes the rows and clears the batch's intents."""
         tm = target.map
@@ -346,6 +354,7 @@ class Resync(Operations):
         for node, b, row in batch:
             if node in tm.nodes:
                 tm.extents[node, b] = row
+                tm.touch_node(node, row)
         if done:
             if self.rules.keep_attr_cover:
                 tm.intents |= {(ATTR, node, 0, 0) for _, node, _ in {i[:3] for i in tm.intents} & done}

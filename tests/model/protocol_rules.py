@@ -58,7 +58,8 @@ RULES: dict[str, str] = {
 }
 
 
-CAUTION = ("void_epochs", "degraded_refused")      # without these nothing is lost, but more is called a fork than is one
+# without these nothing is lost, but more is called a fork than is one
+CAUTION = ("void_epochs", "degraded_refused")
 
 
 class Rules:
