@@ -132,10 +132,9 @@ static void arm_lead(struct mirror *m)
 			slot_mark_out_locked(m, i, META_STORE_FAILED,
 					     "its map could not be written");
 	}
-	if (failed & m->online) {
-		m->broken = true; /* the last one: no cover, no change */
-		cond_broadcast(&m->gate);
-	}
+	if (failed & m->online) /* the last one: no cover, no change */
+		mirror_break_locked(m, "the last store's map cannot be written",
+				    0);
 	vec_for_each (q, &batch)
 		mark_armed(m, q);
 	vec_done(&batch);

@@ -245,7 +245,7 @@ static int slot_write(struct meta *meta, const struct cut *c)
 		return r;
 	r = meta_intent_drop_through(meta, c->gen);
 	if (!r)
-		r = members_write(meta, c->members);
+		r = members_raise(meta, c->members);
 	if (!r)
 		r = meta_number_set(meta, META_NUM_HORIZON, c->horizon);
 	if (!r)
@@ -395,7 +395,6 @@ int checkpoint_locked(struct mirror *m, uint64_t *ret_seq)
 	}
 	if (!r && ret_seq)
 		*ret_seq = c.seq;
-	epoch_confirm(m);
 	return r;
 }
 
@@ -465,6 +464,7 @@ void checkpoint_stop(struct mirror *m)
 	mutex_lock(&m->lock);
 	m->closing = true;
 	cond_signal(&m->wake);
+	cond_broadcast(&m->ended);
 	mutex_unlock(&m->lock);
 	(void)pthread_join(m->ckpt_thread, NULL);
 }

@@ -9,6 +9,8 @@
 
 #include "base/fault.h"
 
+#define RECONCILE_TRIES 3u
+
 /* ---- changes to contents, for this file and space.c ---- */
 
 /*
@@ -109,26 +111,52 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 	return err;
 }
 
-/*
- * No room on slot @full: the application's error.  What it has there now, all
- * others get, so that nobody is put out for another one's being full.
- */
-static void reconcile(struct op *op, struct node *n, unsigned int full,
-		      slot_mask tried, struct range r)
+/* -1: all others are as slot @from is, or out; else who has no room for it. */
+static int reconcile_from(struct op *op, struct node *n, unsigned int from,
+			  struct range r, bool last)
 {
 	struct mirror *m = op->m;
 
-	for_each_slot(i, tried & op_slots(op) & ~SLOT_BIT(full))
+	for_each_slot(i, op_slots(op) & ~SLOT_BIT(from))
 	{
-		int err = copy_state(m, n, full, i, r);
+		int err = copy_state(m, n, from, i, r);
 
+		if (err && store_error_is_space(err) && !last)
+			return (int)i;
 		if (err)
 			(void)slot_put_out(m, i, "write", err);
 	}
+	return -1;
 }
 
-int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
-		uint64_t start, uint64_t end, const char *what)
+/*
+ * No room on slot @full: the application's error.  What it has there now, all
+ * others get, also those that were not asked: it may have taken a part.  One
+ * that has no room even for that has less, so its part is the next to be
+ * tried.  The whole file is held meanwhile, for the sake of its size.
+ */
+static void reconcile(struct op *op, struct node *n, unsigned int full,
+		      struct range r)
+{
+	int from = (int)full;
+
+	range_widen(n, op->hold);
+	for (unsigned int tries = 1; from >= 0; tries++)
+		from = reconcile_from(op, n, (unsigned int)from, r,
+				      tries >= RECONCILE_TRIES);
+}
+
+/* A change that nobody has or everybody has in part. */
+static void note_failed(struct op *op, struct node *n, uint64_t start,
+			uint64_t end)
+{
+	if (dirty_note_mapped(op, n, start, end))
+		ignore_result(dirty_note(op, n, start, end, false));
+	dirty_attr(op, n); /* noted, whatever became of it */
+}
+
+static int change_data(struct op *op, struct node *n, slot_fn fn, void *arg,
+		       uint64_t start, uint64_t end, const char *what)
 {
 	struct mirror *m = op->m;
 	unsigned int order[META_STORE_MAX], count;
@@ -136,7 +164,6 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 	slot_mask tried = 0;
 	int r;
 
-	node_mtime_keep(m, n);
 	count = fan_order(m, op_slots(op), order);
 	for (unsigned int k = 0; k < count; k++) {
 		unsigned int i = order[k];
@@ -147,12 +174,12 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 			continue;
 		if (n->unlinked)
 			continue;
-		if (store_error_is_space(r) || store_error_is_ours(r)) {
-			reconcile(op, n, i, tried,
+		if (store_error_is_space(r) || store_error_is_ours(r) ||
+		    err_is_limit(r)) {
+			reconcile(op, n, i,
 				  range_align_out((struct range){start, end},
 						  META_BLOCK));
-			ignore_result(dirty_note_mapped(op, n, start, end));
-			dirty_attr(op, n); /* noted, whatever became of it */
+			note_failed(op, n, start, end);
 			return r;
 		}
 		if (r == -ESTALE && count > 1)
@@ -161,12 +188,26 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 			return r;
 	}
 	if (n->unlinked)
-		return op_judge_unlinked(op, tried, res);
+		return op_judge_unlinked(op, n, tried, res);
 	r = op_judge(op, tried, res, what);
-	if (r) {
-		ignore_result(dirty_note_mapped(op, n, start, end));
-		dirty_attr(op, n);
-	}
+	if (r)
+		note_failed(op, n, start, end);
+	return r;
+}
+
+int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
+		uint64_t start, uint64_t end, const char *what)
+{
+	struct mirror *m = op->m;
+	slot_mask pinned;
+	int r = node_fds_pin(m, n, op_slots(op), false, &pinned);
+
+	if (r)
+		return r; /* nothing was done */
+	node_mtime_keep(m, n);
+	r = change_data(op, n, fn, arg, start, end, what);
+	node_mtime_moved(m, n);
+	node_fds_unpin(m, n, pinned);
 	return r;
 }
 
@@ -231,6 +272,7 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		r = op_enter(m, &op);
 		if (!r) {
 			range_lock(k.n, &hold, off, off + len);
+			op.hold = &hold;
 			r = write_locked(&op, &k);
 			range_unlock(k.n, &hold);
 		}
@@ -343,6 +385,8 @@ static int fsync_judge(struct mirror *m, const struct node *n, slot_mask pin,
 		return ok ? 0 : res[lead];
 	for_each_slot(i, pin & ~ok)
 	{
+		if (store_error_is_ours(res[i]))
+			return res[i]; /* nothing was tried there */
 		atomic_fetch_add(&m->slot[i].errors_write, 1);
 		if (!ok && (int)i == lead)
 			continue;
@@ -366,6 +410,9 @@ int mirror_fsync(struct mirror *m, uint64_t node, bool data_only)
 		fan_run(m, pin, fsync_slot, &k, res);
 		r = fsync_judge(m, k.n, pin, lead, res);
 		slots_unpin(m, pin);
+		/* Another thread's put-out: this store alone has it now. */
+		if (!r)
+			r = departures_wait(m);
 	}
 	node_put(m, k.n);
 	return r;

@@ -36,6 +36,7 @@ struct record {
 	struct meta_member member[META_STORE_MAX];
 	unsigned int member_count;
 	uint64_t seq_reserved, node_reserved;
+	slot_mask away; /* who is out in it: recorded once this is committed */
 };
 
 static void member_row(const struct slot *s, struct meta_member *ret)
@@ -67,6 +68,43 @@ int members_write(struct meta *meta, const struct members *v)
 
 	for (unsigned int k = 0; !r && k < v->count; k++)
 		r = meta_member_put(meta, &v->row[k]);
+	return r;
+}
+
+static const struct meta_member *member_of(const struct members *v,
+					   const char *uuid)
+{
+	for (unsigned int k = 0; k < v->count; k++)
+		if (!strcmp(v->row[k].uuid, uuid))
+			return &v->row[k];
+	return NULL;
+}
+
+/*
+ * What is newer than @v stays: a departure that was recorded since then, a
+ * member that was forgotten.
+ */
+int members_raise(struct meta *meta, const struct members *v)
+{
+	struct meta_member *now;
+	size_t count = 0;
+	int r;
+
+	now = malloc(META_STORE_MAX * sizeof(*now));
+	if (!now)
+		return -ENOMEM;
+	r = meta_members(meta_writer_view(meta), now, &count);
+	for (size_t k = 0; !r && k < count; k++) {
+		const struct meta_member *row = member_of(v, now[k].uuid);
+
+		if (!row)
+			continue;
+		if (row->state != META_STORE_ONLINE)
+			now[k].state = row->state;
+		now[k].durable_seq = row->durable_seq;
+		r = meta_member_put(meta, &now[k]);
+	}
+	free(now);
 	return r;
 }
 
@@ -132,17 +170,20 @@ static int record_fill(struct mirror *m, struct record *rec, uint64_t first_seq)
 		qsort(e->members, e->member_count, sizeof(e->members[0]),
 		      cmp_uuid);
 	}
-	for (unsigned int k = 0; k < m->slot_count; k++)
+	for (unsigned int k = 0; k < m->slot_count; k++) {
 		if (m->slot[k].used)
 			member_row(&m->slot[k],
 				   &rec->member[rec->member_count++]);
+		if (!m->slot[k].online)
+			rec->away |= SLOT_BIT(k);
+	}
 	rec->seq_reserved = MAX(m->seq_reserved, m->seq + SEQ_BLOCK);
 	rec->node_reserved = MAX(m->node_reserved, m->next_node + NODE_BLOCK);
 	return 0;
 }
 
 /* Lock held and given up meanwhile: commit on all online; who failed is out. */
-static int record_round(struct mirror *m, struct record *rec,
+static int record_round(struct mirror *m, fan_fn fn, void *arg,
 			slot_mask *ret_failed)
 {
 	int res[META_STORE_MAX] = {0};
@@ -151,7 +192,7 @@ static int record_round(struct mirror *m, struct record *rec,
 	for_each_slot(i, mask) m->slot[i].users++;
 	mutex_unlock(&m->lock);
 	FAULT_POINT("mirror.record.before");
-	fan_run(m, mask, record_commit, rec, res);
+	fan_run(m, mask, fn, arg, res);
 	FAULT_POINT("mirror.record.after");
 	mutex_lock(&m->lock);
 	for_each_slot(i, mask)
@@ -170,6 +211,20 @@ static int record_round(struct mirror *m, struct record *rec,
 	return 0;
 }
 
+static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct meta *meta = m->slot[slot].meta;
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	r = meta_epoch_confirm(meta, arg);
+	if (!r)
+		return meta_commit(meta);
+	meta_rollback(meta);
+	return r;
+}
+
 static int record_all(struct mirror *m, uint64_t first_seq)
 {
 	struct record *rec = malloc(sizeof(*rec));
@@ -183,7 +238,15 @@ static int record_all(struct mirror *m, uint64_t first_seq)
 		failed = 0;
 		r = record_fill(m, rec, first_seq);
 		if (!r)
-			r = record_round(m, rec, &failed);
+			r = record_round(m, record_commit, rec, &failed);
+		/*
+		 * Durable before anything is done in the epoch: else one in
+		 * which operations were acknowledged could be called void by
+		 * a restored member that lacks it.
+		 */
+		if (!r && !failed && first_seq)
+			r = record_round(m, confirm_commit, rec->epoch.id,
+					 &failed);
 		/* Whoever left in this round needs an epoch, whatever began it. */
 		if (failed && !first_seq)
 			first_seq = first_in_flight(m);
@@ -193,17 +256,12 @@ static int record_all(struct mirror *m, uint64_t first_seq)
 		m->node_reserved = rec->node_reserved;
 		if (first_seq) {
 			m->epoch_due = false;
-			m->confirm_due = true;
-			for (unsigned int k = 0; k < m->slot_count; k++)
-				if (!m->slot[k].online)
-					m->slot[k].recorded = true;
+			/* Who left during the commit is not in it. */
+			for_each_slot(k, rec->away) m->slot[k].recorded = true;
 		}
 	} else {
-		log_err("volume is read-only from now on: the last store's map "
-			"cannot be written: %s",
-			strerror(-r));
-		m->broken = true;
-		cond_broadcast(&m->gate);
+		mirror_break_locked(m, "the last store's map cannot be written",
+				    r);
 		r = -EIO;
 	}
 	free(rec);
@@ -218,55 +276,4 @@ int epoch_record(struct mirror *m, uint64_t first_seq)
 int numbers_record(struct mirror *m)
 {
 	return record_all(m, 0);
-}
-
-static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
-{
-	struct meta *meta = m->slot[slot].meta;
-	struct meta_reader *rd = meta_reader_get(meta);
-	struct meta_epoch *v = NULL;
-	size_t count = 0;
-	int r;
-
-	(void)arg;
-	if (!rd)
-		return -EIO;
-	r = meta_epochs(rd, &v, &count);
-	meta_reader_put(rd);
-	if (!r)
-		r = meta_begin_soft(meta);
-	if (r)
-		goto out;
-	if (count)
-		r = meta_epoch_confirm(meta, v[count - 1].id);
-	if (r)
-		meta_rollback(meta);
-	else
-		r = meta_commit(meta);
-out:
-	free(v);
-	return r;
-}
-
-/*
- * All online stores have committed the newest epoch.  Losing the note in a
- * crash leaves an unconfirmed tip that every member has: it counts.
- */
-void epoch_confirm(struct mirror *m)
-{
-	int res[META_STORE_MAX] = {0};
-	slot_mask pin;
-
-	mutex_lock(&m->lock);
-	if (!m->confirm_due || m->recording) {
-		mutex_unlock(&m->lock);
-		return;
-	}
-	m->confirm_due = false;
-	mutex_unlock(&m->lock);
-	pin = slots_pin(m, NULL);
-	fan_run(m, pin, confirm_commit, NULL, res);
-	for_each_slot(i, pin) if (res[i])(void)
-		slot_put_out(m, i, "map", res[i]);
-	slots_unpin(m, pin);
 }

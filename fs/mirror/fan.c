@@ -24,8 +24,16 @@ static void change_undo(struct op *op, slot_mask ok, slot_fn undo, void *arg,
 	}
 }
 
-int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
-	       void *arg, const char *what)
+/* Who answered otherwise than the one that took it is not what its map says. */
+static void change_suspect(struct op *op, struct node *about, slot_mask failed,
+			   const int res[])
+{
+	for_each_slot(i, failed) if (err_is_answer(res[i]) || res[i] == -ESTALE)
+		slot_suspect(op->m, i, about);
+}
+
+static int change_run(struct op *op, slot_fn fn, slot_fn undo,
+		      struct node *about, void *arg, const char *what)
 {
 	struct mirror *m = op->m;
 	unsigned int order[META_STORE_MAX], count;
@@ -43,7 +51,8 @@ int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
 			ok |= SLOT_BIT(i);
 			continue;
 		}
-		polite = store_error_is_space(r) || store_error_is_ours(r);
+		polite = store_error_is_space(r) || store_error_is_ours(r) ||
+			 err_is_limit(r);
 		if (!ok && (polite || err_is_answer(r))) {
 			/* Those before failed as devices; nothing was done. */
 			for_each_slot(j, tried & ~SLOT_BIT(i))(void)
@@ -56,22 +65,39 @@ int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
 				slot_put_out(m, j, what, res[j]);
 			return r;
 		}
-		if (ok && about && !about->unlinked &&
-		    (err_is_answer(r) || r == -ESTALE))
-			slot_suspect(m, i, about);
 	}
 	if (about && about->unlinked)
-		return op_judge_unlinked(op, tried, res);
+		return op_judge_unlinked(op, about, tried, res);
+	if (about && ok)
+		change_suspect(op, about, tried & ~ok, res);
 	return op_judge(op, tried, res, what);
+}
+
+int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
+	       void *arg, const char *what)
+{
+	struct mirror *m = op->m;
+	slot_mask pinned = 0;
+	int r = 0;
+
+	if (about && (about->kind == META_FILE || about->kind == META_DIR))
+		r = node_fds_pin(m, about, op_slots(op), false, &pinned);
+	if (r)
+		return r; /* nothing was done */
+	r = change_run(op, fn, undo, about, arg, what);
+	if (pinned)
+		node_fds_unpin(m, about, pinned);
+	return r;
 }
 
 static void ask_failed(struct mirror *m, unsigned int i, struct node *about,
 		       int err, const char *what)
 {
-	uint64_t errors = atomic_fetch_add(&m->slot[i].errors_read, 1) + 1;
+	uint64_t errors;
 
 	if (store_error_is_ours(err))
 		return;
+	errors = atomic_fetch_add(&m->slot[i].errors_read, 1) + 1;
 	if (err == -ESTALE && about)
 		slot_suspect(m, i, about);
 	if (err == -ESTALE || store_error_is_fatal(err) ||

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define OPEN_TRIES 4
+#define FDS_SPARED 32u
 
 void fds_init(struct mirror *m)
 {
@@ -54,14 +55,14 @@ static void idle_link(struct mirror *m, struct node_place *p)
 }
 
 /* fds locked: the oldest idle descriptor, to be closed; -1: none to spare. */
-static int idle_evict(struct mirror *m)
+static int idle_evict(struct mirror *m, unsigned int limit)
 {
 	struct node_place *p = m->fd_oldest;
 	int fd;
 
 	while (p && p->node->unlinked)
 		p = p->newer;
-	if (!p || m->fd_count <= m->fd_limit)
+	if (!p || m->fd_count <= limit)
 		return -1;
 	idle_unlink(m, p);
 	fd = p->fd;
@@ -79,7 +80,7 @@ void node_fd_put(struct mirror *m, struct node *n, unsigned int i)
 	assert(p->pins > 0);
 	if (!--p->pins && p->fd >= 0) {
 		idle_link(m, p);
-		victim = idle_evict(m);
+		victim = idle_evict(m, m->fd_limit);
 	}
 	mutex_unlock(&m->fds);
 	if (victim >= 0)
@@ -107,6 +108,7 @@ void node_fds_close(struct mirror *m, struct node *n)
 
 void fds_close_slot(struct mirror *m, unsigned int i)
 {
+	VEC(int) fds = {0};
 	struct node *n, *tmp;
 
 	/* Nobody uses the slot any more: no pins, no new opens. */
@@ -124,10 +126,13 @@ void fds_close_slot(struct mirror *m, unsigned int i)
 		if (fd >= 0)
 			m->fd_count--;
 		mutex_unlock(&m->fds);
-		if (fd >= 0)
+		if (fd >= 0 && vec_push(&fds, fd))
 			(void)close(fd);
 	}
 	mutex_unlock(&m->table);
+	vec_for_each (fd, &fds)
+		(void)close(*fd); /* may take long where the store hangs */
+	vec_done(&fds);
 }
 
 /* Install @fd, or close it if there is one already; pins the one in place. */
@@ -310,30 +315,33 @@ static int open_once(struct mirror *m, struct node *n, unsigned int i,
 	return 0;
 }
 
-/* The thread that renames must not wait for itself. */
-static _Thread_local bool i_move;
-
-void move_begin(struct mirror *m)
+void move_begin(struct mirror *m, struct node *n, struct node *other)
 {
 	mutex_lock(&m->lock);
-	assert(!m->moving);
-	m->moving = i_move = true;
+	n->moving++;
+	if (other)
+		other->moving++;
 	mutex_unlock(&m->lock);
 }
 
-void move_end(struct mirror *m)
+void move_end(struct mirror *m, struct node *n, struct node *other)
 {
 	mutex_lock(&m->lock);
-	m->moving = i_move = false;
+	n->moving--;
+	if (other)
+		other->moving--;
 	cond_broadcast(&m->moved);
 	mutex_unlock(&m->lock);
 }
 
-/* The renaming thread holds all locks it needs, so this may hold some too. */
-static void move_wait(struct mirror *m)
+/*
+ * Whoever moves it holds all locks it needs and opens its directories only, so
+ * this may hold some too.
+ */
+static void move_wait(struct mirror *m, const struct node *n)
 {
 	mutex_lock(&m->lock);
-	while (m->moving && !i_move)
+	while (n->moving)
 		cond_wait(&m->moved, &m->lock);
 	mutex_unlock(&m->lock);
 }
@@ -348,9 +356,9 @@ int node_open_fresh(struct mirror *m, struct node *n, unsigned int i, int flags,
 		if (r != -ENOENT && r != -ESTALE && r != -ELOOP &&
 		    r != -ENOTDIR)
 			return r;
+		move_wait(m, n);
 		if (node_is_unlinked(m, n))
 			return -ENOENT;
-		move_wait(m);
 	}
 	return r == -ENOENT ? -ESTALE : r;
 }
@@ -363,7 +371,7 @@ static int open_through(struct mirror *m, struct node_place *p, int flags,
 	int fd;
 
 	mutex_lock(&m->fds);
-	fd = p->fd;
+	fd = p->lost ? -1 : p->fd;
 	mutex_unlock(&m->fds);
 	if (fd < 0)
 		return -ENOENT;
@@ -377,6 +385,41 @@ static int open_through(struct mirror *m, struct node_place *p, int flags,
 	return 0;
 }
 
+static int fd_open(struct mirror *m, struct node *n, unsigned int i, int flags,
+		   int *ret_fd)
+{
+	struct node_place *p = &n->place[i];
+	int r;
+
+	if (!node_is_unlinked(m, n)) {
+		r = path_open(m, n, i);
+		if (r)
+			return r;
+		r = node_open_fresh(m, n, i, flags, ret_fd);
+		if (r != -ENOENT || !node_is_unlinked(m, n))
+			return r;
+	}
+	return open_through(m, p, flags, ret_fd);
+}
+
+/* The process has no descriptor left: give up some that nobody uses. */
+static bool fds_spare(struct mirror *m)
+{
+	unsigned int spared = 0;
+
+	for (; spared < FDS_SPARED; spared++) {
+		int fd;
+
+		mutex_lock(&m->fds);
+		fd = idle_evict(m, 0);
+		mutex_unlock(&m->fds);
+		if (fd < 0)
+			break;
+		(void)close(fd);
+	}
+	return spared > 0;
+}
+
 int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
 		int *ret_fd)
 {
@@ -386,7 +429,7 @@ int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
 
 	path = flags == O_PATH;
 	mutex_lock(&m->fds);
-	if (p->fd >= 0 && (!p->fd_path || path)) {
+	if (p->fd >= 0 && !p->lost && (!p->fd_path || path)) {
 		idle_unlink(m, p);
 		p->pins++;
 		*ret_fd = p->fd;
@@ -394,14 +437,45 @@ int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
 		return 0;
 	}
 	mutex_unlock(&m->fds);
-	r = node_is_unlinked(m, n) ? open_through(m, p, flags, &fd)
-				   : node_open_fresh(m, n, i, flags, &fd);
-	if (r == -ENOENT && node_is_unlinked(m, n))
-		r = open_through(m, p, flags, &fd);
+	r = fd_open(m, n, i, flags, &fd);
+	if (r == -EMFILE && fds_spare(m))
+		r = fd_open(m, n, i, flags, &fd);
 	if (r)
 		return r;
 	*ret_fd = fd_install_pinned(m, p, fd, path);
 	return 0;
+}
+
+int node_fds_pin(struct mirror *m, struct node *n, slot_mask mask, bool path,
+		 slot_mask *ret_pinned)
+{
+	slot_mask pinned = 0;
+
+	for_each_slot(i, mask)
+	{
+		int fd, r = node_fd_get(m, n, i, path, &fd);
+
+		if (!r)
+			pinned |= SLOT_BIT(i);
+		if (!store_error_is_ours(r))
+			continue; /* what else is wrong, the call will say */
+		node_fds_unpin(m, n, pinned);
+		return r;
+	}
+	*ret_pinned = pinned;
+	return 0;
+}
+
+void node_fds_unpin(struct mirror *m, struct node *n, slot_mask pinned)
+{
+	for_each_slot(i, pinned) node_fd_put(m, n, i);
+}
+
+void node_fd_lose(struct mirror *m, struct node *n, unsigned int i)
+{
+	mutex_lock(&m->fds);
+	n->place[i].lost = true;
+	mutex_unlock(&m->fds);
 }
 
 int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
@@ -413,7 +487,7 @@ int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
 	*ret = (struct node_handle){.node = n, .slot = i};
 	ret->obj = (struct store_obj){.fd = -1, .dirfd = -1};
 	mutex_lock(&m->fds);
-	if (p->fd >= 0 && !p->fd_path) {
+	if (p->fd >= 0 && !p->lost && !p->fd_path) {
 		idle_unlink(m, p);
 		p->pins++;
 		ret->obj.fd = p->fd;

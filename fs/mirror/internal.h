@@ -36,6 +36,7 @@
 typedef uint32_t slot_mask;
 
 #define SLOT_BIT(i) ((slot_mask)1 << (i))
+#define ALL_SLOTS   (~(slot_mask)0)
 #define for_each_slot(i, mask)                            \
 	for (unsigned int i = 0; i < META_STORE_MAX; i++) \
 		if (!((mask)&SLOT_BIT(i)))                \
@@ -59,7 +60,8 @@ struct node_place {
 	int fd;			     /* -1: none; guarded by mirror.fds */
 	bool fd_path;		     /* an O_PATH descriptor */
 	bool linked;		     /* in the list of idle descriptors */
-	uint32_t pins;		     /* users of fd right now */
+	bool lost; /* no name, and a change was missed here: not to be used */
+	uint32_t pins; /* users of fd right now */
 	struct node *node;
 	struct node_place *older, *newer;
 };
@@ -83,6 +85,8 @@ struct node_armed {
 
 struct range_hold {
 	struct range range;
+	bool widens; /* waits for the whole file, its own calls have ended */
+	bool wide;   /* has it */
 	struct range_hold *next;
 };
 
@@ -121,6 +125,9 @@ struct node {
 
 	struct node_armed armed[2]; /* by generation & 1 */
 	uint64_t born_gen; /* guarded by mirror.lock; 0: before this mount */
+	/* Calls that take one of its names away are between the stores and the
+	 * table; guarded by mirror.lock. */
+	uint32_t moving;
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
 
 	struct node_place place[]; /* mirror.place_count of them */
@@ -154,7 +161,8 @@ struct op {
 	slot_mask mask; /* online when it took its number */
 	bool entered;
 	bool numbered;
-	struct op *prev, *next; /* in flight; guarded by mirror.lock */
+	struct range_hold *hold; /* of a change of contents or size */
+	struct op *prev, *next;	 /* in flight; guarded by mirror.lock */
 };
 
 struct arm_request {
@@ -218,7 +226,7 @@ struct mirror {
 	struct cond ended;    /* entered, inflight, users went down */
 	struct cond recorded; /* recording is over */
 	struct cond armed;    /* arm_done went up */
-	struct cond moved;    /* moving went down */
+	struct cond moved;    /* a node.moving went down */
 	struct cond wake;     /* the checkpoint thread has something to do */
 	unsigned int held;    /* mutations wait at the gate */
 	unsigned int entered; /* past the gate */
@@ -242,8 +250,6 @@ struct mirror {
 	struct slot slot[META_STORE_MAX];
 	bool ckpt_wanted; /* now, not at the interval */
 	bool dirty_any;	  /* numbers were taken since the last flip */
-	bool confirm_due;
-	bool moving; /* a rename is between the stores and the table */
 	bool reap_due;
 	/* ... to here */
 	pthread_t ckpt_thread;
@@ -255,6 +261,7 @@ struct mirror {
 	struct node *named; /* by parent and name */
 	struct node *dirty[2];
 	struct node *root;
+	uint64_t name_stamp; /* goes up when a name is taken away */
 
 	struct mutex fds;			  /* LOCK_RANK_LEAF */
 	struct node_place *fd_oldest, *fd_newest; /* idle, by last use */
@@ -316,11 +323,25 @@ void fds_init(struct mirror *m);
  */
 MUST_CHECK int node_fd_get(struct mirror *m, struct node *n, unsigned int i,
 			   bool path, int *ret_fd);
+/* path.c: the directories above @n are open on slot @i now, or were. */
+MUST_CHECK int path_open(struct mirror *m, struct node *n, unsigned int i);
 void node_fd_put(struct mirror *m, struct node *n, unsigned int i);
-/* Around the calls of a rename, its locks held: others do not take the names
- * in between for a fault of the store. One at a time (mirror.names). */
-void move_begin(struct mirror *m);
-void move_end(struct mirror *m);
+/*
+ * Around the calls that take a name of @n (and of @other, NULL: nobody) away,
+ * their locks held: until memory knows, others do not take what they find for
+ * a fault of the store.
+ */
+void move_begin(struct mirror *m, struct node *n, struct node *other);
+void move_end(struct mirror *m, struct node *n, struct node *other);
+/*
+ * Pin what can be had of @n's descriptors on @mask, before a change that could
+ * not be taken back for want of one. -EMFILE, -ENOMEM: nothing is pinned.
+ */
+MUST_CHECK int node_fds_pin(struct mirror *m, struct node *n, slot_mask mask,
+			    bool path, slot_mask *ret_pinned);
+void node_fds_unpin(struct mirror *m, struct node *n, slot_mask pinned);
+/* A node without a name whose change slot @i missed is not read there again. */
+void node_fd_lose(struct mirror *m, struct node *n, unsigned int i);
 /* Hand a fresh descriptor over to the cache. */
 void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd);
 void node_fds_close(struct mirror *m, struct node *n);
@@ -348,6 +369,8 @@ void node_handle_put(struct mirror *m, struct node_handle *h);
 void range_lock(struct node *n, struct range_hold *hold, uint64_t start,
 		uint64_t end);
 void range_unlock(struct node *n, struct range_hold *hold);
+/* From now on the whole file; whoever was at work elsewhere in it has ended. */
+void range_widen(struct node *n, struct range_hold *hold);
 
 /* ---- op.c: gate, numbers, generations, arming ---- */
 
@@ -374,10 +397,14 @@ slot_mask op_slots(struct op *op);
  */
 MUST_CHECK int op_judge(struct op *op, slot_mask tried, const int res[],
 			const char *what);
-MUST_CHECK int op_judge_unlinked(struct op *op, slot_mask tried,
+MUST_CHECK int op_judge_unlinked(struct op *op, struct node *n, slot_mask tried,
 				 const int res[]);
 /* Nothing can be promised any more: read-only until the next mount. */
 void mirror_break(struct mirror *m, const char *why);
+/* The same with the lock held; @err 0: nothing to say of it. */
+void mirror_break_locked(struct mirror *m, const char *why, int err);
+/* Before a reply that promises durability: whoever left is recorded as gone. */
+MUST_CHECK int departures_wait(struct mirror *m);
 
 /* ---- dirty.c ---- */
 
@@ -418,8 +445,6 @@ void record_end(struct mirror *m);
 MUST_CHECK int epoch_record(struct mirror *m, uint64_t first_seq);
 /* Lock held, recording: more numbers. */
 MUST_CHECK int numbers_record(struct mirror *m);
-/* Tell the maps that all members have the newest epoch. */
-void epoch_confirm(struct mirror *m);
 /* All members' rows as of now (no lock held), to be freed with their count. */
 struct members {
 	unsigned int count;
@@ -428,6 +453,8 @@ struct members {
 struct members *members_collect(struct mirror *m);
 /* Into one map, inside its transaction. */
 MUST_CHECK int members_write(struct meta *meta, const struct members *v);
+/* The same in a checkpoint, which others may have overtaken. */
+MUST_CHECK int members_raise(struct meta *meta, const struct members *v);
 uint64_t first_in_flight(const struct mirror *m);
 
 /* ---- feed.c ---- */
@@ -466,6 +493,8 @@ unsigned int fan_order(struct mirror *m, slot_mask mask,
 		       unsigned int order[META_STORE_MAX]);
 /* Is @err what the call itself says (EEXIST...), not a failing store? */
 bool err_is_answer(int err);
+/* Is it what this filesystem cannot do, though another one may? */
+bool err_is_limit(int err);
 
 /* ---- fan.c: one call, several slots ---- */
 
@@ -504,9 +533,10 @@ MUST_CHECK int node_privs_drop(struct mirror *m, struct node *n);
 MUST_CHECK int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 				 uint64_t end);
 /*
- * A change of contents or size in [start,end) on every slot. No room on one:
- * all others get what is there, the error is the application's, and the range
- * is noted. Noting success is the caller's.
+ * A change of contents or size in [start,end) on every slot, op->hold locked.
+ * No room on one, or more than it can do: all others get what is there, the
+ * error is the application's, and the range is noted. Noting success is the
+ * caller's.
  */
 MUST_CHECK int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 			   uint64_t start, uint64_t end, const char *what);
@@ -525,8 +555,9 @@ bool node_mtime_get(struct node *n, struct timespec *ret);
 bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved);
 void node_mtime_set(struct mirror *m, struct node *n,
 		    const struct timespec *mtime);
-/* Contents are about to change, which moves the stores' times. */
+/* Contents are about to change, which moves the stores' times; they have. */
 void node_mtime_keep(struct mirror *m, struct node *n);
+void node_mtime_moved(struct mirror *m, struct node *n);
 /* What the application sees. */
 void stat_dress(struct mirror *m, struct node *n, struct stat *st);
 /* Is this a name that the volume keeps for itself? */

@@ -128,6 +128,14 @@ static int make_call(struct mirror *m, unsigned int slot, int dirfd,
 	}
 }
 
+static void make_take_back(struct store *s, int dirfd, const struct make *k)
+{
+	if (k->n->kind == META_DIR)
+		ignore_result(store_rmdir(s, dirfd, k->name));
+	else
+		ignore_result(store_unlink(s, dirfd, k->name));
+}
+
 static int make_undo(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct make *k = arg;
@@ -167,6 +175,8 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 			mutex_unlock(&m->fds);
 			k->made |= SLOT_BIT(slot);
 		}
+		if (r) /* nobody would know of it */
+			make_take_back(s, dirfd, k);
 		if (k->n->kind == META_FILE)
 			node_fd_install(m, k->n, slot, fd);
 	}

@@ -118,12 +118,31 @@ int mirror_detach(struct mirror *m, unsigned int slot)
 	return 0;
 }
 
+/* What any store present has reserved may have been issued. */
+static int reserved_read(struct meta *meta, uint64_t *ret_seq,
+			 uint64_t *ret_node)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	int r;
+
+	if (!rd)
+		return -EIO;
+	r = meta_number_get(rd, META_NUM_SEQ_RESERVED, ret_seq);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_NODE_RESERVED, ret_node);
+	meta_reader_put(rd);
+	return r;
+}
+
 int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		  struct meta *meta)
 {
 	struct slot *s = &m->slot[slot];
-	int r = 0;
+	uint64_t seq, node;
+	int r = reserved_read(meta, &seq, &node);
 
+	if (r)
+		return r;
 	mutex_lock(&m->lock);
 	while (!s->online && s->store && s->state != META_STORE_RESYNCING &&
 	       !m->closing)
@@ -131,6 +150,10 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 	if (!s->used || s->online || s->store || m->closing) {
 		r = -EBUSY;
 	} else {
+		if (seq > m->seq_reserved)
+			m->seq = m->seq_reserved = seq;
+		if (node > m->node_reserved)
+			m->next_node = m->node_reserved = node;
 		s->store = store;
 		s->meta = meta;
 		s->state = META_STORE_RESYNCING;
@@ -163,6 +186,7 @@ int mirror_join(struct mirror *m, unsigned int slot)
 	s->recorded = true;
 	s->durable_seq = m->durable;
 	s->why[0] = '\0';
+	atomic_store(&s->errors_read, 0); /* it starts with a clean slate */
 	m->online |= SLOT_BIT(slot);
 	r = epoch_record(m, m->seq + 1);
 	record_end(m);
@@ -171,8 +195,6 @@ int mirror_join(struct mirror *m, unsigned int slot)
 out:
 	mutex_unlock(&m->lock);
 	mutex_unlock(&m->ckpt);
-	if (!r)
-		epoch_confirm(m);
 	slots_notify(m);
 	return r;
 }
@@ -260,7 +282,9 @@ int mirror_member_remove(struct mirror *m, unsigned int slot)
 	if (r)
 		return r;
 	mutex_lock(&m->lock);
+	record_begin(m); /* one that has it in its rows would put it back */
 	if (s->store || s->online) {
+		record_end(m);
 		mutex_unlock(&m->lock);
 		return -EBUSY; /* a resync of it is running */
 	}
@@ -269,6 +293,9 @@ int mirror_member_remove(struct mirror *m, unsigned int slot)
 	mutex_unlock(&m->lock);
 	pin = slots_pin(m, NULL);
 	fan_run(m, pin, member_forget, uuid, res);
+	mutex_lock(&m->lock);
+	record_end(m);
+	mutex_unlock(&m->lock);
 	for_each_slot(i, pin) if (res[i] && !slot_put_out(m, i, "map", res[i]))
 		r = res[i];
 	slots_unpin(m, pin);

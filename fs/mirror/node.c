@@ -241,8 +241,9 @@ int node_get(struct mirror *m, uint64_t id, struct node **ret)
 	return node_make(m, id, row.kind, ret);
 }
 
-int node_name_set(struct mirror *m, struct node *n, struct node *parent,
-		  const char *name)
+/* @stamp: only what was read since then, if no name is known; NULL: set it. */
+static int name_set(struct mirror *m, struct node *n, struct node *parent,
+		    const char *name, const uint64_t *stamp)
 {
 	char key[KEY_MAX];
 	unsigned int len = key_make(key, parent->id, name);
@@ -255,7 +256,8 @@ int node_name_set(struct mirror *m, struct node *n, struct node *parent,
 	memcpy(copy, key, len + 1);
 	mutex_lock(&m->table);
 	HASH_FIND(by_name, m->named, key, len, other);
-	if (other == n) {
+	if (other == n ||
+	    (stamp && (*stamp != m->name_stamp || n->parent || n->unlinked))) {
 		free(copy);
 		mutex_unlock(&m->table);
 		return 0;
@@ -284,6 +286,12 @@ int node_name_set(struct mirror *m, struct node *n, struct node *parent,
 	return r;
 }
 
+int node_name_set(struct mirror *m, struct node *n, struct node *parent,
+		  const char *name)
+{
+	return name_set(m, n, parent, name, NULL);
+}
+
 void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
 		    const char *name)
 {
@@ -291,6 +299,7 @@ void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
 	unsigned int len = key_make(key, parent->id, name);
 
 	mutex_lock(&m->table);
+	m->name_stamp++;
 	if (n->parent && n->name_key_len == len &&
 	    !memcmp(n->name_key, key, len))
 		(void)name_unset(m, n); /* the caller references the parent */
@@ -323,11 +332,13 @@ bool node_is_unlinked(struct mirror *m, struct node *n)
 /* 1: known, 0: ask the map, -ENOENT. */
 static int name_from_memory(struct mirror *m, struct node *n,
 			    struct node **ret_parent,
-			    char name[META_NAME_MAX + 1])
+			    char name[META_NAME_MAX + 1], uint64_t *ret_stamp)
 {
 	int r = 0;
 
 	mutex_lock(&m->table);
+	if (ret_stamp)
+		*ret_stamp = m->name_stamp;
 	if (n->unlinked) {
 		r = -ENOENT;
 	} else if (n->parent) {
@@ -349,9 +360,10 @@ int node_name_get(struct mirror *m, struct node *n, struct node **ret_parent,
 	struct node *parent;
 	struct meta_dentry d;
 	slot_mask pin;
+	uint64_t stamp;
 	int lead, r;
 
-	r = name_from_memory(m, n, ret_parent, name);
+	r = name_from_memory(m, n, ret_parent, name, &stamp);
 	if (r)
 		return r < 0 ? r : 0;
 	rd = lead_reader(m, &pin, &lead);
@@ -365,15 +377,16 @@ int node_name_get(struct mirror *m, struct node *n, struct node **ret_parent,
 	r = node_get(m, d.parent, ret_parent);
 	if (r)
 		return r;
-	/* Remembered by memory from now on, unless a rename was faster. */
+	/* Remembered from now on, unless a rename or an unlink was faster:
+	 * memory must never know a name that is gone. */
 	parent = *ret_parent;
-	r = name_from_memory(m, n, ret_parent, name);
+	r = name_from_memory(m, n, ret_parent, name, NULL);
 	if (r) {
 		node_put(m, parent);
 		return r < 0 ? r : 0;
 	}
 	memcpy(name, d.name, (size_t)d.name_len + 1);
-	r = node_name_set(m, n, parent, name);
+	r = name_set(m, n, parent, name, &stamp);
 	if (r)
 		node_put(m, parent);
 	return r;

@@ -24,6 +24,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/fault.h"
@@ -81,6 +82,19 @@ static void op_link(struct mirror *m, struct op *op)
 	op->numbered = true;
 }
 
+/* Lock held: is a departure from @mask not recorded yet? */
+static bool departure_pending(const struct mirror *m, slot_mask mask)
+{
+	for_each_slot(i, mask)
+	{
+		const struct slot *s = &m->slot[i];
+
+		if (s->used && !s->online && !s->recorded)
+			return true;
+	}
+	return false;
+}
+
 /* Lock held: make durable what must be before another number is taken. */
 static int number_prepare(struct mirror *m, unsigned int count)
 {
@@ -94,6 +108,11 @@ static int number_prepare(struct mirror *m, unsigned int count)
 		} else if (m->epoch_due) {
 			record_begin(m);
 			r = epoch_record(m, m->seq + 1);
+			record_end(m);
+		} else if (departure_pending(m, ALL_SLOTS)) {
+			/* Who begins now does not wait for it at its end. */
+			record_begin(m);
+			r = epoch_record(m, first_in_flight(m));
 			record_end(m);
 		} else if (m->seq + count > m->seq_reserved ||
 			   m->next_node + 1 > m->node_reserved) {
@@ -155,12 +174,15 @@ slot_mask op_slots(struct op *op)
 	return mask;
 }
 
-/* Lock held: is a departure from @mask not recorded yet? */
-static bool departure_pending(const struct mirror *m, slot_mask mask)
+int departures_wait(struct mirror *m)
 {
-	for_each_slot(i, mask) if (!m->slot[i].online &&
-				   !m->slot[i].recorded) return true;
-	return false;
+	bool pending;
+
+	mutex_lock(&m->lock);
+	while ((pending = departure_pending(m, ALL_SLOTS)) && !m->broken)
+		cond_wait(&m->recorded, &m->lock);
+	mutex_unlock(&m->lock);
+	return pending ? -EIO : 0;
 }
 
 void op_leave(struct op *op)
@@ -213,6 +235,7 @@ bool err_is_answer(int err)
 	case EINVAL:
 	case EFBIG:
 	case EXDEV:
+	case EILSEQ:
 	case ENODATA:
 	case ERANGE:
 	case E2BIG:
@@ -221,6 +244,22 @@ bool err_is_answer(int err)
 	case ELOOP:
 	case EBUSY:
 	case ENXIO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool err_is_limit(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case EFBIG:
+	case E2BIG:
+	case ERANGE:
+	case EMLINK:
+	case ENAMETOOLONG:
+	case EILSEQ:
+	case EOPNOTSUPP:
 		return true;
 	default:
 		return false;
@@ -288,29 +327,41 @@ int op_judge(struct op *op, slot_mask tried, const int res[], const char *what)
 	return 0;
 }
 
-/* A node without a name concerns nobody else: who has it, has it. */
-int op_judge_unlinked(struct op *op, slot_mask tried, const int res[])
+/*
+ * A node without a name concerns nobody else: who has it, has it, and who
+ * missed a change of it is not asked about it again.
+ */
+int op_judge_unlinked(struct op *op, struct node *n, slot_mask tried,
+		      const int res[])
 {
 	unsigned int order[META_STORE_MAX];
 	unsigned int count = fan_order(op->m, tried, order);
+	bool taken = false;
 
 	for (unsigned int k = 0; k < count; k++)
-		if (res[order[k]] >= 0)
-			return 0;
-	return count ? res[order[0]] : -EIO;
+		taken |= res[order[k]] >= 0;
+	if (!taken)
+		return count ? res[order[0]] : -EIO;
+	for_each_slot(i, tried) if (res[i] < 0) node_fd_lose(op->m, n, i);
+	return 0;
 }
 
-void mirror_break(struct mirror *m, const char *why)
+void mirror_break_locked(struct mirror *m, const char *why, int err)
 {
-	mutex_lock(&m->lock);
 	if (!m->broken)
-		log_err("volume is read-only from now on: %s; unmount and "
+		log_err("volume is read-only from now on: %s%s%s; unmount and "
 			"mount again",
-			why);
+			why, err ? ": " : "", err ? strerror(-err) : "");
 	m->broken = true;
 	cond_broadcast(&m->gate);
 	cond_broadcast(&m->recorded);
 	cond_broadcast(&m->armed);
 	cond_broadcast(&m->ended);
+}
+
+void mirror_break(struct mirror *m, const char *why)
+{
+	mutex_lock(&m->lock);
+	mirror_break_locked(m, why, 0);
 	mutex_unlock(&m->lock);
 }

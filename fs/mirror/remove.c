@@ -19,23 +19,6 @@ struct removal {
 	bool dir;
 };
 
-/*
- * Descriptors for what is about to lose its last name. A store where that
- * fails is left to the call that follows.
- */
-static void keep_open(struct op *op, struct node *n)
-{
-	struct mirror *m = op->m;
-
-	for_each_slot(i, op_slots(op))
-	{
-		int fd;
-
-		if (!node_fd_get(m, n, i, true, &fd))
-			node_fd_put(m, n, i);
-	}
-}
-
 static int remove_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct removal *k = arg;
@@ -65,6 +48,7 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 static int remove_locked(struct op *op, struct removal *k)
 {
 	struct mirror *m = op->m;
+	slot_mask pinned = 0;
 	struct stat st;
 	bool last;
 	int r;
@@ -83,19 +67,22 @@ static int remove_locked(struct op *op, struct removal *k)
 	r = op_number(op, 1);
 	if (!r)
 		r = op_arm_name(op, k->parent);
+	if (!r && last) /* pinned until memory knows that they must stay */
+		r = node_fds_pin(m, k->n, op_slots(op), true, &pinned);
 	if (r)
 		return r;
-	if (last)
-		keep_open(op, k->n);
+	move_begin(m, k->n, NULL);
 	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
 	FAULT_POINT("mirror.remove.done");
 	feed_node_raise(op, k->parent->id, op->seq);
 	dirty_attr(op, k->parent);
-	if (r)
-		return r;
-	feed_dentry_del(op, k->parent->id, k->name);
-	removal_note(op, k->n, k->parent, k->name, last);
-	return 0;
+	if (!r) {
+		feed_dentry_del(op, k->parent->id, k->name);
+		removal_note(op, k->n, k->parent, k->name, last);
+	}
+	move_end(m, k->n, NULL);
+	node_fds_unpin(m, k->n, pinned);
+	return r;
 }
 
 static int remove_name(struct mirror *m, uint64_t parent, struct removal *k)

@@ -18,6 +18,7 @@ struct moving {
 	struct node *n;	     /* what moves */
 	struct node *victim; /* what is replaced or exchanged; NULL */
 	bool victim_last;
+	slot_mask pinned; /* the victim's descriptors: it loses its last name */
 };
 
 static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
@@ -57,7 +58,7 @@ static int rename_undo(struct mirror *m, unsigned int slot, void *arg)
 static int find_victim(struct mirror *m, struct moving *k)
 {
 	struct stat st;
-	int fd, r = node_child(m, k->to, k->new_name, &k->victim);
+	int r = node_child(m, k->to, k->new_name, &k->victim);
 
 	if (r == -ENOENT)
 		return k->flags & RENAME_EXCHANGE ? -ENOENT : 0;
@@ -69,14 +70,6 @@ static int find_victim(struct mirror *m, struct moving *k)
 	if (r)
 		return r;
 	k->victim_last = k->victim->kind == META_DIR || st.st_nlink <= 1;
-	if (k->victim_last) {
-		slot_mask pin = slots_pin(m, NULL);
-
-		for_each_slot(i,
-			      pin) if (!node_fd_get(m, k->victim, i, true, &fd))
-			node_fd_put(m, k->victim, i);
-		slots_unpin(m, pin);
-	}
 	return 0;
 }
 
@@ -86,13 +79,13 @@ static int table_move(struct op *op, const struct moving *k)
 	int r;
 
 	if (k->flags & RENAME_EXCHANGE) {
+		feed_dentry_put(op, k->to->id, k->new_name, k->n->id, op->seq);
+		feed_dentry_put(op, k->from->id, k->old_name, k->victim->id,
+				op->seq + 1);
 		node_name_drop(m, k->victim, k->to, k->new_name);
 		r = node_name_set(m, k->n, k->to, k->new_name);
 		if (!r)
 			r = node_name_set(m, k->victim, k->from, k->old_name);
-		feed_dentry_put(op, k->to->id, k->new_name, k->n->id, op->seq);
-		feed_dentry_put(op, k->from->id, k->old_name, k->victim->id,
-				op->seq + 1);
 		return r;
 	}
 	feed_dentry_del(op, k->from->id, k->old_name);
@@ -109,13 +102,13 @@ static int rename_numbered(struct op *op, struct moving *k)
 	struct mirror *m = op->m;
 	int r;
 
-	move_begin(m);
+	move_begin(m, k->n, k->victim);
 	r = fan_change(op, rename_slot, destroys ? NULL : rename_undo, k->from,
 		       k, "rename");
 	FAULT_POINT("mirror.rename.done");
 	if (!r && table_move(op, k))
 		mirror_break(m, "out of memory");
-	move_end(m);
+	move_end(m, k->n, k->victim);
 	feed_node_raise(op, k->from->id, op->seq);
 	dirty_attr(op, k->from);
 	if (k->to != k->from) {
@@ -146,7 +139,14 @@ static int rename_locked(struct op *op, struct moving *k)
 		r = op_arm_name(op, k->from);
 	if (!r && k->to != k->from)
 		r = op_arm_name(op, k->to);
-	return r ? r : rename_numbered(op, k);
+	if (!r && k->victim_last)
+		r = node_fds_pin(m, k->victim, op_slots(op), true, &k->pinned);
+	if (r)
+		return r;
+	r = rename_numbered(op, k);
+	if (k->pinned)
+		node_fds_unpin(m, k->victim, k->pinned);
+	return r;
 }
 
 static void dirs_lock(struct moving *k)
@@ -185,6 +185,8 @@ int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
 		r = node_get(m, parent, &k.from);
 	if (!r)
 		r = node_get(m, new_parent, &k.to);
+	if (r == -ENOENT && *name && *new_name)
+		r = -ESTALE;
 	if (!r && name_is_private(m, k.from, name))
 		r = -ENOENT;
 	else if (!r && name_is_private(m, k.to, new_name))

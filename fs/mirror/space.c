@@ -94,7 +94,8 @@ int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 		return r;
 	r = op_enter(m, &op);
 	if (!r) {
-		range_lock(n, &hold, 0, UINT64_MAX);
+		range_lock(n, &hold, 0, META_RANGE_MAX);
+		op.hold = &hold;
 		r = truncate_locked(&op, &k);
 		range_unlock(n, &hold);
 	}
@@ -192,6 +193,7 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		r = op_enter(m, &op);
 		if (!r) {
 			range_lock(k.n, &hold, off, off + len);
+			op.hold = &hold;
 			r = fallocate_locked(&op, &k);
 			range_unlock(k.n, &hold);
 		}

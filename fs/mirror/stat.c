@@ -53,8 +53,7 @@ void node_mtime_set(struct mirror *m, struct node *n,
 		return;
 	mutex_lock(&n->ranges);
 	n->mtime_known = true;
-	n->mtime_moved = false;
-	n->mtime = *mtime;
+	n->mtime = *mtime; /* a write may be at work: mtime_moved stays */
 	mutex_unlock(&n->ranges);
 }
 
@@ -76,6 +75,15 @@ void node_mtime_keep(struct mirror *m, struct node *n)
 		n->mtime_known = true;
 		n->mtime = st.st_mtim;
 	}
+	mutex_unlock(&n->ranges);
+}
+
+/* After the change: a checkpoint during it has put the time back too early. */
+void node_mtime_moved(struct mirror *m, struct node *n)
+{
+	if (!atomic_load(&m->kernel_times))
+		return;
+	mutex_lock(&n->ranges);
 	n->mtime_moved = true;
 	mutex_unlock(&n->ranges);
 }
@@ -207,7 +215,7 @@ static int statvfs_slot(struct mirror *m, unsigned int slot, void *arg)
 int mirror_statvfs(struct mirror *m, struct statvfs *ret)
 {
 	slot_mask pin = slots_pin(m, NULL);
-	struct statvfs v;
+	struct statvfs v, least;
 	bool first = true;
 	int r = -EIO;
 
@@ -220,14 +228,23 @@ int mirror_statvfs(struct mirror *m, struct statvfs *ret)
 			r = first ? err : r;
 			continue;
 		}
+		if (first)
+			least = v;
 		if (first || (uint64_t)v.f_bavail * unit <
 				     (uint64_t)ret->f_bavail * ret->f_frsize)
 			*ret = v;
+		least.f_files = MIN(least.f_files, v.f_files);
+		least.f_ffree = MIN(least.f_ffree, v.f_ffree);
+		least.f_favail = MIN(least.f_favail, v.f_favail);
 		first = false;
 		r = 0;
 	}
 	slots_unpin(m, pin);
-	if (!r)
-		ret->f_namemax = META_NAME_MAX;
-	return r;
+	if (r)
+		return r;
+	ret->f_files = least.f_files;
+	ret->f_ffree = least.f_ffree;
+	ret->f_favail = least.f_favail;
+	ret->f_namemax = META_NAME_MAX;
+	return 0;
 }
