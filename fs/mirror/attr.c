@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,12 +21,82 @@ struct setting {
 	const struct stat *want;
 	unsigned int what;
 	struct timespec times[2];
+	struct stat before;
 };
+
+static bool is_no_room(int r)
+{
+	return store_error_is_space(r) || err_is_limit(r);
+}
+
+#define SET_OWNER (MIRROR_SET_UID | MIRROR_SET_GID)
+#define SET_TIMES                                                     \
+	(MIRROR_SET_ATIME | MIRROR_SET_MTIME | MIRROR_SET_ATIME_NOW | \
+	 MIRROR_SET_MTIME_NOW)
+
+/* What was there before, as far as it was changed: @done of k->what. */
+static int set_back(struct store *s, struct store_obj obj,
+		    const struct setting *k, unsigned int done)
+{
+	const struct stat *was = &k->before;
+	const struct timespec times[2] = {
+		k->times[0].tv_nsec == UTIME_OMIT ? k->times[0] : was->st_atim,
+		k->times[1].tv_nsec == UTIME_OMIT ? k->times[1] : was->st_mtim,
+	};
+	int r = 0;
+
+	if (done & SET_OWNER)
+		r = store_chown(s, obj, was->st_uid, was->st_gid);
+	/* chown(2) takes set-id bits away */
+	if (!r && !S_ISLNK(was->st_mode) &&
+	    (done & (SET_OWNER | MIRROR_SET_MODE)))
+		r = store_chmod(s, obj, was->st_mode & 07777);
+	if (!r && (done & SET_TIMES))
+		r = store_utimens(s, obj, times);
+	return r;
+}
+
+static int set_undo(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct setting *k = arg;
+	struct node_handle h;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	r = set_back(m->slot[slot].store, h.obj, k, k->what);
+	node_handle_put(m, &h);
+	return r;
+}
+
+/* In the order of the kernel's own: owner, mode, times. */
+static int set_each(struct store *s, struct store_obj obj,
+		    const struct setting *k, unsigned int *done)
+{
+	unsigned int what = k->what;
+	int r = 0;
+
+	if (what & SET_OWNER)
+		r = store_chown(
+			s, obj,
+			what & MIRROR_SET_UID ? k->want->st_uid : (uid_t)-1,
+			what & MIRROR_SET_GID ? k->want->st_gid : (gid_t)-1);
+	if (r)
+		return r;
+	*done |= what & SET_OWNER;
+	if (what & MIRROR_SET_MODE)
+		r = store_chmod(s, obj, k->want->st_mode & 07777);
+	if (r)
+		return r;
+	*done |= what & MIRROR_SET_MODE;
+	return what & SET_TIMES ? store_utimens(s, obj, k->times) : 0;
+}
 
 static int set_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct setting *k = arg;
 	struct store *s = m->slot[slot].store;
+	unsigned int done = 0;
 	struct node_handle h;
 	int r = FAULT_ERR("mirror.setattr");
 
@@ -32,16 +104,9 @@ static int set_slot(struct mirror *m, unsigned int slot, void *arg)
 		r = node_handle_get(m, k->n, slot, &h);
 	if (r)
 		return r;
-	if (k->what & (MIRROR_SET_UID | MIRROR_SET_GID))
-		r = store_chown(
-			s, h.obj,
-			k->what & MIRROR_SET_UID ? k->want->st_uid : (uid_t)-1,
-			k->what & MIRROR_SET_GID ? k->want->st_gid : (gid_t)-1);
-	if (!r && (k->what & MIRROR_SET_MODE))
-		r = store_chmod(s, h.obj, k->want->st_mode & 07777);
-	if (!r && (k->times[0].tv_nsec != UTIME_OMIT ||
-		   k->times[1].tv_nsec != UTIME_OMIT))
-		r = store_utimens(s, h.obj, k->times);
+	r = set_each(s, h.obj, k, &done);
+	if (is_no_room(r) && set_back(s, h.obj, k, done))
+		r = -EIO; /* a part of it is there now */
 	node_handle_put(m, &h);
 	return r;
 }
@@ -62,8 +127,8 @@ static void times_fill(struct setting *k)
 		k->times[1] = now;
 }
 
-static int attr_change(struct op *op, struct node *n, slot_fn fn, void *arg,
-		       const char *what)
+static int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
+		       void *arg, const char *what)
 {
 	int r = op_number(op, 1);
 
@@ -71,7 +136,7 @@ static int attr_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 		r = op_arm_attr(op, n);
 	if (r)
 		return r;
-	r = fan_change(op, fn, NULL, n, arg, what);
+	r = fan_change(op, fn, undo, n, arg, what);
 	FAULT_POINT("mirror.attr.done");
 	dirty_attr(op, n);
 	return r;
@@ -83,16 +148,19 @@ static int setattr_locked(struct op *op, struct setting *k,
 	unsigned int other = MIRROR_SET_MODE | MIRROR_SET_UID | MIRROR_SET_GID |
 			     MIRROR_SET_ATIME | MIRROR_SET_MTIME |
 			     MIRROR_SET_ATIME_NOW | MIRROR_SET_MTIME_NOW;
-	int r = 0;
+	int r;
 
 	(void)cred;
 	if (!(k->what & other))
 		return 0;
 	if (k->n->kind == META_SYMLINK)
 		k->what &= ~MIRROR_SET_MODE;
+	r = node_stat(op->m, k->n, &k->before);
+	if (r)
+		return r;
 	atomic_store(&k->n->no_privs, false);
 	times_fill(k);
-	r = attr_change(op, k->n, set_slot, k, "attributes");
+	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");
 	if (!r && k->times[1].tv_nsec != UTIME_OMIT)
 		node_mtime_set(op->m, k->n, &k->times[1]);
 	return r;
@@ -129,6 +197,7 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 /* ---- set-id bits and file capabilities ---- */
 
 static const char capability[] = "security.capability";
+static const char acl[] = "system.posix_acl_access";
 
 static int privs_slot(struct mirror *m, unsigned int slot, void *arg)
 {
@@ -194,7 +263,7 @@ static int privs_drop_locked(struct op *op, struct node *n)
 		atomic_store(&n->no_privs, true);
 		return 0;
 	}
-	r = attr_change(op, n, privs_slot, &k, "set-id bits");
+	r = attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
 	if (!r)
 		atomic_store(&n->no_privs, true);
 	return r;
@@ -227,7 +296,25 @@ struct xattr {
 	size_t len;
 	int flags;
 	ssize_t got;
+	ssize_t had; /* length of the value before; < 0: none */
+	char *before;
+	mode_t mode; /* an ACL is a part of it */
 };
+
+static int getx_slot(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct xattr *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	k->got = k->name ? store_getxattr(s, h.obj, k->name, k->buf, k->len)
+			 : store_listxattr(s, h.obj, k->buf, k->len);
+	node_handle_put(m, &h);
+	return k->got < 0 ? (int)k->got : 0;
+}
 
 static int setx_slot(struct mirror *m, unsigned int slot, void *arg)
 {
@@ -247,6 +334,57 @@ static int setx_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static int setx_undo(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct xattr *k = arg;
+	struct store *s = m->slot[slot].store;
+	struct node_handle h;
+	int r = node_handle_get(m, k->n, slot, &h);
+
+	if (r)
+		return r;
+	r = k->had >= 0 ? store_setxattr(s, h.obj, k->name, k->before,
+					 (size_t)k->had, 0)
+			: store_removexattr(s, h.obj, k->name);
+	if (r == -ENODATA)
+		r = 0;
+	if (!r && !strcmp(k->name, acl))
+		r = store_chmod(s, h.obj, k->mode & 07777);
+	node_handle_put(m, &h);
+	return r;
+}
+
+/* The value before, to be put back where another store has no room. */
+static int setx_remember(struct mirror *m, struct xattr *k)
+{
+	struct xattr ask = {.n = k->n, .name = k->name, .len = XATTR_SIZE_MAX};
+	struct stat st;
+	int r = node_stat(m, k->n, &st);
+
+	if (r)
+		return r;
+	k->mode = st.st_mode;
+	k->before = ask.buf = malloc(XATTR_SIZE_MAX);
+	if (!ask.buf)
+		return -ENOMEM;
+	r = fan_ask(m, getx_slot, k->n, &ask, "xattr");
+	k->had = r ? -1 : ask.got;
+	/* Else the change itself will say what is wrong. */
+	return r && !err_is_answer(r) ? r : 0;
+}
+
+static int setx_locked(struct op *op, struct xattr *k)
+{
+	int r = setx_remember(op->m, k);
+
+	if (!r) {
+		atomic_store(&k->n->no_privs, false);
+		r = attr_change(op, k->n, setx_slot, setx_undo, k, "xattr");
+	}
+	free(k->before);
+	return r;
+}
+
 static int xattr_change(struct mirror *m, uint64_t node, struct xattr *k)
 {
 	struct op op = {0};
@@ -257,8 +395,7 @@ static int xattr_change(struct mirror *m, uint64_t node, struct xattr *k)
 	r = op_enter(m, &op);
 	if (!r) {
 		mutex_lock(&k->n->lock);
-		atomic_store(&k->n->no_privs, false);
-		r = attr_change(&op, k->n, setx_slot, k, "xattr");
+		r = setx_locked(&op, k);
 		mutex_unlock(&k->n->lock);
 	}
 	op_leave(&op);
@@ -282,21 +419,6 @@ int mirror_removexattr(struct mirror *m, uint64_t node, const char *name)
 	struct xattr k = {.name = name};
 
 	return xattr_change(m, node, &k);
-}
-
-static int getx_slot(struct mirror *m, unsigned int slot, void *arg)
-{
-	struct xattr *k = arg;
-	struct store *s = m->slot[slot].store;
-	struct node_handle h;
-	int r = node_handle_get(m, k->n, slot, &h);
-
-	if (r)
-		return r;
-	k->got = k->name ? store_getxattr(s, h.obj, k->name, k->buf, k->len)
-			 : store_listxattr(s, h.obj, k->buf, k->len);
-	node_handle_put(m, &h);
-	return k->got < 0 ? (int)k->got : 0;
 }
 
 static ssize_t xattr_ask(struct mirror *m, uint64_t node, struct xattr *k)
