@@ -29,6 +29,9 @@ static inline struct mirror_cred ops_cred(fuse_req_t req)
 	};
 }
 
+/** ops_in_group - whether who asks belongs to a group. */
+bool ops_in_group(fuse_req_t req, gid_t gid);
+
 /* ops_name.c */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t node, uint64_t nlookup);

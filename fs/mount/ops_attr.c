@@ -10,6 +10,24 @@
 
 #include "fs/mount/reply.h"
 
+enum {
+	GROUPS_MAX = 1024, /* a caller with more is taken for a stranger */
+};
+
+bool ops_in_group(fuse_req_t req, gid_t gid)
+{
+	gid_t groups[GROUPS_MAX];
+	int count;
+
+	if (fuse_req_ctx(req)->gid == gid)
+		return true;
+	count = fuse_req_getgroups(req, GROUPS_MAX, groups);
+	for (int i = 0; i < MIN(count, (int)GROUPS_MAX); i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct stat st;
@@ -20,8 +38,9 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	reply_attr(req, err, &st);
 }
 
-/* "Now" comes along with the plain flag and replaces it here. The change time
- * cannot be set on any store: what changes a node moves it. */
+/* "Now" comes along with the kernel's own time, which is taken: both times are
+ * one then. The change time cannot be set on any store: what changes a node
+ * moves it. */
 static unsigned int setattr_what(int what)
 {
 	static const struct {
@@ -34,19 +53,42 @@ static unsigned int setattr_what(int what)
 		{FUSE_SET_ATTR_SIZE, MIRROR_SET_SIZE},
 		{FUSE_SET_ATTR_ATIME, MIRROR_SET_ATIME},
 		{FUSE_SET_ATTR_MTIME, MIRROR_SET_MTIME},
-		{FUSE_SET_ATTR_ATIME_NOW, MIRROR_SET_ATIME_NOW},
-		{FUSE_SET_ATTR_MTIME_NOW, MIRROR_SET_MTIME_NOW},
 	};
 	unsigned int ours = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (what & map[i].theirs)
 			ours |= map[i].ours;
-	if (ours & MIRROR_SET_ATIME_NOW)
-		ours &= ~MIRROR_SET_ATIME;
-	if (ours & MIRROR_SET_MTIME_NOW)
-		ours &= ~MIRROR_SET_MTIME;
 	return ours;
+}
+
+/*
+ * chown(2) that names neither owner nor group takes set-id bits away all the
+ * same. The kernel leaves those to us and has nothing else to say then: with
+ * writeback caching the change time, else nothing at all, as before a write that
+ * takes them away, and which he may do who does not own the file (@others).
+ */
+static int chown_none(fuse_req_t req, fuse_ino_t node, bool others,
+		      struct stat *ret_st)
+{
+	const struct mirror_cred cred = ops_cred(req);
+	struct mirror *mirror = mirror_of(req);
+	struct stat want;
+	int err = mirror_getattr(mirror, node, ret_st);
+
+	if (err || !session_of(req)->killpriv || !S_ISREG(ret_st->st_mode))
+		return err;
+	want = *ret_st;
+	want.st_mode &= ~(mode_t)S_ISUID;
+	if ((want.st_mode & S_IXGRP) ||
+	    (!cred.fsetid && !ops_in_group(req, want.st_gid)))
+		want.st_mode &= ~(mode_t)S_ISGID;
+	if (want.st_mode == ret_st->st_mode)
+		return 0;
+	if (cred.uid != 0 && cred.uid != want.st_uid)
+		return others ? 0 : -EPERM;
+	return mirror_setattr(mirror, node, &want, MIRROR_SET_MODE, &cred,
+			      ret_st);
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
@@ -66,7 +108,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
 		err = mirror_setattr(mirror_of(req), node, want, ours, &cred,
 				     &st);
 	else
-		err = mirror_getattr(mirror_of(req), node, &st);
+		err = chown_none(req, node, !(what & FUSE_SET_ATTR_CTIME), &st);
 	reply_attr(req, err, &st);
 }
 

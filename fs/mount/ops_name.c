@@ -47,6 +47,21 @@ static int lookup_parent(struct mirror *mirror, uint64_t dir,
 	return id ? mirror_lookup_id(mirror, id, ret) : -ESTALE;
 }
 
+/*
+ * A handle of a file that is gone leads nowhere. Should somebody hold it open
+ * still, then the kernel holds it too and need not ask.
+ */
+static int lookup_handle(struct mirror *mirror, uint64_t node,
+			 struct mirror_entry *ret)
+{
+	int err = mirror_lookup_id(mirror, node, ret);
+
+	if (err || ret->st.st_nlink)
+		return err;
+	mirror_forget(mirror, node, 1);
+	return -ESTALE;
+}
+
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mirror *mirror = mirror_of(req);
@@ -56,7 +71,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (err)
 		goto out;
 	if (strcmp(name, ".") == 0)
-		err = mirror_lookup_id(mirror, parent, &entry);
+		err = lookup_handle(mirror, parent, &entry);
 	else if (strcmp(name, "..") == 0)
 		err = lookup_parent(mirror, parent, &entry);
 	else
@@ -89,6 +104,27 @@ void op_forget_multi(fuse_req_t req, size_t count,
 }
 
 /*
+ * A new file keeps its set-group-id bit in a directory that hands its group on
+ * if the caller belongs to that group. A store knows but one of his groups and
+ * takes the bit away; here it is put back.
+ */
+static void keep_setgid(fuse_req_t req, mode_t mode, struct mirror_entry *entry)
+{
+	const mode_t both = S_ISGID | S_IXGRP;
+	struct stat want = entry->st;
+
+	if ((mode & both) != both || (want.st_mode & both) != S_IXGRP ||
+	    !ops_in_group(req, want.st_gid))
+		return;
+	want.st_mode |= S_ISGID;
+	/* Without it the file is there all the same, and is not said to have
+	 * it. */
+	ignore_result(mirror_setattr(mirror_of(req), entry->id, &want,
+				     MIRROR_SET_MODE, &(struct mirror_cred){0},
+				     &entry->st));
+}
+
+/*
  * Files are made here too. CREATE, which makes and opens, is not in the table:
  * the kernel then sends MKNOD, one message as well, and opens by itself. A file
  * that came out of CREATE would be released by a message, until the first OPEN
@@ -109,6 +145,8 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	else
 		err = mirror_mknod(mirror_of(req), parent, name, mode, rdev,
 				   &cred, &entry);
+	if (!err && S_ISREG(entry.st.st_mode))
+		keep_setgid(req, mode, &entry);
 out:
 	reply_entry(req, err, &entry);
 }

@@ -6,30 +6,14 @@
  */
 #include "fs/mount/ops.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "fs/mount/reply.h"
 
 #define ACL_ACCESS "system.posix_acl_access"
-
-enum {
-	GROUPS_MAX = 1024, /* a caller with more is taken for a stranger */
-};
-
-/* Whether the caller of a request belongs to a group. */
-static bool caller_in_group(fuse_req_t req, gid_t gid)
-{
-	gid_t groups[GROUPS_MAX];
-	int count;
-
-	if (fuse_req_ctx(req)->gid == gid)
-		return true;
-	count = fuse_req_getgroups(req, GROUPS_MAX, groups);
-	for (int i = 0; i < MIN(count, (int)GROUPS_MAX); i++)
-		if (groups[i] == gid)
-			return true;
-	return false;
-}
+#define TRUSTED	   "trusted."
 
 /*
  * Who sets an ACL sets the mode with it, and like chmod(2) loses the
@@ -46,7 +30,7 @@ static int drop_foreign_setgid(fuse_req_t req, uint64_t node)
 	if (cred.fsetid)
 		return 0;
 	err = mirror_getattr(mirror, node, &st);
-	if (err || !(st.st_mode & S_ISGID) || caller_in_group(req, st.st_gid))
+	if (err || !(st.st_mode & S_ISGID) || ops_in_group(req, st.st_gid))
 		return err;
 	st.st_mode &= ~(mode_t)S_ISGID;
 	return mirror_setattr(mirror, node, &st, MIRROR_SET_MODE, &cred, &st);
@@ -80,13 +64,35 @@ void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_t len)
 		(void)fuse_reply_xattr(req, (size_t)got);
 }
 
+/* Takes the names of a list away that only root may see; returns its length. */
+static ssize_t drop_trusted(char *names, ssize_t len)
+{
+	char *to = names;
+
+	for (const char *p = names; p < names + len;) {
+		size_t size = strlen(p) + 1;
+
+		if (strncmp(p, TRUSTED, strlen(TRUSTED)) != 0) {
+			memmove(to, p, size);
+			to += size;
+		}
+		p += size;
+	}
+	return to - names;
+}
+
 void op_listxattr(fuse_req_t req, fuse_ino_t node, size_t len)
 {
-	char *buf = len ? reply_buffer(len) : NULL;
+	char *buf = reply_buffer(XATTR_LIST_MAX);
 	ssize_t got = -ENOMEM;
 
-	if (buf || !len)
-		got = mirror_listxattr(mirror_of(req), node, buf, len);
+	if (buf)
+		got = mirror_listxattr(mirror_of(req), node, buf,
+				       XATTR_LIST_MAX);
+	if (got > 0 && fuse_req_ctx(req)->uid != 0)
+		got = drop_trusted(buf, got);
+	if (got > 0 && len && (size_t)got > len)
+		got = -ERANGE;
 	if (got < 0 || len)
 		reply_buf(req, buf, got);
 	else
