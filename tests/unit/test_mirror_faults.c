@@ -7,13 +7,16 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -88,18 +91,26 @@ static void setup(void)
 	volume_open(0);
 }
 
+/* A path in it may be longer than PATH_MAX. */
+static void remove_tree(const char *path)
+{
+	char *argv[] = {"rm", "-rf", "--", (char *)(uintptr_t)path, NULL};
+	int status;
+	pid_t pid;
+
+	cr_assert_eq(posix_spawnp(&pid, "rm", NULL, NULL, argv, environ), 0);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+}
+
 static void teardown(void)
 {
-	char command[4096];
-
 	cr_assert_eq(fault_configure(""), 0);
 	for (int k = 0; k < STORES; k++)
 		store_fail_inject(store[k], "", 0);
 	if (m)
 		(void)mirror_close(m);
-	/* A path in it may be longer than PATH_MAX. */
-	snprintf(command, sizeof(command), "rm -rf '%s'", base);
-	cr_assert_eq(system(command), 0);
+	remove_tree(base);
 }
 
 TestSuite(mirror_faults, .init = setup, .fini = teardown, .timeout = 60);
@@ -112,10 +123,11 @@ static uint64_t file(const char *name)
 	return e.id;
 }
 
-static void pause_ms(unsigned int ms)
-{
-	(void)usleep(ms * 1000);
-}
+#define WAIT_UNTIL(condition)                                     \
+	for (int tries_ = 0; !(condition); tries_++) {            \
+		cr_assert_lt(tries_, 5000, "never: " #condition); \
+		(void)poll(NULL, 0, 1);                           \
+	}
 
 static enum meta_store_state state_of(int k)
 {
@@ -168,6 +180,40 @@ static unsigned int epoch_members(int k)
 	meta_reader_put(rd);
 	mirror_ref_put(m, &ref);
 	return n;
+}
+
+/* How many epochs the map of store @k has. */
+static size_t epochs(int k)
+{
+	struct mirror_ref ref;
+	struct meta_reader *rd;
+	struct meta_epoch *v;
+	size_t count;
+
+	cr_assert_eq(mirror_ref_get(m, slot_of[k], &ref), 0);
+	rd = meta_reader_get(ref.meta);
+	cr_assert_eq(meta_epochs(rd, &v, &count), 0);
+	free(v);
+	meta_reader_put(rd);
+	mirror_ref_put(m, &ref);
+	return count;
+}
+
+/* Of the file "f" on store @k: -1 behind its end, -2 there is none. */
+static int first_byte(int k, off_t off)
+{
+	unsigned char byte;
+	char path[8192];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/f", dirs[k]);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return -2;
+	n = pread(fd, &byte, 1, off);
+	close(fd);
+	return n == 1 ? byte : -1;
 }
 
 static char *slurp(int k, const char *name, size_t *len)
@@ -266,10 +312,11 @@ Test(mirror_faults, a_departure_during_a_record_is_not_taken_for_recorded)
 {
 	struct call mk = {.fn = call_mkdir};
 	struct call sync = {.fn = call_fsync, .id = META_ROOT_ID};
+	size_t before = epochs(0);
 
 	cr_assert_eq(fault_configure("mirror.record.after:delay=400:1"), 0);
 	begin(&mk); /* the epoch of all three is being committed */
-	pause_ms(150);
+	WAIT_UNTIL(epochs(0) > before && epochs(1) > before);
 	store_fail_inject(store[2], "store.fsync", EIO);
 	begin(&sync);
 	cr_assert_eq(end(&sync), 0);
@@ -288,26 +335,11 @@ Test(mirror_faults, an_fsync_waits_for_the_record_of_who_left_before)
 	cr_assert_eq(fault_configure("mirror.record.before:delay=400:1"), 0);
 	store_fail_inject(store[1], "store.fsync", EIO);
 	begin(&first);
-	pause_ms(150);
+	WAIT_UNTIL(state_of(1) == META_STORE_FAILED);
 	begin(&second); /* on the stores that stay alone */
 	cr_assert_eq(end(&second), 0);
 	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
 	cr_assert_eq(end(&first), 0);
-}
-
-Test(mirror_faults, a_checkpoint_does_not_bring_back_the_state_of_who_left)
-{
-	uint64_t id = file("f");
-	struct call ckpt = {.fn = call_checkpoint};
-
-	cr_assert_eq(fault_configure("mirror.ckpt.commit:delay=300"), 0);
-	begin(&ckpt);
-	pause_ms(100);
-	store_fail_inject(store[2], "store.write", EIO);
-	cr_assert_eq(mirror_write(m, id, "x", 1, 0, false), 0);
-	cr_assert_eq(end(&ckpt), 0);
-	cr_expect_eq(recorded_state(0, 2), META_STORE_FAILED);
-	cr_expect_eq(recorded_state(1, 2), META_STORE_FAILED);
 }
 
 /* ---- contents ---- */
@@ -320,10 +352,12 @@ Test(mirror_faults, two_writes_into_one_block_leave_the_higher_number)
 	struct meta_reader *rd;
 	struct meta_iter it = {0};
 	struct meta_extent x;
+	uint64_t before;
 
 	cr_assert_eq(fault_configure("mirror.write.done:delay=300:1"), 0);
+	before = mirror_seq(m);
 	begin(&a);
-	pause_ms(100);
+	WAIT_UNTIL(mirror_seq(m) > before);
 	cr_assert_eq(mirror_write(m, id, "y", 1, 200, false), 0);
 	cr_assert_eq(end(&a), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
@@ -380,10 +414,11 @@ Test(mirror_faults, a_full_store_does_not_cut_off_what_others_append)
 	/* The lead has the far write, the second store not yet. */
 	cr_assert_eq(fault_configure("mirror.write:delay=300:2"), 0);
 	begin(&far);
-	pause_ms(100);
+	WAIT_UNTIL(first_byte(0, 1 << 16) == 'c');
 	store_fail_inject(store[1], "store.write", ENOSPC);
 	begin(&near);
-	pause_ms(100);
+	WAIT_UNTIL(first_byte(0, 0) == 'c');
+	(void)poll(NULL, 0, 50); /* refused by the second store */
 	store_fail_inject(store[1], "", 0);
 	cr_expect_eq(end(&near), -ENOSPC);
 	cr_expect_eq(end(&far), 0);
@@ -447,7 +482,8 @@ Test(mirror_faults, a_file_that_loses_a_name_meanwhile_is_no_fault_of_a_store)
 	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
 	cr_assert_eq(fault_configure("mirror.remove.done:delay=300:1"), 0);
 	begin(&rm);
-	pause_ms(100);
+	for (int k = 0; k < STORES; k++)
+		WAIT_UNTIL(first_byte(k, 0) < -1);
 	cr_expect_eq(mirror_write(m, id, "xyz", 3, 0, false), 0);
 	cr_expect_eq(mirror_read(m, id, buf, sizeof(buf), 0), 3);
 	cr_assert_eq(end(&rm), 0);
@@ -466,7 +502,8 @@ Test(mirror_faults, a_file_that_loses_its_last_name_can_still_be_written)
 	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
 	cr_assert_eq(fault_configure("mirror.remove.done:delay=300:1"), 0);
 	begin(&rm);
-	pause_ms(100);
+	for (int k = 0; k < STORES; k++)
+		WAIT_UNTIL(first_byte(k, 0) < -1);
 	cr_expect_eq(mirror_write(m, id, "xyz", 3, 0, false), 0);
 	cr_assert_eq(end(&rm), 0);
 	cr_expect_eq(mirror_read(m, id, buf, sizeof(buf), 0), 3);
@@ -527,6 +564,7 @@ Test(mirror_faults, times_put_back_too_early_are_put_back_again)
 	struct stat want = {.st_mtim = {.tv_sec = 1000, .tv_nsec = 5}};
 	struct call w = {.fn = call_write, .len = 1};
 	char path[8192];
+	uint64_t before;
 	struct stat st;
 
 	mirror_set_kernel_times(m, true);
@@ -536,8 +574,10 @@ Test(mirror_faults, times_put_back_too_early_are_put_back_again)
 		mirror_setattr(m, w.id, &want, MIRROR_SET_MTIME, &cred, &st),
 		0);
 	cr_assert_eq(fault_configure("mirror.write:delay=300:1"), 0);
+	before = mirror_seq(m);
 	begin(&w);
-	pause_ms(100); /* numbered; its pages move the times afterwards */
+	WAIT_UNTIL(mirror_seq(m) >
+		   before); /* numbered; its pages move the times afterwards */
 	{
 		struct call c = {.fn = call_checkpoint};
 
