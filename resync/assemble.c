@@ -296,6 +296,10 @@ static int fill_member(struct assembly *a, size_t k,
 		return 0;
 	}
 	p = &a->set.v[at];
+	/* Found through the map of one that had not heard that it was taken
+	 * out: what is safe to remove is not taken back unasked. */
+	if (p != source && !p->named && in->row.state == META_STORE_DETACHED)
+		return 0;
 	snprintf(in->row.path_hint, sizeof(in->row.path_hint), "%s",
 		 store_path(p->store));
 	in->row.durable_seq = p->durable_seq;

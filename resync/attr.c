@@ -21,9 +21,9 @@
 #include "resync/lap.h"
 
 struct attr_item {
-	struct meta_node row;	/* the source's */
-	struct meta_node own;	/* the target's */
-	size_t unmap_at;	/* in ranges */
+	struct meta_node row; /* the source's */
+	struct meta_node own; /* the target's */
+	size_t unmap_at;      /* in ranges */
 	size_t unmap_count;
 	bool lost;
 	bool skipped;
@@ -83,8 +83,7 @@ static int item_rows(struct lap *lap, const struct attr_batch *b,
 
 		r = meta_extent_clear(meta, item->row.id, hole.start, hole.end);
 	}
-	item->own.seq = MIN(item->row.seq, lap->args->cut);
-	item->own.attr_seq = MIN(item->row.attr_seq, lap->args->cut);
+	lap_claim(lap, &item->row, &item->own);
 	return r < 0 ? r : meta_node_put(meta, &item->own);
 }
 
@@ -142,9 +141,9 @@ static int item_apply(struct lap *lap, const struct attr_batch *b,
 
 	if (sfd == -ENOENT) {
 		item->skipped = true;
-		return lap_source_named(lap, item->row.id) > 0 ?
-			       lap_incomplete(lap, NULL, "attributes") :
-			       0;
+		return lap_source_named(lap, item->row.id) > 0
+			       ? lap_incomplete(lap, NULL, "attributes")
+			       : 0;
 	}
 	if (sfd < 0)
 		return sfd;
@@ -452,8 +451,7 @@ static int dir_finish(struct lap *lap, struct work_dir *wd)
 	r = dir_apply(lap, wd, &own);
 	if (r <= 0)
 		return r;
-	own.seq = wd->row.seq;
-	own.attr_seq = wd->row.attr_seq;
+	lap_claim(lap, &wd->row, &own);
 	return vec_push(&lap->dir_rows, own);
 }
 

@@ -26,7 +26,7 @@ struct compare {
 	int sfd;
 	int tfd;
 	uint64_t source_size;
-	struct range_set source;	/* mapped, in the window */
+	struct range_set source; /* mapped, in the window */
 	struct range_set target;
 	/* rows to be written */
 	VEC(struct window) windows;
@@ -61,8 +61,8 @@ static int rows_flush(struct compare *c)
 
 /* ---- one step ---- */
 
-static ssize_t read_padded(const struct store *s, int fd, char *buf,
-			   size_t len, uint64_t off)
+static ssize_t read_padded(const struct store *s, int fd, char *buf, size_t len,
+			   uint64_t off)
 {
 	ssize_t got = store_read(s, fd, buf, len, off);
 
@@ -72,9 +72,9 @@ static ssize_t read_padded(const struct store *s, int fd, char *buf,
 }
 
 /* Write the runs of blocks in which the two buffers differ. */
-static int write_differences(struct compare *c, uint64_t off, size_t len)
+static int write_differences(struct lap *lap, int tfd, uint64_t off, size_t len,
+			     uint64_t source_size)
 {
-	struct lap *lap = c->lap;
 	size_t at = 0;
 	int r = 0;
 
@@ -92,10 +92,9 @@ static int write_differences(struct compare *c, uint64_t off, size_t len)
 		}
 		/* Behind the source's end the size will take care. */
 		data = (size_t)MIN((uint64_t)(end - at),
-				   c->source_size -
-					   MIN(c->source_size, off + at));
+				   source_size - MIN(source_size, off + at));
 		if (data > 0 && !lap->dry)
-			r = store_write(lap->dst->store, c->tfd,
+			r = store_write(lap->dst->store, tfd,
 					lap->buffer[0] + at, data, off + at,
 					NULL);
 		if (r == 0)
@@ -105,25 +104,25 @@ static int write_differences(struct compare *c, uint64_t off, size_t len)
 	return r;
 }
 
-static int compare_range(struct compare *c, struct range range)
+int compare_range(struct lap *lap, int sfd, int tfd, struct range range,
+		  uint64_t source_size)
 {
-	struct lap *lap = c->lap;
-	int r = 0;
+	int r = clear_tail(lap, tfd, range, source_size);
 
 	for (uint64_t off = range.start; r == 0 && off < range.end;) {
 		size_t len = (size_t)MIN(range.end - off, (uint64_t)LAP_BUFFER);
 		ssize_t got;
 
-		got = read_padded(lap->src->store, c->sfd, lap->buffer[0], len,
+		got = read_padded(lap->src->store, sfd, lap->buffer[0], len,
 				  off);
 		if (got < 0)
 			return lap_source_err(lap, (int)got);
-		got = read_padded(lap->dst->store, c->tfd, lap->buffer[1], len,
+		got = read_padded(lap->dst->store, tfd, lap->buffer[1], len,
 				  off);
 		if (got < 0)
 			return (int)got;
 		lap->n->bytes_compared += len;
-		r = write_differences(c, off, len);
+		r = write_differences(lap, tfd, off, len, source_size);
 		if (r == 0)
 			r = lap_poll(lap);
 		off += len;
@@ -136,7 +135,8 @@ static int step(struct compare *c, struct range range, enum plan_action action)
 	struct lap *lap = c->lap;
 
 	if (action == PLAN_COMPARE)
-		return compare_range(c, range);
+		return compare_range(lap, c->sfd, c->tfd, range,
+				     c->source_size);
 	if (action == PLAN_WRITE) {
 		if (lap->dry)
 			return lap_moved(lap, range_len(range));
@@ -239,8 +239,8 @@ static int compare_window(struct compare *c, struct range w)
 	r = source_window(c, w);
 	if (r == 0)
 		r = target_window(c, w);
-	while (r == 0 && plan_compare_next(&c->source, &c->target, within,
-					   &hit, &action)) {
+	while (r == 0 && plan_compare_next(&c->source, &c->target, within, &hit,
+					   &action)) {
 		r = step(c, hit, action);
 		within.start = hit.end;
 	}
@@ -268,9 +268,9 @@ static int compare_doubtful(struct compare *c, struct range range)
 				     ((struct window){c->node, w}));
 		c->bytes += MIN(range_len(w), (uint64_t)LAP_BYTES);
 		at = w.end;
-		if (r == 0 && (c->extents.count >= LAP_ROWS ||
-			       c->windows.count >= LAP_ROWS ||
-			       c->bytes >= LAP_BYTES))
+		if (r == 0 &&
+		    (c->extents.count >= LAP_ROWS ||
+		     c->windows.count >= LAP_ROWS || c->bytes >= LAP_BYTES))
 			r = rows_flush(c);
 	}
 	return r;

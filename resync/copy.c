@@ -8,6 +8,10 @@
  * What the target has already under the same number is not copied again, so a
  * lap that was cut repeats at most the batch it was in.
  *
+ * At or below the source's horizon neighbours were merged under the higher
+ * number, so that a target older than the horizon (one restored from a copy)
+ * would get much that it has.  What it has mapped there is compared first.
+ *
  * Bytes are counted in whole blocks, as the map has them: the last block of a
  * file counts whole, though only what lies within its size is written.
  */
@@ -54,15 +58,42 @@ static void copy_behind_end(struct lap *lap, int tfd, uint64_t start,
 					     end - start));
 }
 
+/*
+ * The source ends in the last block of [start,end), and the target goes on: it
+ * keeps bytes of before there.  Should the source grow again before the sizes
+ * are made equal, nothing would number that block, and they would show.
+ */
+int clear_tail(struct lap *lap, int tfd, struct range range,
+	       uint64_t source_size)
+{
+	static const char zeros[META_BLOCK];
+	uint64_t stop = (source_size + META_BLOCK - 1) &
+			~(uint64_t)(META_BLOCK - 1);
+	struct store_stat st;
+	int r;
+
+	if (lap->dry || stop == source_size || source_size < range.start ||
+	    source_size >= range.end)
+		return 0;
+	r = store_fstat(lap->dst->store, tfd, false, &st);
+	if (r < 0)
+		return r;
+	stop = MIN(stop, (uint64_t)st.st.st_size);
+	if (stop <= source_size)
+		return 0;
+	return store_write(lap->dst->store, tfd, zeros,
+			   (size_t)(stop - source_size), source_size, NULL);
+}
+
 int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start, uint64_t end,
 	       uint64_t source_size)
 {
-	int r = 0;
+	int r = clear_tail(lap, tfd, (struct range){start, end}, source_size);
 
 	for (uint64_t off = start; r == 0 && off < end;) {
 		uint64_t len = MIN(end - off, (uint64_t)LAP_BUFFER);
-		size_t data = (size_t)MIN(
-			len, source_size - MIN(source_size, off));
+		size_t data =
+			(size_t)MIN(len, source_size - MIN(source_size, off));
 		ssize_t got = 0;
 
 		if (data > 0) {
@@ -93,7 +124,8 @@ static int batch_rows(struct lap *lap, struct batch *b)
 	uint64_t lost = 0;
 	int r = 0;
 
-	vec_for_each (e, &b->items) {
+	vec_for_each (item, &b->items) {
+		const struct meta_extent *e = &item->e;
 		uint64_t skipped = idmap_get(&b->skipped, e->node);
 
 		if (!skipped)
@@ -124,11 +156,25 @@ static int batch_arm(struct lap *lap, struct batch *b)
 	return r;
 }
 
+static int copy_item(struct lap *lap, const struct batch_item *item, int sfd,
+		     int tfd, uint64_t source_size)
+{
+	const struct meta_extent *e = &item->e;
+
+	if (item->compare)
+		return compare_range(lap, sfd, tfd,
+				     (struct range){e->start, e->end},
+				     source_size);
+	if (lap->dry)
+		return lap_moved(lap, e->end - e->start);
+	return copy_range(lap, sfd, tfd, e->start, e->end, source_size);
+}
+
 /* The items of one node, [first, last). */
 static int copy_node(struct lap *lap, struct batch *b, size_t first,
 		     size_t last, bool sync)
 {
-	uint64_t node = b->items.data[first].node;
+	uint64_t node = b->items.data[first].e.node;
 	_cleanup_close_ int sfd = lap_source_open(lap, node, O_RDONLY);
 	_cleanup_close_ int tfd = -1;
 	struct store_stat st;
@@ -138,7 +184,7 @@ static int copy_node(struct lap *lap, struct batch *b, size_t first,
 		return idmap_set(&b->skipped, node, 1);
 	if (sfd < 0)
 		return sfd;
-	tfd = lap_target_open(lap, node, O_RDWR, NULL);
+	tfd = lap_target_open(lap, node, lap->dry ? O_RDONLY : O_RDWR, NULL);
 	if (tfd == -ENOENT || tfd == -ESTALE)
 		return idmap_set(&b->skipped, node, 2);
 	if (tfd < 0)
@@ -147,8 +193,8 @@ static int copy_node(struct lap *lap, struct batch *b, size_t first,
 	if (r < 0)
 		return lap_source_err(lap, r);
 	for (size_t i = first; r == 0 && i < last; i++)
-		r = copy_range(lap, sfd, tfd, b->items.data[i].start,
-			       b->items.data[i].end, (uint64_t)st.st.st_size);
+		r = copy_item(lap, &b->items.data[i], sfd, tfd,
+			      (uint64_t)st.st.st_size);
 	if (r == 0 && sync)
 		r = store_fsync(lap->dst->store, tfd, true);
 	return r;
@@ -159,7 +205,7 @@ static size_t node_end(const struct batch *b, size_t first)
 	size_t i = first;
 
 	while (i < b->items.count &&
-	       b->items.data[i].node == b->items.data[first].node)
+	       b->items.data[i].e.node == b->items.data[first].e.node)
 		i++;
 	return i;
 }
@@ -186,16 +232,34 @@ static int batch_copy(struct lap *lap, struct batch *b)
 	return r;
 }
 
+/* Files are looked at where something is to be compared, and only there. */
+static int batch_dry(struct lap *lap, struct batch *b)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < b->items.count;) {
+		size_t end = node_end(b, i);
+		bool compare = false;
+
+		for (size_t k = i; k < end; k++)
+			compare = compare || b->items.data[k].compare;
+		if (compare)
+			r = copy_node(lap, b, i, end, false);
+		for (size_t k = i; r == 0 && !compare && k < end; k++)
+			r = copy_item(lap, &b->items.data[k], -1, -1, 0);
+		i = end;
+	}
+	batch_clear(b);
+	return r;
+}
+
 static int batch_run(struct lap *lap)
 {
 	struct batch swap;
 	int r;
 
-	if (lap->dry) {
-		r = lap_moved(lap, lap->now.bytes);
-		batch_clear(&lap->now);
-		return r;
-	}
+	if (lap->dry)
+		return batch_dry(lap, &lap->now);
 	r = lap_begin(lap);
 	if (r == 0)
 		r = batch_rows(lap, &lap->before);
@@ -216,29 +280,29 @@ static int batch_run(struct lap *lap)
 	return 0;
 }
 
-static int batch_add(struct lap *lap, struct meta_extent e)
+static int batch_add(struct lap *lap, struct meta_extent e, bool compare)
 {
 	struct batch *b = &lap->now;
 	int r;
 
 	while (e.start < e.end) {
-		struct meta_extent piece = e;
+		struct batch_item item = {e, compare};
 
 		if (b->bytes >= LAP_BYTES || b->items.count >= LAP_ROWS) {
 			r = batch_run(lap);
 			if (r < 0)
 				return r;
 		}
-		piece.end = MIN(e.end, e.start + (uint64_t)(LAP_BYTES - b->bytes));
-		r = vec_push(&b->items, piece);
+		item.e.end = MIN(e.end, e.start + (LAP_BYTES - b->bytes));
+		r = vec_push(&b->items, item);
 		if (r == 0)
 			r = plan_cover(e.node,
-				       (struct range){piece.start, piece.end},
+				       (struct range){e.start, item.e.end},
 				       LAP_GAP, &b->intents);
 		if (r < 0)
 			return r;
-		b->bytes += piece.end - piece.start;
-		e.start = piece.end;
+		b->bytes += item.e.end - e.start;
+		e.start = item.e.end;
 	}
 	return 0;
 }
@@ -264,8 +328,8 @@ static int batch_end(struct lap *lap)
 struct chooser {
 	struct lap *lap;
 	uint64_t node;
-	bool file;	/* the target has it, and it is a file */
-	bool delta;	/* new files are done with */
+	bool file;  /* the target has it, and it is a file */
+	bool delta; /* new files are done with */
 	struct range_set doubt;
 	VEC(struct meta_extent) have;
 	struct plan_extents out;
@@ -292,11 +356,36 @@ static int chooser_node(struct chooser *c, uint64_t node)
 	return r < 0 ? r : doubt_ranges(c->lap, node, &c->doubt);
 }
 
+/* To the batch; what is mapped on both, and was merged, to be compared. */
+static int add_piece(struct chooser *c, struct meta_extent e)
+{
+	struct meta_extent part = e;
+	int r = 0;
+
+	if (e.seq > c->lap->horizon)
+		return batch_add(c->lap, e, false);
+	for (size_t i = 0; r == 0 && i < c->have.count; i++) {
+		const struct meta_extent *h = &c->have.data[i];
+
+		if (h->end <= part.start || h->start >= e.end)
+			continue;
+		part.end = MAX(part.start, h->start);
+		r = batch_add(c->lap, part, false);
+		part.start = part.end;
+		part.end = MIN(e.end, h->end);
+		if (r == 0)
+			r = batch_add(c->lap, part, true);
+		part.start = part.end;
+	}
+	part.end = e.end;
+	return r < 0 ? r : batch_add(c->lap, part, false);
+}
+
 static int choose(struct chooser *c, const struct meta_extent *want)
 {
 	struct plan_trust trust = {
-		.same_through = c->lap->args->both ? c->lap->args->from :
-						     UINT64_MAX,
+		.same_through = c->lap->args->both ? c->lap->args->from
+						   : UINT64_MAX,
 		.doubt = &c->doubt,
 	};
 	uint64_t bytes = want->end - want->start;
@@ -320,7 +409,7 @@ static int choose(struct chooser *c, const struct meta_extent *want)
 			      &c->out);
 	for (size_t i = 0; r == 0 && i < c->out.v.count; i++) {
 		bytes -= c->out.v.data[i].end - c->out.v.data[i].start;
-		r = batch_add(c->lap, c->out.v.data[i]);
+		r = add_piece(c, c->out.v.data[i]);
 	}
 	c->lap->skipped_bytes += bytes;
 	return r;
@@ -413,8 +502,8 @@ static int copy_reverted(struct lap *lap, struct chooser *c)
 		r = meta_iter_nodes_since(lap->t, lap->args->from, UINT64_MAX,
 					  &it);
 		while (r == 0 && (r = meta_next_node(&it, &row)) > 0)
-			r = row.kind == META_FILE ? vec_push(&ids.v, row.id) :
-						    0;
+			r = row.kind == META_FILE ? vec_push(&ids.v, row.id)
+						  : 0;
 	} while (0);
 	for (size_t i = 0; r == 0 && i < ids.v.count; i++) {
 		if (idmap_get(&lap->filled, ids.v.data[i]))
@@ -431,11 +520,12 @@ int copy_delta(struct lap *lap)
 {
 	_cleanup_(chooser_done) struct chooser c = {.lap = lap, .delta = true};
 	struct extent_chunk chunk = {
-		.last = {
-			.seq = lap->args->from,
-			.node = UINT64_MAX,
-			.start = UINT64_MAX,
-		},
+		.last =
+			{
+				.seq = lap->args->from,
+				.node = UINT64_MAX,
+				.start = UINT64_MAX,
+			},
 	};
 	int r = 0;
 
@@ -484,8 +574,7 @@ static int large_finish(struct lap *lap, const struct meta_node *theirs)
 		r = lap_begin(lap);
 	if (r < 0)
 		return r;
-	row.seq = MIN(theirs->seq, lap->args->cut);
-	row.attr_seq = MIN(theirs->attr_seq, lap->args->cut);
+	lap_claim(lap, theirs, &row);
 	r = meta_node_put(lap->dst->meta, &row);
 	return r < 0 ? r : lap_commit(lap);
 }

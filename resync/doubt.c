@@ -89,9 +89,8 @@ int doubt_ranges(const struct lap *lap, uint64_t node, struct range_set *out)
 	range_set_clear(out);
 	if (idmap_get(&d->whole, node))
 		return range_set_add(out, (struct range){0, META_RANGE_MAX});
-	for (size_t i = doubt_first(d, node); r == 0 && i < d->own.count &&
-					      d->own.data[i].node == node;
-	     i++) {
+	for (size_t i = doubt_first(d, node);
+	     r == 0 && i < d->own.count && d->own.data[i].node == node; i++) {
 		const struct meta_intent *in = &d->own.data[i];
 
 		if (in->kind == META_INTENT_DATA)

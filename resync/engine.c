@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define MONITOR_MS 1000u
+#define MONITOR_MS   1000u
 #define RETRY_NS     (2 * CLOCK_NS_PER_SEC)
 #define RETRY_NS_MAX (300 * CLOCK_NS_PER_SEC)
 
@@ -50,10 +50,10 @@ static void finish_locked(struct resync_engine *e, int slot, int result,
 	s->last_result = result;
 	s->last_counts = *counts;
 	(void)snprintf(s->last_why, sizeof(s->last_why), "%s", why);
-	s->retry_wait_ns = result == 0 ? 0 :
-			   s->retry_wait_ns ? MIN(s->retry_wait_ns * 2,
-						  RETRY_NS_MAX) :
-					      RETRY_NS;
+	s->retry_wait_ns = result == 0 ? 0
+			   : s->retry_wait_ns
+				   ? MIN(s->retry_wait_ns * 2, RETRY_NS_MAX)
+				   : RETRY_NS;
 	s->retry_ns = clock_mono_ns() + s->retry_wait_ns;
 	cond_broadcast(&e->wake);
 }
@@ -132,9 +132,10 @@ static int busy(char *why, size_t why_len, int r)
 {
 	if (why_len)
 		(void)snprintf(why, why_len, "%s",
-			       r == -EBUSY     ? "it is being resynced already" :
-			       r == -ESHUTDOWN ? "the volume is being unmounted" :
-						 strerror(-r));
+			       r == -EBUSY ? "it is being resynced already"
+			       : r == -ESHUTDOWN
+				       ? "the volume is being unmounted"
+				       : strerror(-r));
 	return r;
 }
 
@@ -171,8 +172,7 @@ int resync_engine_attach_open(struct resync_engine *e, unsigned int slot,
 }
 
 int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
-			   struct resync_counts *ret, char *why,
-			   size_t why_len)
+			   struct resync_counts *ret, char *why, size_t why_len)
 {
 	struct resync_control control = {.dry_run = true};
 	struct resync_lap_args args = {.last = true, .control = &control};
@@ -190,8 +190,8 @@ int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
 	r = mirror_checkpoint(e->m, &args.cut);
 	lead = mirror_lead(e->m);
 	if (r == 0)
-		r = lead < 0 ? -ENODEV :
-			       mirror_ref_get(e->m, (unsigned int)lead, &ref);
+		r = lead < 0 ? -ENODEV
+			     : mirror_ref_get(e->m, (unsigned int)lead, &ref);
 	if (r == 0) {
 		args.source = (struct resync_side){ref.store, ref.meta, e->m,
 						   ref.slot};
@@ -259,9 +259,9 @@ static void look_for(struct resync_engine *e, unsigned int slot)
 			 "why=%s",
 			 slot, why);
 	}
-	s->retry_wait_ns = s->retry_wait_ns ?
-				   MIN(s->retry_wait_ns * 2, RETRY_NS_MAX) :
-				   RETRY_NS;
+	s->retry_wait_ns = s->retry_wait_ns
+				   ? MIN(s->retry_wait_ns * 2, RETRY_NS_MAX)
+				   : RETRY_NS;
 	s->retry_ns = clock_mono_ns() + s->retry_wait_ns;
 	mutex_unlock(&e->lock);
 }
@@ -315,8 +315,7 @@ static void engine_end(struct resync_engine *e)
 	mutex_unlock(&e->lock);
 }
 
-int resync_engine_start(struct mirror *m,
-			const struct resync_engine_options *o,
+int resync_engine_start(struct mirror *m, const struct resync_engine_options *o,
 			struct resync_engine **ret)
 {
 	struct resync_engine *e = calloc(1, sizeof(*e));
@@ -397,11 +396,12 @@ void resync_engine_set_rate(struct resync_engine *e, uint64_t bytes_per_second)
 void resync_engine_state(struct resync_engine *e, unsigned int slot,
 			 struct resync_engine_state *ret)
 {
-	const struct engine_slot *s = &e->slot[slot];
+	const struct engine_slot *s;
 
 	*ret = (struct resync_engine_state){.slot = slot, .last_result = 1};
 	if (slot >= META_STORE_MAX)
 		return;
+	s = &e->slot[slot];
 	mutex_lock(&e->lock);
 	ret->running = s->queued;
 	ret->paused = e->paused;
@@ -438,9 +438,9 @@ int resync_engine_wait(struct resync_engine *e, unsigned int slot,
 			r = -ETIMEDOUT;
 			break;
 		}
-		ignore_result(cond_timedwait(&e->wake, &e->lock,
-					     (until - now) / CLOCK_NS_PER_MS +
-						     1));
+		ignore_result(
+			cond_timedwait(&e->wake, &e->lock,
+				       (until - now) / CLOCK_NS_PER_MS + 1));
 	}
 	if (r == 0)
 		r = e->slot[slot].last_result;

@@ -24,43 +24,43 @@
 #include "resync/resync.h"
 
 struct engine_slot {
-	bool attaching;	/* somebody opens or looks at its store */
+	bool attaching; /* somebody opens or looks at its store */
 	bool queued;
 	bool cancel;
 	int last_result;
 	struct resync_counts last_counts;
 	char last_why[256];
-	uint64_t retry_ns;	/* monitor: not before this moment */
+	uint64_t retry_ns; /* monitor: not before this moment */
 	uint64_t retry_wait_ns;
 };
 
 struct resync_engine {
-	struct mirror *m;	/* set at init, then read-only */
+	struct mirror *m; /* set at init, then read-only */
 	_Atomic bool auto_attach;
 	pthread_t worker;
 	pthread_t monitor;
 
-	struct mutex lock;	/* LOCK_RANK_LEAF; guards all below */
-	struct cond wake;	/* anything changed */
+	struct mutex lock; /* LOCK_RANK_LEAF; guards all below */
+	struct cond wake;  /* anything changed */
 	bool stop;
 	bool paused;
-	uint64_t rate;		/* bytes per second; 0: no limit */
+	uint64_t rate; /* bytes per second; 0: no limit */
 	uint64_t queue_count;
 	unsigned int queue[META_STORE_MAX];
 	struct engine_slot slot[META_STORE_MAX];
 
-	int running;		/* slot; -1: none */
-	int source;		/* slot it copies from; -1: none */
+	int running; /* slot; -1: none */
+	int source;  /* slot it copies from; -1: none */
 	bool source_gone;
-	bool held;		/* the volume is held still: no waiting */
-	uint64_t deadline_ns;	/* of the lap under the hold; 0: none */
+	bool held;	      /* the volume is held still: no waiting */
+	uint64_t deadline_ns; /* of the lap under the hold; 0: none */
 	bool timed_out;
 	struct resync_progress progress;
 	/* smoothing, and the rate limit */
 	uint64_t rate_at_ns;
 	uint64_t rate_at_bytes;
 	double rate_smooth;
-	uint64_t paid_ns;	/* when all bytes so far are paid for */
+	uint64_t paid_ns; /* when all bytes so far are paid for */
 	uint64_t paid_bytes;
 };
 

@@ -43,17 +43,18 @@ int engine_relate(struct resync_engine *e, struct meta *meta,
 	r = resync_relate(ref.meta, meta, ret_relation, ret_from);
 	mirror_ref_put(e->m, &ref);
 	if (r < 0)
-		return refuse(why, why_len, r,
-			      "its map cannot be compared: %s", strerror(-r));
+		return refuse(why, why_len, r, "its map cannot be compared: %s",
+			      strerror(-r));
 	switch (*ret_relation) {
 	case RESYNC_IN_STEP:
 	case RESYNC_STALE:
 		return 0;
 	case RESYNC_FORK:
-		return refuse(why, why_len, -EREMCHG,
-			      "it was changed on its own since it left; unmount "
-			      "and say which side to keep with 'resync "
-			      "--prefer'");
+		return refuse(
+			why, why_len, -EREMCHG,
+			"it was changed on its own since it left; unmount "
+			"and say which side to keep with 'resync "
+			"--prefer'");
 	case RESYNC_NEWER:
 		return refuse(why, why_len, -EREMCHG,
 			      "it is newer than the mounted volume; unmount "
@@ -95,8 +96,8 @@ static int open_both(const struct mirror_slot_info *info, const char *path,
 	r = store_open(path, info->uuid, &ret->store);
 	if (r < 0)
 		return refuse(why, why_len, r, "%s cannot be opened: %s", path,
-			      r == -EBUSY ? "another process has it" :
-					    strerror(-r));
+			      r == -EBUSY ? "another process has it"
+					  : strerror(-r));
 	r = meta_open(store_privdir(ret->store), META_OPEN_RW, &ret->meta,
 		      &meta_why);
 	if (r < 0)
@@ -146,8 +147,7 @@ bool engine_store_is_back(struct resync_engine *e, unsigned int slot)
 	mirror_slot_info(e->m, slot, &info);
 	if (!info.used || !info.path[0])
 		return false;
-	if (info.state != META_STORE_MISSING &&
-	    info.state != META_STORE_FAILED)
+	if (info.state != META_STORE_MISSING && info.state != META_STORE_FAILED)
 		return false;
 	return check_identity(e, &info, info.path, NULL, 0) == 0;
 }

@@ -28,8 +28,8 @@
 #define DELAY_US_MIN	50u
 #define DELAY_US_MAX	5000u
 /* How often the source may change under one resync. */
-#define SOURCES_MAX	8u
-#define SMOOTH_NS	(500 * CLOCK_NS_PER_MS)
+#define SOURCES_MAX 8u
+#define SMOOTH_NS   (500 * CLOCK_NS_PER_MS)
 
 struct run {
 	struct resync_engine *e;
@@ -76,9 +76,9 @@ static void smooth_locked(struct resync_engine *e, uint64_t now)
 	if (now - e->rate_at_ns >= SMOOTH_NS) {
 		rate = (double)(bytes - e->rate_at_bytes) * 1e9 /
 		       (double)(now - e->rate_at_ns);
-		e->rate_smooth = e->rate_smooth > 0 ?
-					 0.7 * e->rate_smooth + 0.3 * rate :
-					 rate;
+		e->rate_smooth = e->rate_smooth > 0
+					 ? 0.7 * e->rate_smooth + 0.3 * rate
+					 : rate;
 		e->rate_at_ns = now;
 		e->rate_at_bytes = bytes;
 	}
@@ -127,16 +127,18 @@ static void on_progress(void *arg, const struct resync_progress *p)
 static int run_lap(struct run *run, uint64_t cut, bool last)
 {
 	struct resync_lap_args args = {
-		.source = {
-			.store = run->source.store,
-			.meta = run->source.meta,
-			.live = run->e->m,
-			.slot = run->source.slot,
-		},
-		.target = {
-			.store = run->target.store,
-			.meta = run->target.meta,
-		},
+		.source =
+			{
+				.store = run->source.store,
+				.meta = run->source.meta,
+				.live = run->e->m,
+				.slot = run->source.slot,
+			},
+		.target =
+			{
+				.store = run->target.store,
+				.meta = run->target.meta,
+			},
 		.from = run->from,
 		.cut = cut,
 		.last = last,
@@ -210,8 +212,8 @@ static int last_lap(struct run *run)
 		r = mirror_join(e->m, run->slot);
 	mirror_release(e->m);
 	mutex_lock(&e->lock);
-	late = r == -ECANCELED && e->timed_out && !e->stop &&
-	       !e->source_gone && !e->slot[run->slot].cancel;
+	late = r == -ECANCELED && e->timed_out && !e->stop && !e->source_gone &&
+	       !e->slot[run->slot].cancel;
 	e->timed_out = false;
 	mutex_unlock(&e->lock);
 	set_hold(e, false, 0);
@@ -223,8 +225,8 @@ static int last_lap(struct run *run)
 
 static void slow_down(struct run *run)
 {
-	run->delay_us = run->delay_us ? MIN(run->delay_us * 2, DELAY_US_MAX) :
-					DELAY_US_MIN;
+	run->delay_us = run->delay_us ? MIN(run->delay_us * 2, DELAY_US_MAX)
+				      : DELAY_US_MIN;
 	mirror_set_delay(run->e->m, run->delay_us);
 }
 
@@ -272,8 +274,8 @@ static int run_from(struct run *run, char *why, size_t why_len)
 	int lead = mirror_lead(e->m);
 	int r;
 
-	r = lead < 0 ? -EAGAIN :
-		       mirror_ref_get(e->m, (unsigned int)lead, &run->source);
+	r = lead < 0 ? -EAGAIN
+		     : mirror_ref_get(e->m, (unsigned int)lead, &run->source);
 	if (r < 0)
 		return -EAGAIN;
 	set_source(e, lead);
@@ -326,8 +328,8 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	if (r == -ECANCELED) {
 		mutex_lock(&e->lock);
 		/* One that the user ended is not to begin by itself. */
-		state = e->slot[run->slot].cancel ? META_STORE_DETACHED :
-						    META_STORE_MISSING;
+		state = e->slot[run->slot].cancel ? META_STORE_DETACHED
+						  : META_STORE_MISSING;
 		mutex_unlock(&e->lock);
 		(void)snprintf(why, why_len, "its resync was not finished");
 	} else if (r == -EREMCHG || r == -EINVAL || r == -EAGAIN) {
@@ -348,11 +350,12 @@ int engine_run(struct resync_engine *e, unsigned int slot,
 		.slot = slot,
 		.counts = counts,
 		.hold_ns = HOLD_NS,
-		.control = {
-			.should_stop = engine_should_stop,
-			.progress = on_progress,
-			.arg = e,
-		},
+		.control =
+			{
+				.should_stop = engine_should_stop,
+				.progress = on_progress,
+				.arg = e,
+			},
 	};
 	int r;
 

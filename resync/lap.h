@@ -2,13 +2,16 @@
 /*
  * Private to the files that make up one lap; lap.c has the essay.
  *
- *	lap.c		begin, rounds, close; transactions, polls, counts
+ *	lap.c		begin and rounds; transactions, polls, counts
+ *	close.c		the end
  *	doubt.c		the target's own intents
  *	reconcile.c	the target's map made to say what its files say, in limbo/
  *			and in directories in doubt
- *	tree.c		work list of directories, evacuation, placing
+ *	tree.c		work list of directories, evacuation
+ *	place.c		moves, links, new directories
  *	limbo.c		into limbo/, found/, and what is removed from there
  *	fill.c		new files, symlinks and special files, whole
+ *	make.c		one of them
  *	copy.c		bytes and batches of extents
  *	compare.c	ranges in doubt
  *	fork.c		node ids after a fork
@@ -29,7 +32,7 @@
 /* Rows changed in one transaction; also of one short read. */
 #define LAP_ROWS 8192u
 /* Bytes copied between two commits. */
-#define LAP_BYTES (UINT64_C(64) << 20)
+#define LAP_BYTES  (UINT64_C(64) << 20)
 #define LAP_BUFFER (1u << 20)
 /* Two ranges nearer than this share one intent. */
 #define LAP_GAP (UINT64_C(256) << 10)
@@ -40,15 +43,15 @@
 /* A directory whose entries are made equal. */
 struct work_dir {
 	uint64_t id;
-	struct meta_node row;	/* the source's, read with its listing */
-	uint64_t after;		/* absent entries have higher seqs than this */
-	bool fresh;		/* made by this lap */
-	bool missing;		/* the source has entries that the target lacks */
-	bool changed;		/* entries were changed, or will be */
-	bool incomplete;	/* the source moved on meanwhile */
-	bool gone;		/* the source has it no more, or it was lost */
-	bool large;		/* waits for a large file to be filled */
-	bool done;		/* attributes and row are written */
+	struct meta_node row; /* the source's, read with its listing */
+	uint64_t after;	      /* absent entries have higher seqs than this */
+	bool fresh;	      /* made by this lap */
+	bool missing;	      /* the source has entries that the target lacks */
+	bool changed;	      /* entries were changed, or will be */
+	bool incomplete;      /* the source moved on meanwhile */
+	bool gone;	      /* the source has it no more, or it was lost */
+	bool large;	      /* waits for a large file to be filled */
+	bool done;	      /* attributes and row are written */
 };
 
 struct idvec {
@@ -57,24 +60,29 @@ struct idvec {
 
 /* What of the target's own map is in doubt; loaded once, before anything. */
 struct doubt {
-	VEC(struct meta_intent) own;	/* by node, kind, start */
-	struct idmap dirs;	/* NAME intents: 1 a resync's, 2 another's */
-	struct idmap whole;	/* nodes born under one of the second kind */
-	struct idvec wholes;	/* the same, as a list */
+	VEC(struct meta_intent) own; /* by node, kind, start */
+	struct idmap dirs;   /* NAME intents: 1 a resync's, 2 another's */
+	struct idmap whole;  /* nodes born under one of the second kind */
+	struct idvec wholes; /* the same, as a list */
 };
 
 /* Extents on their way to the target, one commit's worth; copy.c. */
+struct batch_item {
+	struct meta_extent e;
+	bool compare; /* much of it may be equal */
+};
+
 struct batch {
-	VEC(struct meta_extent) items;
+	VEC(struct batch_item) items;
 	struct plan_intents intents;
-	struct idmap skipped;	/* nodes that were left out after all */
+	struct idmap skipped; /* nodes that were left out after all */
 	uint64_t bytes;
 };
 
 /* Rows of new nodes that wait for their files to be durable; fill.c. */
 struct fill_row {
 	struct meta_dentry dentry;
-	struct meta_node node;	/* id 0: a further name only */
+	struct meta_node node; /* id 0: a further name only */
 	size_t extent_at;
 	size_t extent_count;
 };
@@ -82,8 +90,8 @@ struct fill_row {
 struct fill {
 	VEC(struct fill_row) rows;
 	VEC(struct meta_extent) extents;
-	struct idmap nodes;	/* made, not committed: index + 1 in rows */
-	struct idvec finished;	/* fresh directories with all their entries */
+	struct idmap nodes;    /* made, not committed: index + 1 in rows */
+	struct idvec finished; /* fresh directories with all their entries */
 	uint64_t bytes;
 };
 
@@ -94,31 +102,33 @@ struct lap {
 	const struct resync_side *dst;
 	struct resync_counts *n;
 	bool dry;
-	bool copied;		/* dry run: the identities in the map are void */
-	uint64_t limit;		/* higher numbers are the next lap's */
-	uint64_t durable;	/* of the target */
+	bool copied;	  /* dry run: the identities in the map are void */
+	uint64_t limit;	  /* higher numbers are the next lap's */
+	uint64_t durable; /* of the target */
+	uint64_t horizon; /* of the source */
 
-	struct meta_reader *s;	/* the source's map */
-	struct meta_reader *t;	/* the target's: writer's view in a txn */
+	struct meta_reader *s;	   /* the source's map */
+	struct meta_reader *t;	   /* the target's: writer's view in a txn */
 	struct meta_reader *plain; /* the target's outside of one */
 	bool in_txn;
-	unsigned int rows;	/* changed since the last commit */
+	unsigned int rows; /* changed since the last commit */
 
 	struct doubt doubt;
 	VEC(struct work_dir) dirs;
-	struct idmap dir_index;	/* id: newest index + 1 in dirs */
-	size_t round_at;	/* where in dirs this round began */
-	struct idvec extra;	/* directories of the next round */
-	struct idmap armed;	/* directories under this lap's NAME intents */
-	bool arming;		/* some of them are not committed yet */
-	struct idmap climbed;	/* absent directories already looked into */
+	struct idmap dir_index;	 /* id: newest index + 1 in dirs */
+	size_t round_at;	 /* where in dirs this round began */
+	struct idvec extra;	 /* directories of the next round */
+	struct idmap armed;	 /* directories under this lap's NAME intents */
+	bool arming;		 /* some of them are not committed yet */
+	struct idmap climbed;	 /* absent directories already looked into */
 	uint64_t shared_through; /* ids up to this are from before the fork */
-	struct idmap renumbered; /* target's ids that the source has otherwise */
+	struct idmap
+		renumbered; /* target's ids that the source has otherwise */
 	/* Nodes whose attributes need no second look: 1 made by this lap
 	 * though in doubt, or after a fork; 2 large ones that it goes on with. */
 	struct idmap filled;
-	struct idmap linked;	/* dry run: new nodes with several names */
-	struct idvec large;	/* new files to be filled by batches */
+	struct idmap linked; /* dry run: new nodes with several names */
+	struct idvec large;  /* new files to be filled by batches */
 
 	VEC(struct meta_node) dir_rows; /* written when the lap is closed */
 
@@ -130,10 +140,10 @@ struct lap {
 	uint64_t total;
 	bool total_known;
 	uint64_t filled_bytes;	/* by fill.c */
-	uint64_t skipped_bytes;	/* of the delta, found to be there already */
-	uint64_t copied_before;	/* bytes, by earlier laps */
+	uint64_t skipped_bytes; /* of the delta, found to be there already */
+	uint64_t copied_before; /* bytes, by earlier laps */
 	uint64_t begun_ns;
-	uint64_t throttle_ns;	/* when the next byte may go */
+	uint64_t throttle_ns; /* when the next byte may go */
 	const char *phase;
 	unsigned int found_count;
 };
@@ -152,6 +162,13 @@ MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
 /* What a failure on the source means: a live one is put out and the resync
  * begins again with another (-EAGAIN); -ENOENT stays what it is. */
 int lap_source_err(const struct lap *lap, int r);
+/*
+ * What the target's row may say of a node when all is done: the source's
+ * numbers, but none above the cut.  A live source's row may be ahead of its
+ * extents, which reach the map with a checkpoint.
+ */
+void lap_claim(const struct lap *lap, const struct meta_node *theirs,
+	       struct meta_node *own);
 /* Something that the source had is not there any more. */
 MUST_CHECK int lap_incomplete(struct lap *lap, struct work_dir *wd,
 			      const char *what);
@@ -170,8 +187,11 @@ MUST_CHECK int lap_target_row(struct lap *lap, uint64_t node,
 MUST_CHECK int lap_source_named(struct lap *lap, uint64_t node);
 /* The entry of the source or target: 1, 0. */
 MUST_CHECK int lap_entry(struct meta_reader *rd, uint64_t parent,
-			 const char *name, size_t len,
-			 struct meta_dentry *ret);
+			 const char *name, size_t len, struct meta_dentry *ret);
+
+/* ---- close.c ---- */
+
+MUST_CHECK int lap_close(struct lap *lap);
 
 /* ---- doubt.c ---- */
 
@@ -194,6 +214,7 @@ MUST_CHECK int reconcile(struct lap *lap);
 
 MUST_CHECK int tree_begin(struct lap *lap);
 MUST_CHECK int tree_add(struct lap *lap, uint64_t dir);
+MUST_CHECK int tree_push(struct lap *lap, const struct work_dir *wd);
 /* Evacuate and place everything of this round. */
 MUST_CHECK int tree_round(struct lap *lap);
 /* Commit an intent over a directory that was not on the work list. */
@@ -208,6 +229,10 @@ MUST_CHECK int tree_renumber(struct lap *lap);
 MUST_CHECK int tree_lost(struct lap *lap, uint64_t node);
 /* The directories of the source that hold @node go into the next round. */
 MUST_CHECK int tree_want(struct lap *lap, uint64_t node);
+
+/* ---- place.c ---- */
+
+MUST_CHECK int place_round(struct lap *lap);
 
 /* ---- limbo.c ---- */
 
@@ -251,6 +276,9 @@ void fill_done(struct fill *f);
 
 /* ---- copy.c ---- */
 
+/* Zeros behind the source's end in its last block, where the target is longer. */
+MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
+			  uint64_t source_size);
 /* One range between two open files, clipped to the source's size. */
 MUST_CHECK int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start,
 			  uint64_t end, uint64_t source_size);
@@ -262,6 +290,9 @@ void batch_done(struct batch *b);
 /* ---- compare.c ---- */
 
 MUST_CHECK int compare_doubt(struct lap *lap);
+/* Both mapped there: read both, write the blocks that differ. */
+MUST_CHECK int compare_range(struct lap *lap, int sfd, int tfd,
+			     struct range range, uint64_t source_size);
 
 /* ---- attr.c ---- */
 

@@ -79,8 +79,7 @@ static int in_limbo(struct lap *lap, uint64_t node)
 			 &have);
 }
 
-int limbo_kept_elsewhere(struct lap *lap, uint64_t node,
-			 uint64_t except_parent)
+int limbo_kept_elsewhere(struct lap *lap, uint64_t node, uint64_t except_parent)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_dentry d, theirs;
@@ -129,12 +128,12 @@ int limbo_found(struct lap *lap, int dirfd, const char *name)
 	if (lap->dry)
 		return 0;
 	for (unsigned int tries = 0; r == -EEXIST && tries < 100000; tries++) {
-		int len = snprintf(kept, sizeof(kept), "%u-",
-				   ++lap->found_count);
+		int len =
+			snprintf(kept, sizeof(kept), "%u-", ++lap->found_count);
 
 		/* A long name loses its end, not the number. */
-		(void)snprintf(kept + len, sizeof(kept) - (size_t)len,
-			       "%.200s", name);
+		(void)snprintf(kept + len, sizeof(kept) - (size_t)len, "%.200s",
+			       name);
 		r = file_rename(lap, dirfd, name,
 				store_found_fd(lap->dst->store), kept);
 	}
@@ -173,10 +172,10 @@ static int scrap_child(struct lap *lap, int dirfd, const char *name)
 		return r == -ENOENT ? 0 : r;
 	r = -ENOENT;
 	if (!lap->copied)
-		r = meta_node_find(lap->t,
-				   (struct meta_backing){
-					   (uint64_t)st.st.st_ino, st.gen},
-				   &row);
+		r = meta_node_find(
+			lap->t,
+			(struct meta_backing){(uint64_t)st.st.st_ino, st.gen},
+			&row);
 	if (r == 0 && row.kind == side_kind(st.st.st_mode))
 		return limbo_keep(lap, dirfd, name, &row);
 	if (r < 0 && r != -ENOENT)
@@ -219,8 +218,8 @@ int limbo_keep(struct lap *lap, int dirfd, const char *name,
 	if (r < 0)
 		return r;
 	if (r > 0)
-		return row->kind == META_DIR ? limbo_found(lap, dirfd, name) :
-					       file_unlink(lap, dirfd, name);
+		return row->kind == META_DIR ? limbo_found(lap, dirfd, name)
+					     : file_unlink(lap, dirfd, name);
 	limbo_name(row->id, &to);
 	r = file_to_limbo(lap, dirfd, name, to.name);
 	if (r < 0)
@@ -327,9 +326,9 @@ static int drain_child(struct lap *lap, int dirfd, uint64_t dir,
 	if (r > 0)
 		r = verify_entry(lap, dirfd, &d, &row);
 	else if (r == 0)
-		r = idmap_get(&lap->doubt.dirs, dir) ?
-			    limbo_scrap(lap, dirfd, name) :
-			    limbo_found(lap, dirfd, name);
+		r = idmap_get(&lap->doubt.dirs, dir)
+			    ? limbo_scrap(lap, dirfd, name)
+			    : limbo_found(lap, dirfd, name);
 	if (r <= 0)
 		return r;
 	r = row.kind == META_DIR ? 1 : needed_in_limbo(lap, d.node, dir);
@@ -447,8 +446,8 @@ static int drain_one(struct lap *lap, const struct meta_dentry *limbo)
 		return lap_source_err(lap, named);
 	if (row.kind == META_DIR)
 		return named ? 0 : drain_dir(lap, limbo);
-	kept = named ? limbo_kept_elsewhere(lap, limbo->node, META_LIMBO_ID) :
-		       1;
+	kept = named ? limbo_kept_elsewhere(lap, limbo->node, META_LIMBO_ID)
+		     : 1;
 	if (kept <= 0)
 		return kept;
 	lap->n->entries_removed++;

@@ -176,9 +176,9 @@ bool plan_compare_next(const struct range_set *source,
 
 		if (on_source || on_target) {
 			*ret_range = (struct range){within.start, upto};
-			*ret_action = !on_source  ? PLAN_PUNCH :
-				      !on_target ? PLAN_WRITE :
-						    PLAN_COMPARE;
+			*ret_action = !on_source   ? PLAN_PUNCH
+				      : !on_target ? PLAN_WRITE
+						   : PLAN_COMPARE;
 			return true;
 		}
 		within.start = upto;

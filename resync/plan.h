@@ -59,8 +59,7 @@ typedef int (*plan_next_fn)(void *arg, struct meta_extent *ret);
  */
 MUST_CHECK int plan_unmap(plan_next_fn next_target, void *target,
 			  plan_next_fn next_source, void *source,
-			  const struct range_set *doubt,
-			  struct range_set *out);
+			  const struct range_set *doubt, struct range_set *out);
 
 /**
  * plan_cover - intents over ranges: near ones are joined.
@@ -71,9 +70,9 @@ MUST_CHECK int plan_cover(uint64_t node, struct range r, uint64_t gap_bytes,
 			  struct plan_intents *out);
 
 enum plan_action {
-	PLAN_COMPARE,	/* mapped on both: read both, write what differs */
-	PLAN_WRITE,	/* mapped on the source only */
-	PLAN_PUNCH,	/* mapped on the target only */
+	PLAN_COMPARE, /* mapped on both: read both, write what differs */
+	PLAN_WRITE,   /* mapped on the source only */
+	PLAN_PUNCH,   /* mapped on the target only */
 };
 
 /**

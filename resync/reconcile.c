@@ -30,14 +30,13 @@ struct pending {
 struct reconcile {
 	struct lap *lap;
 	VEC(struct pending) dirs;
-	uint64_t dir;	  /* being listed */
+	uint64_t dir; /* being listed */
 	int dirfd;
-	uint64_t seq_hint; /* no free seq in dir is below */
+	uint64_t seq_hint;    /* no free seq in dir is below */
 	struct idvec orphans; /* lost a name, perhaps the last */
 };
 
 /* ---- listings ---- */
-
 
 static int listing_add(void *arg, const struct store_dirent *e)
 {
@@ -150,8 +149,8 @@ static int note_known(struct reconcile *rc, const struct meta_node *row)
 	if (idmap_get(&lap->doubt.dirs, row->id) & 2)
 		return 0;
 	r = vec_push(&rc->dirs, p);
-	return r < 0 ? r :
-		       idmap_set(&lap->doubt.dirs, row->id,
+	return r < 0 ? r
+		     : idmap_set(&lap->doubt.dirs, row->id,
 				 idmap_get(&lap->doubt.dirs, row->id) | 2);
 }
 
@@ -270,8 +269,8 @@ static int drop_missing(struct reconcile *rc)
 		}
 	} while (0);
 	for (size_t i = 0; r == 0 && i < gone.count; i++) {
-		r = meta_dentry_del(lap->dst->meta, rc->dir,
-				    gone.data[i].name, gone.data[i].name_len);
+		r = meta_dentry_del(lap->dst->meta, rc->dir, gone.data[i].name,
+				    gone.data[i].name_len);
 		if (r >= 0)
 			r = vec_push(&rc->orphans.v, gone.data[i].node);
 	}

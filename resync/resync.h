@@ -36,7 +36,7 @@ struct resync_counts {
 	uint64_t entries_created;
 	uint64_t entries_removed;
 	uint64_t entries_renamed;
-	uint64_t bytes_copied;	 /* written to the target */
+	uint64_t bytes_copied;	 /* written to the target; whole blocks */
 	uint64_t bytes_compared; /* read on both and compared */
 	uint64_t bytes_unmapped; /* mapped on the target, now holes */
 	uint64_t found;		 /* foreign objects moved to found/ */

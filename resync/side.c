@@ -122,9 +122,9 @@ static char *path_text(const struct path *p, size_t skip)
 /* Something else lies on the way. */
 static int stale_if_foreign(int r)
 {
-	return r == -ENOTDIR || r == -ELOOP || r == -EXDEV || r == -ENXIO ?
-		       -ESTALE :
-		       r;
+	return r == -ENOTDIR || r == -ELOOP || r == -EXDEV || r == -ENXIO
+		       ? -ESTALE
+		       : r;
 }
 
 static int path_open(const struct resync_side *side, const struct path *p,
@@ -149,8 +149,7 @@ static int path_open(const struct resync_side *side, const struct path *p,
 	dirfd = store_open_path(side->store, above, O_PATH | O_DIRECTORY);
 	if (dirfd < 0)
 		return stale_if_foreign(dirfd);
-	memcpy(name, p->names.data + p->parts.data[0].at,
-	       p->parts.data[0].len);
+	memcpy(name, p->names.data + p->parts.data[0].at, p->parts.data[0].len);
 	name[p->parts.data[0].len] = '\0';
 	return stale_if_foreign(
 		store_openat_forced(side->store, dirfd, name, flags));
@@ -265,9 +264,8 @@ int side_open_dir(const struct resync_side *side, struct meta_reader *rd,
 	return side_open_node(side, rd, dir, flags, NULL);
 }
 
-int side_stat_entry(const struct resync_side *side, int dirfd,
-		    const char *name, const struct meta_node *row,
-		    struct store_stat *ret)
+int side_stat_entry(const struct resync_side *side, int dirfd, const char *name,
+		    const struct meta_node *row, struct store_stat *ret)
 {
 	struct store_stat st;
 	int r = store_statat(side->store, dirfd, name, true, &st);
@@ -300,9 +298,9 @@ int side_open_parent(const struct resync_side *side, struct meta_reader *rd,
 		if (r <= 0)
 			return r < 0 ? r : result;
 		dirfd = side_open_dir(side, rd, d.parent);
-		r = dirfd < 0 ? dirfd :
-				side_stat_entry(side, dirfd, d.name, &row,
-						NULL);
+		r = dirfd < 0
+			    ? dirfd
+			    : side_stat_entry(side, dirfd, d.name, &row, NULL);
 		if (r == 1) {
 			*ret_dentry = d;
 			return steal_fd(&dirfd);

@@ -96,6 +96,36 @@ static int table_move(struct op *op, const struct moving *k)
 	return node_name_set(m, k->n, k->to, k->new_name);
 }
 
+/*
+ * Exchanged across directories, some filesystems (xfs) move the times of a
+ * directory that gets another "..", and others do not.
+ */
+static bool is_exchanged_dir(const struct moving *k, const struct node *n)
+{
+	return (k->flags & RENAME_EXCHANGE) && k->to != k->from &&
+	       n->kind == META_DIR;
+}
+
+static int arm_exchanged(struct op *op, const struct moving *k)
+{
+	int r = 0;
+
+	if (is_exchanged_dir(k, k->n))
+		r = op_arm_attr(op, k->n);
+	if (!r && k->victim && is_exchanged_dir(k, k->victim))
+		r = op_arm_attr(op, k->victim);
+	return r;
+}
+
+static void note_exchanged(struct op *op, const struct moving *k,
+			   struct node *n)
+{
+	if (!is_exchanged_dir(k, n))
+		return;
+	feed_node_raise(op, n->id, op->seq);
+	dirty_attr(op, n);
+}
+
 static int rename_numbered(struct op *op, struct moving *k)
 {
 	bool destroys = k->victim && !(k->flags & RENAME_EXCHANGE);
@@ -115,6 +145,9 @@ static int rename_numbered(struct op *op, struct moving *k)
 		feed_node_raise(op, k->to->id, op->seq);
 		dirty_attr(op, k->to);
 	}
+	note_exchanged(op, k, k->n);
+	if (k->victim)
+		note_exchanged(op, k, k->victim);
 	return r;
 }
 
@@ -139,6 +172,8 @@ static int rename_locked(struct op *op, struct moving *k)
 		r = op_arm_name(op, k->from);
 	if (!r && k->to != k->from)
 		r = op_arm_name(op, k->to);
+	if (!r)
+		r = arm_exchanged(op, k);
 	if (!r && k->victim_last)
 		r = node_fds_pin(m, k->victim, op_slots(op), true, &k->pinned);
 	if (r)

@@ -20,25 +20,29 @@ mapfile -t points < <(grep -rhoE 'FAULT_POINT\("[^"]+' \
 [[ -z ${POINTS:-} ]] || read -ra points <<<"$POINTS"
 
 # What the daemon is kept busy with; all of it may fail from some moment on.
+# A process of its own, in a directory that only the mount has.
 exercise()
 {
 	"$SEQMIRROR" detach "$mnt" b
-	mkdir "$mnt/dir$1"
-	dd if=/dev/urandom of="$mnt/dir$1/data" bs=64K count=20
-	cp -r /etc/default "$mnt/dir$1/etc"
-	mv "$mnt/dir$1" "$mnt/moved$1"
-	setfattr -n user.a -v b "$mnt/moved$1/data"
-	truncate -s 100K "$mnt/moved$1/data"
-	fallocate -p -o 8K -l 16K "$mnt/moved$1/data"
+	cd "$mnt/top"
+	mkdir "dir$1"
+	dd if=/dev/urandom of="dir$1/data" bs=64K count=20
+	cp -r /etc/default "dir$1/etc"
+	mv "dir$1" "moved$1"
+	setfattr -n user.a -v b "moved$1/data"
+	truncate -s 100K "moved$1/data"
+	fallocate -p -o 8K -l 16K "moved$1/data"
 	timeout 10 "$SEQMIRROR" attach --wait "$mnt" b
-	rm -r "$mnt/moved$((${1} - 3))"
-	sync -f "$mnt"
+	rm -r "moved$(($1 - 3))"
+	sync -f .
 } >/dev/null 2>&1
 
 image a 300
 image b 300
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume "$work/a" "$work/b"
+# Below it, so that nothing is done where no mount is any more.
+mkdir "$mnt/top"
 unmount_volume
 
 serial=0
@@ -50,7 +54,7 @@ for ((round = 0; round < ${ROUNDS:-1}; round++)); do
 		start_mount "$work/a" "$work/b"
 		unset SEQMIRROR_FAULT
 		poll_until 60 mount_settled || fail "$point: mount hangs"
-		start_helper python3 "$lib_dir/writer.py" "$mnt/busy" - \
+		start_helper python3 "$lib_dir/writer.py" "$mnt/top/busy" - \
 			--endless --seed "$serial" --pause-ms 0.5 \
 			--first $((serial * 1000000)) --log log
 		start_helper exercise "$serial"
@@ -64,15 +68,13 @@ for ((round = 0; round < ${ROUNDS:-1}; round++)); do
 			wait "$pid" 2>/dev/null || :
 		done
 		helpers=()
-		# Without the mount they worked in the directory below it.
-		find "$mnt" -xdev -mindepth 1 -delete
 
 		mount_volume "$work/a" "$work/b"
 		wait_until 60 store_is b online
 		wait_until 20 volume_is healthy
-		if [[ -e log && -d $mnt/busy ]]; then
+		if [[ -e log && -d $mnt/top/busy ]]; then
 			python3 "$lib_dir/writer.py" --check log \
-				"$mnt/busy" >verdict ||
+				"$mnt/top/busy" >verdict ||
 				fail "$point: $(cat verdict)"
 		fi
 		unmount_volume

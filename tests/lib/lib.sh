@@ -231,7 +231,8 @@ daemon_ended()
 # kill -9, as the kernel would when memory is short.
 kill_daemon()
 {
-	kill -KILL "$daemon_pid"
+	# It may be dead already, by a fault point.
+	kill -KILL "$daemon_pid" 2>/dev/null || :
 	wait "$daemon_pid" 2>/dev/null || :
 	daemon_pid=
 	if is_mounted "$mnt"; then
@@ -295,7 +296,7 @@ same_tree()
 	local output
 
 	output=$(python3 "$lib_dir/treecmp.py" "$@") || {
-		echo "$output" | head -n 40 >&2
+		sed -n 1,40p <<<"$output" >&2
 		fail "trees differ: $*"
 	}
 }
@@ -314,7 +315,7 @@ cleanup()
 {
 	local rc=$? pid point left='' image
 
-	trap - EXIT
+	trap - EXIT ERR
 	set +e
 	cd /
 	for pid in "${helpers[@]}"; do

@@ -88,6 +88,7 @@ class Tree:
         self.versions = {}
         self.open_pairs = []
         self.serial = 0
+        self.preallocates = True
 
     # ---- choosing ----
 
@@ -312,6 +313,12 @@ def allocation(name, mode):
     return run
 
 
+allocate = allocation("allocate", 0)
+allocate_keep = allocation("allocate_keep", KEEP_SIZE)
+zero_range = allocation("zero_range", ZERO_RANGE)
+punch = allocation("punch", PUNCH_HOLE | KEEP_SIZE)
+
+
 def copy_range(t):
     source, target = t.any_file(), t.any_file()
     start, length = t.span()
@@ -518,10 +525,8 @@ def use_unlinked(t):
 KINDS = [
     (create, 12), (write, 16), (append, 6), (write_direct, 4),
     (write_mapped, 4), (write_synced, 2), (rewrite, 3), (shrink, 4),
-    (grow, 3), (allocation("allocate", 0), 2),
-    (allocation("allocate_keep", KEEP_SIZE), 1),
-    (allocation("punch", PUNCH_HOLE | KEEP_SIZE), 6),
-    (allocation("zero_range", ZERO_RANGE), 2), (copy_range, 3), (fsync, 6),
+    (grow, 3), (allocate, 2), (allocate_keep, 1), (punch, 6),
+    (zero_range, 2), (copy_range, 3), (fsync, 6),
     (fdatasync, 2), (fsync_dir, 1), (mkdir, 6), (rmdir, 3),
     (remove_tree, 1), (unlink, 7), (rename, 7), (rename_dir, 4),
     (exchange, 4), (rename_noreplace, 2), (link, 5), (symlink, 3),
@@ -531,6 +536,7 @@ KINDS = [
 ]
 KIND_FUNCTIONS = [k for k, _ in KINDS]
 KIND_WEIGHTS = [w for _, w in KINDS]
+PREALLOCATING = {allocate, allocate_keep, zero_range}
 GROWING = {create, mkdir, link, symlink, special}
 
 
@@ -541,6 +547,8 @@ def step(t):
         create(t)
         return
     kind = t.rng.choices(KIND_FUNCTIONS, KIND_WEIGHTS)[0]
+    if kind in PREALLOCATING and not t.preallocates:
+        kind = write
     if kind in GROWING and t.full():
         kind = remove_tree if t.rng.random() < 0.3 else unlink
     kind(t)

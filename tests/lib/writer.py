@@ -3,8 +3,9 @@
 """A steady application: random writes, fsyncs, creates, renames, deletes.
 
 usage: writer.py DIR STOP_FILE [--seed N] [--log FILE] [--endless]
+                 [--ready FILE]
 
-Works in DIR until STOP_FILE exists (or, with --endless, until it is killed),
+Makes the ready file after a hundred operations. Works in DIR until STOP_FILE exists (or, with --endless, until it is killed),
 then prints as JSON how much it did and the longest time that one operation
 took. Any error ends it with status 1; with --log, an error that comes when
 the mount is gone is expected, and FILE says what is safe:
@@ -64,7 +65,9 @@ class Writer:
         self.names = []
         self.serial = 0
         self.fds = {}
-        os.makedirs(self.dir, exist_ok=True)
+        # Not what is above it: without the mount that must fail.
+        if not os.path.isdir(self.dir):
+            os.mkdir(self.dir)
         for i in range(FILES):
             name = f"data{i}"
             self.fds[name] = os.open(os.path.join(self.dir, name),
@@ -155,15 +158,20 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--log")
+    parser.add_argument("--ready")
     parser.add_argument("--endless", action="store_true")
     parser.add_argument("--pause-ms", type=float, default=0)
     if sys.argv[1] == "--check":
         return check(*sys.argv[2:4])
     args = parser.parse_args()
-    writer = Writer(args)
+    steps = 0
     try:
+        writer = Writer(args)
         while args.endless or not os.path.exists(args.stop):
             writer.step()
+            steps += 1
+            if steps == 100 and args.ready:
+                open(args.ready, "w").close()
             if args.pause_ms:
                 time.sleep(args.pause_ms / 1000)
     except OSError as error:

@@ -20,6 +20,6 @@ fi
 image r 400
 image a 400
 image b 400 "$other"
-image c 400
+image c 600
 python3 "$here/exerciser.py" --work "$work" --reference "$work/r" \
 	--stores "$work/a,$work/b,$work/c" "$@" || fail "see above"

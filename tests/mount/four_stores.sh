@@ -43,10 +43,10 @@ find b -mindepth 1 -delete
 cp -a b.copy/. b/
 dirty 4096 100
 
-# back NAME ROUNDS: it misses so many rounds of 100 blocks.
+# back NAME ROUNDS [MORE]: it misses so many rounds of 100 blocks.
 back()
 {
-	local copied limit=$(($2 * (100 * 4096 + 4096) * 11 / 10))
+	local copied limit=$(($2 * (100 * 4096 + 4096) * 11 / 10 + ${3:-0}))
 
 	sm resync --wait --json "$mnt" "$1" >"$1.json"
 	wait_until 30 store_is "$1" online
@@ -59,7 +59,9 @@ back()
 
 back d 2
 back c 4
-back b 5
+# The map need not remember apart what all its members once had: a copy from
+# before that may be sent a neighbouring 4 MiB as well, but not all 40.
+back b 5 $((8 << 20))
 volume_is healthy || fail "the volume is $(status_of .state)"
 unmount_volume
 for name in b c d; do

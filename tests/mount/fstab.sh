@@ -3,14 +3,19 @@
 #
 # mount(8) mounts a volume: by type, as a helper and from fstab; umount(8)
 # makes the last checkpoint and releases the stores.
+# In a mount namespace of its own: the program is installed there.
+if ((EUID == 0)) && [[ -z ${MOUNTS_APART:-} ]]; then
+	MOUNTS_APART=1 exec unshare -m "$0" "$@"
+fi
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need jq mount.fuse
 
 mkdir a b
-ln -s "$SEQMIRROR" seqmirror
-export PATH=$work:$PATH
+# mount(8) looks in the usual places only.
+mount -t tmpfs none /usr/local/sbin
+ln -s "$SEQMIRROR" /usr/local/sbin/seqmirror
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 
 released()

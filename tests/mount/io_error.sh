@@ -18,10 +18,10 @@ failing()
 	sm init --name "a_$1,$b" "$work/a_$1" "$work/$b" >/dev/null
 	mount_volume "$work/a_$1" "$work/$b"
 	cp -r /etc/default "$mnt/tree"
-	rm -f stop
+	rm -f stop ready
 	start_helper python3 "$lib_dir/writer.py" "$mnt/busy" "$work/stop" \
-		--log "$work/log_$1" --pause-ms 0.2 >"writer_$1.json"
-	wait_until 10 test -e "$mnt/busy/small5"
+		--log "$work/log_$1" --ready "$work/ready" --pause-ms 0.2 >"writer_$1.json"
+	wait_until 20 test -e ready
 	python3 "$lib_dir/scenario.py" shutdown "$work/$b" ||
 		skip "$1 cannot be shut down"
 	wait_until 30 store_is "$b" failed

@@ -20,10 +20,10 @@ for round in 1 2; do
 	python3 "$lib_dir/scenario.py" change "$mnt" --seed "$round" \
 		--image-only >/dev/null
 	dd if=/dev/urandom of="$mnt/big$round" bs=1M count=40 status=none
-	rm -f stop
+	rm -f stop ready
 	start_helper python3 "$lib_dir/writer.py" "$mnt/busy$round" \
-		"$work/stop" --seed "$round" --pause-ms 0.5 >"w$round.json"
-	wait_until 10 test -e "$mnt/busy$round/small0"
+		"$work/stop" --seed "$round" --ready ready --pause-ms 0.5 >"w$round.json"
+	wait_until 10 test -e ready
 	attach b
 	touch stop
 	wait "$helper_pid" || fail "the writer met an error"

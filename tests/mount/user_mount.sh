@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # An ordinary user mounts a volume for oneself, and sees it alone.
+# In a mount namespace of its own: /dev/fuse is open to all there.
+if ((EUID == 0)) && [[ -z ${MOUNTS_APART:-} ]]; then
+	MOUNTS_APART=1 exec unshare -m "$0" "$@"
+fi
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -11,13 +15,17 @@ need jq setpriv fusermount3
 as_user()
 {
 	(cd / && setpriv --reuid 65534 --regid 65534 --clear-groups \
-		env -u XDG_RUNTIME_DIR HOME="$work" TMPDIR="$work" "$@")
+		env HOME="$work" XDG_RUNTIME_DIR="$work/run" "$@")
 }
 
 chmod 755 "$work"
+mknod -m 666 fuse c "$((0x$(stat -c %t /dev/fuse)))" \
+	"$((0x$(stat -c %T /dev/fuse)))"
+mount --bind fuse /dev/fuse
 as_user test -x "$SEQMIRROR" || skip "others cannot reach the program"
 mkdir a b
-chown 65534:65534 a b "$mnt"
+mkdir -m 700 run
+chown 65534:65534 a b run "$mnt"
 
 as_user "$SEQMIRROR" init --name a,b "$work/a" "$work/b" >/dev/null
 if ! as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt" 2>err; then

@@ -14,10 +14,10 @@ static inline void equal_bytes(struct world *w, int fa, int fb, uint64_t size,
 	_cleanup_free_ char *b = malloc(1 << 20);
 
 	for (uint64_t off = 0; off < size; off += 1 << 20) {
-		ssize_t na = must(
-			store_read(w->a.side.store, fa, a, 1 << 20, off));
-		ssize_t nb = must(
-			store_read(w->b.side.store, fb, b, 1 << 20, off));
+		ssize_t na =
+			must(store_read(w->a.side.store, fa, a, 1 << 20, off));
+		ssize_t nb =
+			must(store_read(w->b.side.store, fb, b, 1 << 20, off));
 
 		cr_assert_eq(na, nb);
 		cr_assert(memcmp(a, b, (size_t)na) == 0,
@@ -32,9 +32,9 @@ static inline void file_mapped(struct actor *a, int fd, struct range_set *out)
 	uint64_t off = 0;
 
 	while (must(store_next_mapped(a->side.store, fd, off, &start, &end))) {
-		must(range_set_add(out, range_align_out(
-						(struct range){start, end},
-						META_BLOCK)));
+		must(range_set_add(out,
+				   range_align_out((struct range){start, end},
+						   META_BLOCK)));
 		off = end;
 	}
 }
@@ -112,8 +112,7 @@ static inline void equal_node(struct world *w, struct meta_reader *ra,
 	cr_assert(fa >= 0 && fb >= 0, "node %" PRIu64 ": %d %d", n->id, fa, fb);
 	must(store_fstat(w->a.side.store, fa, true, &a));
 	must(store_fstat(w->b.side.store, fb, true, &b));
-	cr_assert(a.st.st_mode == b.st.st_mode &&
-			  a.st.st_uid == b.st.st_uid &&
+	cr_assert(a.st.st_mode == b.st.st_mode && a.st.st_uid == b.st.st_uid &&
 			  a.st.st_nlink == b.st.st_nlink &&
 			  a.st.st_mtim.tv_sec == b.st.st_mtim.tv_sec &&
 			  a.st.st_mtim.tv_nsec == b.st.st_mtim.tv_nsec,
@@ -204,14 +203,14 @@ static inline void equal_dir(struct world *w, struct meta_reader *ra,
 	struct meta_dentry d;
 	struct meta_node row;
 
-	cr_assert_eq(count_files(&w->b, fd), count,
-		     "files in node %" PRIu64, dir);
+	cr_assert_eq(count_files(&w->b, fd), count, "files in node %" PRIu64,
+		     dir);
 	must(meta_iter_dentries(rb, dir, 0, &it));
 	while (must(meta_next_dentry(&it, &d)) > 0) {
 		must(meta_node_get(rb, d.node, &row));
-		cr_assert_eq(side_stat_entry(&w->b.side, fd, d.name, &row,
-					     NULL),
-			     1, "entry %s", d.name);
+		cr_assert_eq(
+			side_stat_entry(&w->b.side, fd, d.name, &row, NULL), 1,
+			"entry %s", d.name);
 	}
 }
 

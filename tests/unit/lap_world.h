@@ -24,12 +24,12 @@
 
 #define WORLD_VOLUME "00000000-0000-4000-8000-000000000001"
 
-#define must(call)                                                        \
-	__extension__({                                                   \
-		__auto_type must_ = (call);                               \
+#define must(call)                                                         \
+	__extension__({                                                    \
+		__auto_type must_ = (call);                                \
 		cr_assert(must_ >= 0, "%s:%d: %s: %s", __FILE__, __LINE__, \
-			  #call, strerror((int)-must_));                  \
-		must_;                                                    \
+			  #call, strerror((int)-must_));                   \
+		must_;                                                     \
 	})
 
 /* One store, and the numbers that it takes. */
@@ -87,7 +87,7 @@ static inline void actor_make(struct world *w, struct actor *a, char name)
 	*a = (struct actor){.seq = 100, .next_id = META_FIRST_ID};
 	snprintf(a->path, sizeof(a->path), "%s/%c", w->dir, name);
 	must(mkdir(a->path, 0755));
-	strcpy(id.volume_uuid, WORLD_VOLUME);
+	memcpy(id.volume_uuid, WORLD_VOLUME, sizeof(WORLD_VOLUME));
 	snprintf(id.store_uuid, sizeof(id.store_uuid),
 		 "00000000-0000-4000-8000-00000000000%c", name);
 	snprintf(id.name, sizeof(id.name), "%c", name);
@@ -146,8 +146,7 @@ static inline void history_end(struct actor *a)
 {
 	must(meta_number_set(a->side.meta, META_NUM_DURABLE_SEQ, a->seq));
 	must(meta_number_set(a->side.meta, META_NUM_SEQ_RESERVED, a->seq));
-	must(meta_number_set(a->side.meta, META_NUM_NODE_RESERVED,
-			     a->next_id));
+	must(meta_number_set(a->side.meta, META_NUM_NODE_RESERVED, a->next_id));
 	must(meta_commit(a->side.meta));
 }
 
@@ -326,8 +325,8 @@ static inline int op_remove(struct actor *a, uint64_t parent, const char *name)
 	int r;
 
 	must(meta_node_get(view(a), node, &row));
-	r = row.kind == META_DIR ? store_rmdir(a->side.store, fd, name) :
-				   store_unlink(a->side.store, fd, name);
+	r = row.kind == META_DIR ? store_rmdir(a->side.store, fd, name)
+				 : store_unlink(a->side.store, fd, name);
 	if (r == -ENOTEMPTY)
 		return r;
 	must(r);
@@ -423,8 +422,8 @@ static inline void random_name(struct rng *rng, char name[8])
 static inline void random_op(struct actor *a, struct rng *rng)
 {
 	static const enum meta_kind kinds[] = {
-		META_FILE, META_FILE, META_FILE, META_DIR, META_DIR,
-		META_SYMLINK, META_FIFO,
+		META_FILE, META_FILE,	 META_FILE, META_DIR,
+		META_DIR,  META_SYMLINK, META_FIFO,
 	};
 	uint64_t dir = some_node(a, rng, META_DIR);
 	uint64_t file = some_node(a, rng, META_FILE);

@@ -4,77 +4,7 @@
  */
 #include <sys/wait.h>
 
-#include "tests/unit/lap_equal.h"
-
-/* ---- running laps ---- */
-
-struct cutter {
-	unsigned int left; /* polls until the cut */
-};
-
-static int cut_now(void *arg)
-{
-	struct cutter *c = arg;
-
-	return c->left == 0 ? 1 : (c->left--, 0);
-}
-
-struct lap_how {
-	bool dry;
-	bool both;
-	struct cutter *cutter;
-};
-
-static int lap_as(struct world *w, uint64_t from, struct lap_how how,
-		  struct resync_counts *n)
-{
-	struct resync_control control = {
-		.dry_run = how.dry,
-		.should_stop = how.cutter ? cut_now : NULL,
-		.arg = how.cutter,
-	};
-	struct resync_lap_args args = {
-		.source = w->a.side,
-		.target = w->b.side,
-		.from = from,
-		.cut = w->a.seq,
-		.both = how.both,
-		.last = true,
-		.control = &control,
-	};
-
-	*n = (struct resync_counts){0};
-	return resync_lap(&args, n);
-}
-
-static void equal_counts(const struct resync_counts *a,
-			 const struct resync_counts *b)
-{
-	cr_assert_eq(a->nodes, b->nodes, "nodes %d %d", (int)a->nodes,
-		     (int)b->nodes);
-	cr_assert_eq(a->entries_created, b->entries_created);
-	cr_assert_eq(a->entries_removed, b->entries_removed,
-		     "removed %d %d", (int)a->entries_removed,
-		     (int)b->entries_removed);
-	cr_assert_eq(a->entries_renamed, b->entries_renamed);
-	cr_assert_eq(a->bytes_copied, b->bytes_copied, "copied %d %d",
-		     (int)a->bytes_copied, (int)b->bytes_copied);
-	cr_assert_eq(a->bytes_compared, b->bytes_compared);
-	cr_assert_eq(a->bytes_unmapped, b->bytes_unmapped);
-}
-
-/* A forecast, a lap, and both stores equal. */
-static struct resync_counts lap(struct world *w, uint64_t from)
-{
-	struct resync_counts dry, n;
-
-	must(lap_as(w, from, (struct lap_how){.dry = true}, &dry));
-	must(lap_as(w, from, (struct lap_how){0}, &n));
-	world_equal(w);
-	if (n.found == 0)
-		equal_counts(&dry, &n);
-	return n;
-}
+#include "tests/unit/lap_run.h"
 
 /* A small tree on both sides; returns the number it ends with. */
 static uint64_t start(struct world *w)
@@ -282,6 +212,28 @@ Test(resync_lap, only_changed_blocks_are_copied)
 	world_done(&w);
 }
 
+/* Behind the horizon rows were merged under the higher number. */
+Test(resync_lap, what_was_merged_is_compared)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+
+	history_begin(&w.a);
+	file = child(&w.a, META_ROOT_ID, "file");
+	op_write(&w.a, file, 9000, 100, 3);
+	op_write(&w.a, file, 60000, 100, 3);
+	must(meta_number_set(w.a.side.meta, META_NUM_HORIZON, w.a.seq));
+	must(meta_extent_set(w.a.side.meta, file, 2 * META_BLOCK,
+			     3 * META_BLOCK, w.a.seq - 1));
+	history_end(&w.a);
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_compared, 10 * META_BLOCK);
+	cr_assert_eq(n.bytes_copied, 2 * META_BLOCK);
+	world_done(&w);
+}
+
 Test(resync_lap, holes_cost_nothing)
 {
 	struct resync_counts n;
@@ -337,21 +289,6 @@ Test(resync_lap, a_file_of_several_batches)
 }
 
 /* ---- doubt ---- */
-
-static void put_intent(struct actor *b, uint64_t node,
-		       enum meta_intent_kind kind, uint64_t start,
-		       uint64_t end)
-{
-	struct meta_intent in = {
-		.node = node,
-		.start = start,
-		.end = end,
-		.kind = kind,
-		.generation = 5,
-	};
-
-	must(meta_intent_put(b->side.meta, &in));
-}
 
 Test(resync_lap, ranges_in_doubt_are_compared)
 {
@@ -442,8 +379,8 @@ Test(resync_lap, foreign_objects_are_kept)
 	 * one that was replaced. */
 	must(meta_begin(w.b.side.meta));
 	root = dir_fd(&w.b, META_ROOT_ID);
-	in_sub = dir_fd(&w.b, child(&w.b, child(&w.b, META_ROOT_ID, "dir"),
-				    "sub"));
+	in_sub = dir_fd(&w.b,
+			child(&w.b, child(&w.b, META_ROOT_ID, "dir"), "sub"));
 	must(meta_commit(w.b.side.meta));
 	fd = must(store_create(s, root, "taken", 0600, NULL));
 	close_fd(&fd);
@@ -522,97 +459,8 @@ Test(resync_lap, a_copied_store_is_found_anew)
 
 /* ---- cuts ---- */
 
-/* Scribbles of a crash, each under its intent. */
-static void random_doubt(struct world *w, struct rng *rng)
-{
-	struct actor *b = &w->b;
-
-	must(meta_begin(b->side.meta));
-	for (unsigned int i = 0; i < 4; i++) {
-		uint64_t file = some_node(b, rng, META_FILE);
-		uint64_t dir = some_node(b, rng, META_DIR);
-		_cleanup_close_ int in_dir = dir_fd(b, dir);
-		_cleanup_close_ int fd = -1;
-		char name[8];
-
-		random_name(rng, name);
-		put_intent(b, dir, META_INTENT_NAME, 0, 0);
-		if (rng_below(rng, 2)) {
-			fd = store_create(b->side.store, in_dir, name, 0600,
-					  NULL);
-			if (fd >= 0)
-				continue;
-			if (store_unlink(b->side.store, in_dir, name))
-				continue;
-		}
-		if (!file)
-			continue;
-		fd = side_open_node(&b->side, view(b), file, O_RDWR, NULL);
-		if (fd < 0)
-			continue;
-		put_intent(b, file, META_INTENT_DATA, 0, 16 * META_BLOCK);
-		must(store_write(b->side.store, fd, "scribble", 8,
-				 rng_below(rng, 16 * META_BLOCK - 8), NULL));
-	}
-	must(meta_commit(b->side.meta));
-}
-
-/* Cut at every step in turn, each time going on from what that left. */
-static uint64_t lap_in_pieces(struct world *w, uint64_t from, struct rng *rng)
-{
-	struct resync_counts n;
-	unsigned int patience = 20;
-	uint64_t bytes = 0;
-	int r;
-
-	do {
-		struct cutter cutter = {
-			.left = (unsigned int)rng_below(rng, patience++),
-		};
-
-		r = lap_as(w, from, (struct lap_how){.cutter = &cutter}, &n);
-		cr_assert(r == 0 || r == -ECANCELED, "%s", strerror(-r));
-		bytes += n.bytes_copied;
-		/* A process that ended has no open files. */
-		actor_close(&w->b);
-		actor_open(&w->b);
-	} while (r < 0);
-	return bytes;
-}
-
-Test(resync_lap, cut_at_every_step)
-{
-	for (unsigned int step = 0;; step++) {
-		struct rng rng = {.state = 4711};
-		struct cutter cutter = {.left = step};
-		struct resync_counts n;
-		struct world w;
-		uint64_t from;
-		int r;
-
-		world_init(&w);
-		random_history(&w.a, &rng, 120);
-		must(lap_as(&w, 0, (struct lap_how){0}, &n));
-		from = w.a.seq;
-		random_history(&w.a, &rng, 60);
-		random_doubt(&w, &rng);
-		r = lap_as(&w, from, (struct lap_how){.cutter = &cutter}, &n);
-		if (r < 0) {
-			cr_assert_eq(r, -ECANCELED);
-			actor_close(&w.b);
-			actor_open(&w.b);
-			must(lap_as(&w, from, (struct lap_how){0}, &n));
-		}
-		world_equal(&w);
-		world_done(&w);
-		if (r == 0)
-			break;
-	}
-}
-
 Test(resync_lap, a_cut_lap_repeats_one_batch_at_most)
 {
-	struct rng rng = {.state = 1};
 	struct resync_counts whole;
 	struct world w;
 	uint64_t from = start(&w);
@@ -631,70 +479,12 @@ Test(resync_lap, a_cut_lap_repeats_one_batch_at_most)
 			       &n);
 
 		bytes = (cuts ? bytes : 0) + n.bytes_copied;
-		cr_assert_leq(bytes, whole.bytes_copied +
-					     (cuts + 1) * (64ull << 20));
+		cr_assert_leq(bytes,
+			      whole.bytes_copied + (cuts + 1) * (64ull << 20));
 		if (r == 0)
 			break;
 		cr_assert_lt(cuts, 20);
 	}
-	(void)rng;
 	world_equal(&w);
 	world_done(&w);
-}
-
-/* ---- at random ---- */
-
-Test(resync_lap, random_histories, .timeout = 100)
-{
-	struct rng rng = rng_seed();
-
-	for (unsigned int run = 0; run < 12; run++) {
-		struct resync_counts n;
-		struct world w;
-		uint64_t from = 0;
-
-		world_init(&w);
-		for (unsigned int round = 0; round < 6; round++) {
-			random_history(&w.a, &rng,
-				       10 + (unsigned int)rng_below(&rng, 80));
-			if (round > 0 && rng_below(&rng, 2))
-				random_doubt(&w, &rng);
-			if (rng_below(&rng, 2))
-				lap_in_pieces(&w, from, &rng);
-			else if (rng_below(&rng, 2))
-				lap(&w, from);
-			else
-				must(lap_as(&w, from, (struct lap_how){0}, &n));
-			world_equal(&w);
-			from = w.a.seq;
-		}
-		world_done(&w);
-	}
-}
-
-/* Both went on alone, and gave the same numbers to other things. */
-Test(resync_lap, random_forks, .timeout = 100)
-{
-	struct rng rng = rng_seed();
-
-	for (unsigned int run = 0; run < 12; run++) {
-		struct resync_counts dry, n;
-		struct world w;
-		uint64_t from;
-
-		world_init(&w);
-		random_history(&w.a, &rng, 80);
-		must(lap_as(&w, 0, (struct lap_how){0}, &n));
-		from = w.a.seq;
-		w.b.seq = w.a.seq;
-		w.b.next_id = w.a.next_id;
-		random_history(&w.a, &rng, 60);
-		random_history(&w.b, &rng, 60);
-		must(lap_as(&w, from,
-			    (struct lap_how){.dry = true, .both = true}, &dry));
-		must(lap_as(&w, from, (struct lap_how){.both = true}, &n));
-		world_equal(&w);
-		equal_counts(&dry, &n);
-		world_done(&w);
-	}
 }

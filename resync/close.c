@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The end of a lap: everything durable first, then one transaction that says
+ * so, with the source's lineage and members, and without any intent.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "resync/lap.h"
+
+/* What stays in limbo of a lap that must leave nothing. */
+static int lap_check_limbo(struct lap *lap)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int r;
+
+	if (lap->dry)
+		return 0;
+	r = meta_iter_dentries(lap->t, META_LIMBO_ID, 0, &it);
+	if (r == 0)
+		r = meta_next_dentry(&it, &d);
+	if (r <= 0)
+		return r;
+	return lap_incomplete(lap, NULL, "a node was left in limbo");
+}
+
+static int close_numbers(struct lap *lap)
+{
+	static const enum meta_number taken_over[] = {
+		META_NUM_SEQ_RESERVED,
+		META_NUM_NODE_RESERVED,
+	};
+	struct meta *meta = lap->dst->meta;
+	uint64_t theirs, own;
+	int r;
+
+	/* No number may be issued twice, whoever reserved it. */
+	for (size_t i = 0; i < ARRAY_SIZE(taken_over); i++) {
+		r = meta_number_get(lap->s, taken_over[i], &theirs);
+		if (r == 0)
+			r = meta_number_get(lap->t, taken_over[i], &own);
+		if (r == 0)
+			r = meta_number_set(meta, taken_over[i],
+					    MAX(theirs, own));
+		if (r < 0)
+			return r;
+	}
+	r = meta_number_get(lap->s, META_NUM_HORIZON, &theirs);
+	if (r == 0)
+		r = meta_number_set(meta, META_NUM_HORIZON,
+				    MIN(theirs, lap->args->cut));
+	if (r == 0)
+		r = meta_number_set(meta, META_NUM_DURABLE_SEQ, lap->args->cut);
+	return r;
+}
+
+static const struct meta_member *member_find(const struct meta_member *v,
+					     size_t count, const char *uuid)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(v[i].uuid, uuid))
+			return &v[i];
+	return NULL;
+}
+
+static int close_members(struct lap *lap)
+{
+	_cleanup_free_ struct meta_member *theirs = NULL;
+	_cleanup_free_ struct meta_member *own = NULL;
+	struct meta *meta = lap->dst->meta;
+	size_t count, own_count;
+	int r;
+
+	theirs = calloc(META_STORE_MAX, sizeof(*theirs));
+	own = calloc(META_STORE_MAX, sizeof(*own));
+	if (!theirs || !own)
+		return -ENOMEM;
+	r = meta_members(lap->s, theirs, &count);
+	if (r == 0)
+		r = meta_members(lap->t, own, &own_count);
+	for (size_t i = 0; r == 0 && i < own_count; i++)
+		if (!member_find(theirs, count, own[i].uuid))
+			r = meta_member_del(meta, own[i].uuid);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		if (!strcmp(theirs[i].uuid, meta_store_uuid(meta)))
+			theirs[i].durable_seq = lap->args->cut;
+		r = meta_member_put(meta, &theirs[i]);
+	}
+	return r;
+}
+
+static int close_lineage(struct lap *lap)
+{
+	_cleanup_free_ struct meta_epoch *epochs = NULL;
+	uint64_t time_ns;
+	size_t count;
+	int r;
+
+	r = meta_epochs(lap->s, &epochs, &count);
+	if (r == 0)
+		r = meta_epoch_replace(lap->dst->meta, epochs, count);
+	if (r < 0)
+		return r;
+	r = meta_moment_at(lap->s, lap->args->cut, &time_ns);
+	if (r == 0)
+		return meta_moment_put(lap->dst->meta, lap->args->cut, time_ns);
+	return r == -ENOENT ? 0 : r;
+}
+
+int lap_close(struct lap *lap)
+{
+	int r;
+
+	r = lap_sync(lap);
+	if (r == 0)
+		r = lap_check_limbo(lap);
+	if (r < 0)
+		return r;
+	FAULT_POINT("resync.close.before");
+	r = lap_begin(lap);
+	if (r == 0)
+		r = meta_intent_drop_all(lap->dst->meta);
+	for (size_t i = 0; r == 0 && i < lap->dir_rows.count; i++)
+		r = meta_node_put(lap->dst->meta, &lap->dir_rows.data[i]);
+	if (r == 0)
+		r = close_numbers(lap);
+	if (r == 0)
+		r = close_members(lap);
+	if (r == 0)
+		r = close_lineage(lap);
+	if (r < 0)
+		return r;
+	r = lap_commit(lap);
+	FAULT_POINT("resync.close.after");
+	return r;
+}

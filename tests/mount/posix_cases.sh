@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Call by call the mount does what ext4 does, both stores are equal afterwards,
+# and numbers and handles are the same after a remount.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+image a 500
+image b 500
+image plain 500
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+python3 "$lib_dir/posix_cases.py" "$@" "$mnt" "$work/plain" ||
+	fail "the mount is not like ext4"
+volume_is healthy || fail "the volume is $(status_of .state)"
+python3 "$lib_dir/posix_remount.py" remember "$mnt" "$work/known"
+unmount_volume
+same_tree "$work/a" "$work/b"
+
+mount_volume "$work/a" "$work/b"
+python3 "$lib_dir/posix_remount.py" compare "$mnt" "$work/known" ||
+	fail "not the same after a remount"
+[[ ! -e $mnt/.seqmirror ]] || fail "the private directory is to be seen"
+mkdir "$mnt/.seqmirror" 2>/dev/null && fail "the private name can be taken"
+unmount_volume
