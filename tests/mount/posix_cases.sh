@@ -8,9 +8,10 @@
 need_root
 need jq
 
-image a 500
-image b 500
-image plain 500
+# From 512 MiB on blocks are of 4 KiB, and files of up to 16 TiB.
+image a 600
+image b 600
+image plain 600
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume "$work/a" "$work/b"
 python3 "$lib_dir/posix_cases.py" "$@" "$mnt" "$work/plain" ||

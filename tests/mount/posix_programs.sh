@@ -166,11 +166,11 @@ stressors()
 {
 	local name
 
-	for name in access chdir chmod chown copy-file dentry dir dirdeep \
+	for name in access chmod chown copy-file dentry dir dirdeep \
 		fallocate fcntl filename flock fstat getdent hdd iomix \
-		link locka lockf lockofd mknod mmapmany open readahead \
+		link lockofd mknod open \
 		rename seek sendfile symlink sync-file touch \
-		unlink utime xattr; do
+		utime xattr; do
 		timeout 60 stress-ng --"$name" 2 --timeout "$stress" \
 			--temp-path . --quiet --hdd-bytes 16M \
 			--fallocate-bytes 16M --iomix-bytes 16M \
