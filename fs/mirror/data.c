@@ -89,6 +89,8 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 		e = MIN(e, r.end);
 		if (s > at)
 			err = store_punch(b, fd_b, at, s - at, NULL);
+		if (err == -EFBIG) /* further than its files go: nothing */
+			err = 0;
 		while (!err && s < e && s < (uint64_t)st.st.st_size) {
 			ssize_t got = store_read(
 				a, fd_a, buf, MIN(chunk, (size_t)(e - s)), s);

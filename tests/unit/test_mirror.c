@@ -241,6 +241,21 @@ Test(mirror, no_room_on_one_store_is_the_applications_error)
 	cr_assert_eq(slurp(dir_a, "g", (char[1]){0}, 1), -ENOENT);
 }
 
+Test(mirror, a_write_beyond_the_largest_file_puts_nobody_out)
+{
+	uint64_t id = file("f");
+	int r = mirror_write(m, id, "x", 1, 1ull << 44, false);
+
+	/* Some filesystems have room there. */
+	cr_assert(r == -EFBIG || r == 0, "%d", r);
+	cr_assert_eq(state_of(0), META_STORE_ONLINE);
+	cr_assert_eq(state_of(1), META_STORE_ONLINE);
+	if (!r)
+		return;
+	cr_assert_eq(mirror_write(m, id, "y", 1, 0, false), 0);
+	same_on_both("f");
+}
+
 Test(mirror, a_read_error_is_served_by_the_other_store)
 {
 	uint64_t id = file("f");
