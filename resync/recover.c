@@ -193,12 +193,9 @@ static int recover_range(struct recover *r, int fd, uint64_t node,
 
 	in_file = range_intersect(at, (struct range){0, size});
 	r->bytes += range_len(in_file);
-	/* Only advice: where it is refused, the sync before has said what is
-	 * known. */
 	if (!range_is_empty(in_file))
-		(void)posix_fadvise(fd, (off_t)in_file.start,
-				    (off_t)range_len(in_file),
-				    POSIX_FADV_DONTNEED);
+		store_drop_cache(r->side->store, fd, in_file.start,
+				 range_len(in_file));
 	return scan_file_range(r->side->store, r->side->meta, fd, node,
 			       at.start, at.end, seq);
 }

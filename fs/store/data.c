@@ -222,6 +222,12 @@ int store_fsync(const struct store *s, int fd, bool data_only)
 				    : RETRY_EINTR(fsync(fd)));
 }
 
+void store_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
+{
+	(void)s;
+	(void)posix_fadvise(fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
+}
+
 ssize_t store_copy_range(const struct store *s, int fd_in, uint64_t off_in,
 			 int fd_out, uint64_t off_out, size_t len)
 {

@@ -236,6 +236,13 @@ MUST_CHECK int store_seek(const struct store *s, int fd, uint64_t off,
 MUST_CHECK int store_next_mapped(const struct store *s, int fd, uint64_t off,
 				 uint64_t *ret_start, uint64_t *ret_end);
 MUST_CHECK int store_fsync(const struct store *s, int fd, bool data_only);
+/*
+ * Clean pages of the range leave the cache, so that what is read next is what
+ * the disk has: after a failed fsync a page may be clean and on no disk.
+ * Dirty ones stay. Advice (posix_fadvise(2)): nothing is promised.
+ */
+void store_drop_cache(const struct store *s, int fd, uint64_t off,
+		      uint64_t len);
 /* copy_file_range within one store; short counts possible; -EXDEV/-EOPNOTSUPP. */
 MUST_CHECK ssize_t store_copy_range(const struct store *s, int fd_in,
 				    uint64_t off_in, int fd_out,
