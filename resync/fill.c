@@ -204,14 +204,16 @@ static int push_row(struct fill_dir *fd, const struct fill_want *w,
 		.extent_at = f->extents.count,
 		.extent_count = w->extent_count,
 	};
-	int r;
+	int r = 0;
 
 	row.node.backing = backing;
 	lap_claim(fd->lap, &w->row, &row.node);
 	if (w->large)
 		row.node.seq = row.node.attr_seq = 0;
-	r = vec_splice(&f->extents, f->extents.count, 0,
-		       fd->extents.data + w->extent_at, w->extent_count);
+	if (w->extent_count)
+		r = vec_splice(&f->extents, f->extents.count, 0,
+			       fd->extents.data + w->extent_at,
+			       w->extent_count);
 	if (r == 0)
 		r = vec_push(&f->rows, row);
 	if (r == 0)

@@ -81,11 +81,13 @@ static void volume_new(void)
 
 static void remove_tree(const char *path)
 {
-	char *argv[] = {"rm", "-rf", "--", (char *)(uintptr_t)path, NULL};
+	const char *const argv[] = {"rm", "-rf", "--", path, NULL};
 	int status;
 	pid_t pid;
 
-	cr_assert_eq(posix_spawnp(&pid, "rm", NULL, NULL, argv, environ), 0);
+	cr_assert_eq(posix_spawnp(&pid, "rm", NULL, NULL,
+				  (char *const *)(uintptr_t)argv, environ),
+		     0);
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert_eq(status, 0);
 }
