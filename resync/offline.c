@@ -119,8 +119,7 @@ static int judge(struct offline *o, size_t i, struct lineage_verdict *v,
 		return present_refuse(
 			&o->set, -EREMCHG,
 			"stores %s and %s were changed independently of each "
-			"other; see 'seqmirror diff', then name the one to "
-			"keep with --prefer",
+			"other; name the one to keep with --prefer",
 			present_name(&o->set, o->source),
 			present_name(&o->set, i));
 	*ret_both = true;

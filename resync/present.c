@@ -307,8 +307,8 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 	return present_refuse(
 		set, -EREMCHG,
 		"stores %s and %s were changed independently of each other; "
-		"see 'seqmirror diff %s %s', then keep one with 'seqmirror "
-		"resync --prefer STORE %s %s'",
+		"'seqmirror resync %s %s' shows what each side changed, "
+		"'seqmirror resync --prefer STORE %s %s' keeps one",
 		x, y, store_path(set->v[a].store), store_path(set->v[b].store),
 		store_path(set->v[a].store), store_path(set->v[b].store));
 }
