@@ -215,7 +215,7 @@ static int statvfs_slot(struct mirror *m, unsigned int slot, void *arg)
 int mirror_statvfs(struct mirror *m, struct statvfs *ret)
 {
 	slot_mask pin = slots_pin(m, NULL);
-	struct statvfs v, least;
+	struct statvfs v, least = {0};
 	bool first = true;
 	int r = -EIO;
 
