@@ -118,6 +118,23 @@ is_dead()
 	! is_alive "$1"
 }
 
+# What a process has handed to write(2) and its kin so far, in bytes.
+written_by()
+{
+	sed -n 's/^wchar: //p' "/proc/$1/io"
+}
+
+# What a resync copies between two commits, in bytes.
+batch_bytes()
+{
+	local mib
+
+	mib=$(sed -nE 's/^#define LAP_BYTES +\(UINT64_C\(([0-9]+)\) << 20\)$/\1/p' \
+		"$lib_dir/../../resync/lap.h")
+	[[ -n $mib ]] || fail "resync/lap.h says no LAP_BYTES"
+	echo $((mib << 20))
+}
+
 # Processes that run the program and have this directory among their words.
 daemons_of()
 {
@@ -136,7 +153,8 @@ daemons_of()
 
 # ---- images: filesystems of their own for stores ----
 
-# image NAME SIZE_MB [ext4|xfs|btrfs]: a sparse file, mounted on $work/NAME.
+# image NAME SIZE_MB [ext4|xfs|btrfs [MKFS_OPTION...]]: a sparse file, mounted
+# on $work/NAME.
 image()
 {
 	local name=$1 size=$2 type=${3:-ext4} options=()
@@ -148,7 +166,7 @@ image()
 	btrfs) options=(-q -f) ;;
 	esac
 	truncate -s "${size}M" "$work/$name.img"
-	"mkfs.$type" "${options[@]}" "$work/$name.img" >/dev/null
+	"mkfs.$type" "${options[@]}" "${@:4}" "$work/$name.img" >/dev/null
 	mkdir "$work/$name"
 	image_mount "$name"
 	# Belongs to the filesystem and is nobody's file.

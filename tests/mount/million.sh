@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A million files: mounting reads no tree, a renamed directory of 100,000
-# files is one rename, and a resync takes time for what changed only. Too long
-# for every day: scripts/soak --million runs it.
+# A million files: mounting reads no tree and takes no longer than with ten
+# files, nor does the daemon need more memory for it; a renamed directory of
+# 100,000 files is one rename, and a resync takes time for what changed only.
+# Too long for every day: scripts/soak --million runs it.
 #
 #	FILES	how many (default 1000000)
 # shellcheck source=tests/lib/lib.sh
@@ -12,23 +13,58 @@ need_root
 need jq
 
 files=${FILES:-1000000}
-image a $((files / 150 + 600))
-image b $((files / 150 + 600))
+for name in a b; do
+	# An inode for each file, and for the directories.
+	image "$name" $((files / 150 + 600)) ext4 -N $((files + files / 50 + 5000))
+done
+image c 100
+image d 100
 
-# timed COMMAND...: in this shell; leaves the seconds in $took.
+# timed COMMAND...: in this shell; leaves the milliseconds in $took.
 timed()
 {
 	local begun=$EPOCHREALTIME
 
 	"$@"
-	took=$(awk -v a="$begun" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')
+	took=$(awk -v a="$begun" -v b="$EPOCHREALTIME" \
+		'BEGIN { printf "%d", (b - a) * 1000 }')
 }
 
-below()
+# at_most WHAT NUMBER LIMIT UNIT
+at_most()
 {
-	awk -v a="$2" -v b="$3" 'BEGIN { exit !(a < b) }' ||
-		fail "$1: $2 s, at most $3"
+	(($2 <= $3)) || fail "$1: $2 $4, at most $3"
 }
+
+# The fastest of five mounts, in $took, and in $memory the most memory (KiB)
+# that the daemon ever had meanwhile; nothing is cached at the last one.
+mounting()
+{
+	local best=
+
+	for _ in 1 2 3 4 5; do
+		echo 3 >/proc/sys/vm/drop_caches
+		timed mount_volume "$@"
+		if [[ -z $best ]] || ((took < best)); then
+			best=$took
+		fi
+		memory=$(awk '/VmHWM/ { print $2 }' "/proc/$daemon_pid/status")
+		unmount_volume
+	done
+	took=$best
+}
+
+for i in {1..10}; do
+	echo "$i" >"$work/c/file$i"
+done
+sm init --name c,d "$work/c" "$work/d" >/dev/null
+mount_volume "$work/c" "$work/d"
+wait_until 60 store_is d online
+unmount_volume
+mounting "$work/c" "$work/d"
+few_took=$took
+few_memory=$memory
+echo "ten files: mounting takes $took ms, the daemon $memory KiB"
 
 python3 - "$work/a" "$files" <<'END'
 import os
@@ -41,23 +77,32 @@ for i in range(10):
         for k in range(count // 1000):
             os.mknod(f"{folder}/file{k}")
 END
-sm init --name a,b "$work/a" "$work/b" >/dev/null
+timed sm init --name a,b "$work/a" "$work/b" >/dev/null
+echo "adopting $files files takes $took ms"
 mount_volume "$work/a" "$work/b"
-poll_until 3000 store_is b online || fail "b is not built in 3000 s"
+built()
+{
+	poll_until 3000 store_is b online || fail "b is not built in 3000 s"
+}
+timed built
+memory=$(awk '/VmHWM/ { print $2 }' "/proc/$daemon_pid/status")
+echo "building the second store takes $took ms, the daemon $memory KiB"
 unmount_volume
 
-timed mount_volume "$work/a" "$work/b"
-echo "mounting takes $took s"
-below "mounting $files files" "$took" 3
-unmount_volume
+mounting "$work/a" "$work/b"
+echo "$files files: mounting takes $took ms, the daemon $memory KiB"
+# As long as with ten; what a busy machine adds is no matter of files.
+at_most "mounting $files files" "$took" $((few_took * 2 + 200)) ms
+at_most "memory after mounting" "$memory" $((few_memory + 4096)) KiB
+
 mount_volume "$work/a" "$work/b"
 detach b
 mv "$mnt/t3" "$mnt/t4/moved"
 echo one >"$mnt/t5/new"
 timed sm resync --wait --json "$mnt" b >result.json
 cat result.json
-echo "the resync takes $took s"
-below "the resync of three changes" "$took" 5
+echo "the resync takes $took ms"
+at_most "the resync of three changes" "$took" 5000 ms
 eq "entries created" "$(jq .entries_created result.json)" 1
 unmount_volume
 same_tree "$work/a" "$work/b"
