@@ -270,6 +270,8 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		r = -EINVAL;
 	if (!r && kill_suidgid)
 		r = node_privs_drop(m, k.n);
+	if (!r)
+		r = room_take_data(m, k.n, off, off + len);
 	if (!r) {
 		r = op_enter(m, &op);
 		if (!r) {

@@ -87,23 +87,34 @@ void node_fd_put(struct mirror *m, struct node *n, unsigned int i)
 		(void)close(victim); /* nothing unsynced depends on it */
 }
 
-void node_fds_close(struct mirror *m, struct node *n)
+static void place_close_idle(struct mirror *m, struct node_place *p)
 {
-	for (unsigned int i = 0; i < m->place_count; i++) {
-		struct node_place *p = &n->place[i];
-		int fd;
+	int fd = -1;
 
-		mutex_lock(&m->fds);
-		assert(!p->pins);
+	mutex_lock(&m->fds);
+	if (!p->pins) {
 		idle_unlink(m, p);
 		fd = p->fd;
 		p->fd = -1;
 		if (fd >= 0)
 			m->fd_count--;
-		mutex_unlock(&m->fds);
-		if (fd >= 0)
-			(void)close(fd);
 	}
+	mutex_unlock(&m->fds);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+void node_fds_close_idle(struct mirror *m, struct node *n)
+{
+	for (unsigned int i = 0; i < m->place_count; i++)
+		place_close_idle(m, &n->place[i]);
+}
+
+void node_fds_close(struct mirror *m, struct node *n)
+{
+	node_fds_close_idle(m, n);
+	for (unsigned int i = 0; i < m->place_count; i++)
+		assert(!n->place[i].pins && n->place[i].fd < 0);
 }
 
 void fds_close_slot(struct mirror *m, unsigned int i)

@@ -254,6 +254,8 @@ struct mirror {
 	/* ... to here */
 	pthread_t ckpt_thread;
 	_Atomic unsigned int delay_us;
+	_Atomic int64_t room; /* bytes granted and not taken (room.c) */
+	_Atomic uint64_t room_retried_ns;
 	_Atomic bool kernel_times;
 
 	struct mutex table; /* LOCK_RANK_TABLE */
@@ -345,6 +347,8 @@ void node_fd_lose(struct mirror *m, struct node *n, unsigned int i);
 /* Hand a fresh descriptor over to the cache. */
 void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd);
 void node_fds_close(struct mirror *m, struct node *n);
+/* Those that nobody uses right now. */
+void node_fds_close_idle(struct mirror *m, struct node *n);
 /* Close every descriptor on slot @i and forget identities there. */
 void fds_close_slot(struct mirror *m, unsigned int i);
 MUST_CHECK int node_backing_load(struct mirror *m, struct node *n,
@@ -371,6 +375,18 @@ void range_lock(struct node *n, struct range_hold *hold, uint64_t start,
 void range_unlock(struct node *n, struct range_hold *hold);
 /* From now on the whole file; whoever was at work elsewhere in it has ended. */
 void range_widen(struct node *n, struct range_hold *hold);
+
+/* ---- room.c: what the stores have left ---- */
+
+/* What a new name counts: its inode, its entry, its rows. */
+#define ROOM_NAME (16ull << 10)
+/*
+ * Before op_enter(): room for @bytes more on every store, or -ENOSPC. The
+ * other form is for contents: what is mapped already needs none.
+ */
+MUST_CHECK int room_take(struct mirror *m, uint64_t bytes);
+MUST_CHECK int room_take_data(struct mirror *m, struct node *n, uint64_t start,
+			      uint64_t end);
 
 /* ---- op.c: gate, numbers, generations, arming ---- */
 

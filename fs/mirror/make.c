@@ -239,7 +239,7 @@ static int make(struct mirror *m, uint64_t parent, struct make *k,
 		enum meta_kind kind, const struct mirror_cred *cred,
 		struct mirror_entry *ret)
 {
-	struct op op;
+	struct op op = {0};
 	int r = name_check(k->name);
 
 	if (r)
@@ -252,7 +252,9 @@ static int make(struct mirror *m, uint64_t parent, struct make *k,
 		node_put(m, k->parent);
 		return -EPERM;
 	}
-	r = op_enter(m, &op);
+	r = room_take(m, ROOM_NAME);
+	if (!r)
+		r = op_enter(m, &op);
 	if (!r) {
 		mutex_lock(&k->parent->lock);
 		r = make_locked(&op, k, kind, ret);
@@ -403,6 +405,8 @@ int mirror_link(struct mirror *m, uint64_t node, uint64_t new_parent,
 		r = -EPERM;
 	else if (!r && k.n->kind == META_DIR)
 		r = -EPERM;
+	if (!r)
+		r = room_take(m, ROOM_NAME);
 	if (!r)
 		r = op_enter(m, &op);
 	if (!r) {

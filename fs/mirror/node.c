@@ -155,16 +155,26 @@ void node_remember(struct mirror *m, struct node *n)
 
 void mirror_forget(struct mirror *m, uint64_t id, uint64_t nlookup)
 {
-	struct node *n, *dead = NULL;
+	struct node *n, *dead = NULL, *gone = NULL;
 
 	mutex_lock(&m->table);
 	HASH_FIND(by_id, m->nodes, &id, sizeof(id), n);
 	if (n) {
 		n->nlookup -= nlookup < n->nlookup ? nlookup : n->nlookup;
 		dead = table_collect(m, n);
+		/* Its blocks are free now, not when the notes of its changes
+		 * are dropped with the next checkpoint. */
+		if (!dead && n->unlinked && !n->nlookup) {
+			n->refs++;
+			gone = n;
+		}
 	}
 	mutex_unlock(&m->table);
 	nodes_destroy(m, dead);
+	if (gone) {
+		node_fds_close_idle(m, gone);
+		node_put(m, gone);
+	}
 }
 
 struct node *node_peek(struct mirror *m, uint64_t id)

@@ -189,6 +189,8 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		r = k.n->kind == META_DIR ? -EISDIR : -ENODEV;
 	if (!r && kill_suidgid)
 		r = node_privs_drop(m, k.n);
+	if (!r && !(mode & FALLOC_FL_PUNCH_HOLE))
+		r = room_take_data(m, k.n, off, off + len);
 	if (!r) {
 		r = op_enter(m, &op);
 		if (!r) {

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Room: a mirror is full before its fullest store is.
+ *
+ * What applications may take ends a little above zero, because the maps must
+ * be able to note what is done on a full disk: deletions, put-outs, the next
+ * checkpoint.  (The ballast, meta/ballast.c, is for those who fill the disk
+ * from outside.)  The reserve is RESERVE bytes, or a 32nd of a small
+ * filesystem; blocks that it keeps for root count towards it.
+ *
+ * Asking costs a statvfs per store, so a part of what is free is granted to
+ * the operations that follow, and they only count it down.  A grant is an
+ * eighth: what a checkpoint must write in the worst case (random blocks, each
+ * with a page of the map and one of its index in the log) for what was
+ * granted then has room, and each grant on a store that gets full asks for a
+ * checkpoint.
+ *
+ * Called past no gate and with no lock.  A wrong answer is not a danger: who
+ * meets ENOSPC at the call is reconciled as ever.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+
+#define RESERVE	      (16ull << 20)
+#define RESERVE_SHARE 32u
+#define GRANT_SHARE   8u
+#define GRANT_MIN     (256ull << 10)
+/* With more than this, checkpoints come at their interval. */
+#define ROOM_WIDE (1ull << 30)
+/* Who finds no room has a checkpoint made first, at most this often: what was
+ * deleted is free when nothing holds it any more. */
+#define RETRY_NS (100 * CLOCK_NS_PER_MS)
+
+static uint64_t room_of(const struct statvfs *v)
+{
+	uint64_t unit = v->f_frsize ? v->f_frsize : v->f_bsize;
+	uint64_t all = (uint64_t)v->f_blocks * unit;
+	uint64_t avail = (uint64_t)v->f_bavail * unit;
+	uint64_t kept = (uint64_t)v->f_bfree * unit - avail;
+	uint64_t reserve = MIN((uint64_t)RESERVE, all / RESERVE_SHARE);
+
+	reserve -= MIN(reserve, kept);
+	return avail - MIN(avail, reserve);
+}
+
+/* The least of all stores; one that does not answer is not asked. */
+static uint64_t room_ask(struct mirror *m)
+{
+	slot_mask pin = slots_pin(m, NULL);
+	uint64_t least = UINT64_MAX >> 1;
+	struct statvfs v;
+
+	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v))
+		least = MIN(least, room_of(&v));
+	slots_unpin(m, pin);
+	return least;
+}
+
+static bool retry_allowed(struct mirror *m)
+{
+	uint64_t now = clock_mono_ns(), last = atomic_load(&m->room_retried_ns);
+
+	return (!last || now - last >= RETRY_NS) &&
+	       atomic_compare_exchange_strong(&m->room_retried_ns, &last, now);
+}
+
+static void checkpoint_soon(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	if (m->dirty_any && !m->ckpt_wanted) {
+		m->ckpt_wanted = true;
+		cond_signal(&m->wake);
+	}
+	mutex_unlock(&m->lock);
+}
+
+static int room_grant(struct mirror *m, uint64_t bytes)
+{
+	uint64_t have = room_ask(m);
+
+	if (have < bytes && retry_allowed(m)) {
+		int r = mirror_checkpoint(m, NULL);
+
+		if (r)
+			return r;
+		have = room_ask(m);
+	}
+	if (have < bytes) {
+		atomic_store(&m->room, 0);
+		return -ENOSPC;
+	}
+	if (have < ROOM_WIDE)
+		checkpoint_soon(m);
+	have = MAX(have / GRANT_SHARE,
+		   MIN(have, MAX((uint64_t)GRANT_MIN, bytes)));
+	atomic_store(&m->room, (int64_t)(have - bytes));
+	return 0;
+}
+
+int room_take(struct mirror *m, uint64_t bytes)
+{
+	if (atomic_fetch_sub(&m->room, (int64_t)bytes) >= (int64_t)bytes)
+		return 0;
+	return room_grant(m, bytes);
+}
+
+/* Does slot @i have all of [start,end) mapped? */
+static bool mapped_on(struct mirror *m, struct node *n, unsigned int i,
+		      uint64_t start, uint64_t end)
+{
+	uint64_t s = 0, e = 0;
+	bool all = false;
+	int fd;
+
+	if (node_fd_get(m, n, i, false, &fd))
+		return false;
+	while (store_next_mapped(m->slot[i].store, fd, start, &s, &e) > 0 &&
+	       s <= start && !all) {
+		all = e >= end;
+		start = e;
+	}
+	node_fd_put(m, n, i);
+	return all;
+}
+
+int room_take_data(struct mirror *m, struct node *n, uint64_t start,
+		   uint64_t end)
+{
+	slot_mask pin;
+	bool in_place = true;
+	int r = room_take(m, end - start);
+
+	if (r != -ENOSPC)
+		return r;
+	pin = slots_pin(m, NULL);
+	for_each_slot(i, pin)
+		in_place = in_place && mapped_on(m, n, i, start, end);
+	slots_unpin(m, pin);
+	return in_place ? 0 : -ENOSPC;
+}
