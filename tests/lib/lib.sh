@@ -12,6 +12,7 @@
 # daemon's log. Exit status: 0 passed, 77 skipped, else failed.
 #
 #	SEQMIRROR	the program under test (meson sets it)
+#	FAULTYFS	the filesystem of faulty() (the same; else beside it)
 #	KEEP=1		leave the files of the test where they are
 set -Eeuo pipefail
 shopt -s inherit_errexit
@@ -19,6 +20,7 @@ shopt -s inherit_errexit
 lib_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${SEQMIRROR:?says where the program is}"
 SEQMIRROR=$(readlink -f "$SEQMIRROR")
+: "${FAULTYFS:=$(dirname "$SEQMIRROR")/../../tests/faultyfs}"
 test_name=$(basename "$0" .sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/seqmirror-$test_name.XXXXXX")
 work=$(readlink -f "$work")
@@ -192,6 +194,38 @@ image_umount_lazily()
 	umount -l "$work/$1"
 }
 
+# faulty NAME [SOURCE]: $work/NAME shows SOURCE (default: a new directory
+# $work/NAME.below) through a filesystem that fails as faults() says.
+faulty()
+{
+	local name=$1 source=${2:-$work/$1.below}
+
+	[[ -x $FAULTYFS ]] || skip "no faultyfs"
+	mkdir -p "$source" "$work/$name"
+	start_helper "$FAULTYFS" "$source" "$work/$name"
+	wait_until 10 is_mounted "$work/$name"
+}
+
+# faults NAME COMMAND...: as tests/lib/faultyfs.h lists them.
+faults()
+{
+	echo "${*:2}" >"$work/$1/.faultyfs" || fail "not a command: ${*:2}"
+}
+
+# fault_hits NAME: how often the rules in force struck, together.
+fault_hits()
+{
+	sed 's/^hits=\([0-9]*\).*/\1/' "$work/$1/.faultyfs" |
+		awk '{ n += $1 } END { print n + 0 }'
+}
+
+# fault_waits NAME: how many calls hang there now.
+fault_waits()
+{
+	sed 's/.*waiting=\([0-9]*\).*/\1/' "$work/$1/.faultyfs" |
+		awk '{ n += $1 } END { print n + 0 }'
+}
+
 # ---- the program ----
 
 sm()
@@ -336,6 +370,10 @@ cleanup()
 	trap - EXIT ERR
 	set +e
 	cd /
+	# What hangs goes on, or nothing here would end.
+	for point in "$work"/*/.faultyfs; do
+		[[ -e $point ]] && echo clear >"$point"
+	done
 	for pid in "${helpers[@]}"; do
 		kill -KILL "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
