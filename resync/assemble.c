@@ -315,12 +315,14 @@ static int fill_member(struct assembly *a, size_t k,
 		in->meta = p->meta;
 		if (p == source)
 			ret->lead = (unsigned int)k;
+		p->handed_over = true;
 	} else {
 		if (in->row.state == META_STORE_ONLINE ||
 		    in->row.state == META_STORE_RESYNCING)
 			in->row.state = META_STORE_MISSING;
 		ret->late_store[k] = p->store;
 		ret->late_meta[k] = p->meta;
+		p->handed_over = true;
 	}
 	return 0;
 }
@@ -336,11 +338,14 @@ static int hand_over(struct assembly *a, struct resync_assembly *ret)
 		return present_refuse(&a->set, err,
 				      "cannot compare the stores: %s",
 				      strerror(-err));
+	/* The others stay in the set, to be closed with it: whoever wants a
+	 * store back that stays out finds it free. */
 	for (size_t i = 0; i < a->set.count; i++) {
+		if (!a->set.v[i].handed_over)
+			continue;
 		a->set.v[i].store = NULL;
 		a->set.v[i].meta = NULL;
 	}
-	a->set.count = 0;
 	return 0;
 }
 

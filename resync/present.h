@@ -15,8 +15,9 @@
 struct present {
 	struct store *store;
 	struct meta *meta;
-	bool named; /* by the user; else found where it was last */
-	bool copy;  /* its files are not those its map was made beside */
+	bool named;	  /* by the user; else found where it was last */
+	bool copy;	  /* its files are not those its map was made beside */
+	bool handed_over; /* it has another owner now */
 	bool resyncing;
 	bool clean;
 	uint64_t intents;

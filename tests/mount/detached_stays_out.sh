@@ -20,4 +20,9 @@ mount_volume "$work/a" "$work/b"
 eq "state of c" "$("$SEQMIRROR" status --json "$mnt" |
 	jq -r '.stores[] | select(.name == "c") | .state')" detached
 eq "what c has" "$(cat c/f)" one
+
+# Nor is it kept from who wants it back: it was opened only to be looked at.
+sm attach --wait "$mnt" c >/dev/null
+store_is c online || fail "c is $(store_state c)"
 unmount_volume
+same_tree "$work/b" "$work/c"
