@@ -50,11 +50,10 @@ int engine_relate(struct resync_engine *e, struct meta *meta,
 	case RESYNC_STALE:
 		return 0;
 	case RESYNC_FORK:
-		return refuse(
-			why, why_len, -EREMCHG,
-			"it was changed on its own since it left; unmount "
-			"and say which side to keep with 'resync "
-			"--prefer'");
+		return refuse(why, why_len, -EREMCHG,
+			      "it was changed on its own since it left; see "
+			      "'seqmirror diff', unmount, and choose with "
+			      "'seqmirror resync --prefer'");
 	case RESYNC_NEWER:
 		return refuse(why, why_len, -EREMCHG,
 			      "it is newer than the mounted volume; unmount "

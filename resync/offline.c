@@ -119,9 +119,12 @@ static int judge(struct offline *o, size_t i, struct lineage_verdict *v,
 		return present_refuse(
 			&o->set, -EREMCHG,
 			"stores %s and %s were changed independently of each "
-			"other; name the one to keep with --prefer",
+			"other; see 'seqmirror diff %s %s', choose with "
+			"--prefer",
 			present_name(&o->set, o->source),
-			present_name(&o->set, i));
+			present_name(&o->set, i),
+			store_path(o->set.v[o->source].store),
+			store_path(o->set.v[i].store));
 	*ret_both = true;
 	v->from = v->fork_from;
 	return 0;

@@ -307,10 +307,9 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 	return present_refuse(
 		set, -EREMCHG,
 		"stores %s and %s were changed independently of each other; "
-		"'seqmirror resync %s %s' shows what each side changed, "
-		"'seqmirror resync --prefer STORE %s %s' keeps one",
-		x, y, store_path(set->v[a].store), store_path(set->v[b].store),
-		store_path(set->v[a].store), store_path(set->v[b].store));
+		"see 'seqmirror diff %s %s', choose with 'seqmirror resync "
+		"--prefer STORE'",
+		x, y, store_path(set->v[a].store), store_path(set->v[b].store));
 }
 
 int present_pick(struct present_set *set, bool settled)

@@ -12,7 +12,7 @@
 static const struct cli_command *const commands[] = {
 	&cmd_init,   &cmd_mount,   &cmd_unmount, &cmd_status,
 	&cmd_detach, &cmd_attach,  &cmd_add,	 &cmd_remove,
-	&cmd_resync, &cmd_changes, &cmd_map,
+	&cmd_resync, &cmd_diff,	  &cmd_changes, &cmd_map,
 };
 
 int cli_help(const struct cli_command *self)

@@ -32,6 +32,7 @@
  *	resync-set	[paused], [rate], [cancel], [STORE]
  *	changes		since, [until], [blocks]	items: changes
  *	map		node		items: extents; reply: seq, stores
+ *	diff		STORE		items: as diff.h; against the lead
  *
  * STORE is the key "store" (a name or UUID) with, if the word may be a path,
  * the absolute one as "path". Requests that change the membership run one at

@@ -41,6 +41,7 @@ static const struct op_row op_rows[] = {
 	 {"b:paused", "i:rate", "b:cancel", "s:store", "s:path", "s:path_hex"}},
 	{"changes", op_changes, false, {"!s:since", "s:until", "b:blocks"}},
 	{"map", op_map, false, {"!i:node"}},
+	{"diff", op_diff, false, {"!s:store", "s:path", "s:path_hex"}},
 };
 
 int op_fail(struct control_op *op, int err, const char *what,

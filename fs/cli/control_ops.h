@@ -60,3 +60,4 @@ int op_resync_state(struct control_op *op);
 int op_resync_set(struct control_op *op);
 int op_changes(struct control_op *op);
 int op_map(struct control_op *op);
+int op_diff(struct control_op *op);

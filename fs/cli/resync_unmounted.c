@@ -17,9 +17,6 @@
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
 
-/* Lines that are shown of each side of a split brain. */
-#define FORK_LINES 20
-
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal)
@@ -47,72 +44,6 @@ static void on_progress(void *arg, const struct resync_progress *p)
 	};
 
 	ui_progress_draw(arg, &state);
-}
-
-/* ---- after a split brain: what each side has changed ---- */
-
-struct side_list {
-	size_t lines;
-};
-
-static int show_change(void *arg, const struct change *change)
-{
-	struct side_list *list = arg;
-	char path[4096];
-
-	if (list->lines++ >= FORK_LINES)
-		return 1;
-	(void)fprintf(stderr, "    %s\n",
-		      change->path
-			      ? path_quote(path, sizeof(path), change->path)
-			      : "(a path too long to show)");
-	return 0;
-}
-
-static void show_side(const char *path, struct meta *map, uint64_t from)
-{
-	struct changes_query query = {.since = from, .until = INT64_MAX};
-	struct side_list list = {0};
-	char shown[4096];
-	int r;
-
-	(void)fprintf(stderr,
-		      "  changed in %s since they parted (seq %" PRIu64 "):\n",
-		      path_quote(shown, sizeof(shown), path), from);
-	r = changes_walk(map, &query, show_change, &list);
-	if (r < 0)
-		(void)fprintf(stderr, "    (its map: %s)\n", ui_why(r));
-	else if (r > 0)
-		(void)fprintf(stderr, "    and more\n");
-	else if (!list.lines)
-		(void)fprintf(stderr, "    nothing that is still there\n");
-}
-
-static void show_pair(const char *a, const char *b)
-{
-	struct store_identity id;
-	struct meta *map_a = NULL;
-	struct meta *map_b = NULL;
-	enum resync_relation relation;
-	uint64_t from;
-
-	if (target_open_map(a, &map_a, &id) == 0 &&
-	    target_open_map(b, &map_b, &id) == 0 &&
-	    resync_relate(map_a, map_b, &relation, &from) == 0 &&
-	    relation == RESYNC_FORK) {
-		show_side(a, map_a, from);
-		show_side(b, map_b, from);
-	}
-	meta_close(map_a);
-	meta_close(map_b);
-}
-
-static void show_fork(const char *const *paths, int count)
-{
-	for (int i = 1; i < count; i++)
-		show_pair(paths[0], paths[i]);
-	(void)fprintf(stderr, "  --prefer STORE keeps that side and undoes "
-			      "what the others changed\n");
 }
 
 /* ---- the result ---- */
@@ -207,8 +138,6 @@ static int resync(const struct resync_request *request,
 	if (!err)
 		return show_results(paths, count, source, counts, request);
 	ui_error("resync", "%s", *why ? why : ui_why(err));
-	if (err == -EREMCHG)
-		show_fork(paths, count);
 	return err;
 }
 

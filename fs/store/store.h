@@ -95,6 +95,15 @@ MUST_CHECK int store_probe_identity(const char *path,
 				    struct store_identity *ret_id);
 
 /**
+ * store_peek - attributes of what lies at @path below the directory @root, of
+ * a store that nobody has opened.  Follows no symlink and does not leave
+ * @root.  "" is @root itself.
+ * Return: 0, -ENOENT, -ENOTDIR, -ELOOP, -EXDEV, -ENAMETOOLONG, ...
+ */
+MUST_CHECK int store_peek(const char *root, const char *path,
+			  struct stat *ret_st);
+
+/**
  * store_make - make PATH a store: .seqmirror/, limbo/, found/, then the
  * identity file as the last step (fsynced, with its directories). The map is
  * the caller's: it comes before, through @make_map (called when the private

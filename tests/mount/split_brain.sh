@@ -55,14 +55,16 @@ grep -qiE 'alone|split|diverge|both' <<<"$refusal" ||
 	fail "that does not tell what happened: $refusal"
 not_mounted "$mnt" || fail "mounted"
 for words in resync "resync --dry-run"; do
-	# This one also shows what each side has changed.
 	# shellcheck disable=SC2086
-	if sm $words "$work/a" "$work/b" >shown 2>&1; then
-		fail "$words of a split brain"
-	fi
-	grep -q only_a shown || fail "$words does not show only_a: $(cat shown)"
-	grep -q only_b shown || fail "$words does not show only_b: $(cat shown)"
+	refused "$SEQMIRROR" $words "$work/a" "$work/b"
+	grep -q 'seqmirror diff' <<<"$refusal" ||
+		fail "$words does not say where to look: $refusal"
+	grep -qe --prefer <<<"$refusal" ||
+		fail "$words does not say how to choose: $refusal"
 done
+sm diff "$work/a" "$work/b" >shown
+cat shown
+grep -q '^fork: a and b' shown || fail "diff does not say fork"
 fingerprint >after
 diff before after || fail "a refusal changed something"
 

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/cli/diff.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "fs/cli/changes.h"
+#include "fs/cli/json_util.h"
+#include "fs/store/store.h"
+#include "resync/diverge.h"
+
+/* More rows than this are "more than": the answer stays quick. */
+#define ROWS_MAX 200000
+
+struct diff {
+	const struct diff_end *ends;
+	diff_fn fn;
+	void *arg;
+};
+
+/* ---- the head ---- */
+
+static int read_number(struct meta *map, enum meta_number what, uint64_t *ret)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	int err = rd ? meta_number_get(rd, what, ret) : -EIO;
+
+	meta_reader_put(rd);
+	return err;
+}
+
+static int read_behind(struct meta *ahead, uint64_t from,
+		       struct meta_delta_sum *sum, double *ret_seconds)
+{
+	struct meta_reader *rd = meta_reader_get(ahead);
+	uint64_t durable, then, now;
+	int err = -EIO;
+
+	*ret_seconds = -1.0;
+	if (!rd)
+		return err;
+	err = meta_delta_sum(rd, from, ROWS_MAX, sum);
+	if (!err)
+		err = meta_number_get(rd, META_NUM_DURABLE_SEQ, &durable);
+	if (!err && !meta_moment_at(rd, from, &then) &&
+	    !meta_moment_at(rd, durable, &now) && now >= then)
+		*ret_seconds = (double)(now - then) / 1e9;
+	meta_reader_put(rd);
+	return err;
+}
+
+/* @late is behind @ahead, which has all that is above @from. */
+static int put_behind(json_t *head, const struct diff_end *late,
+		      struct meta *ahead, uint64_t from)
+{
+	struct meta_delta_sum sum;
+	json_t *behind;
+	double seconds;
+	int err = read_behind(ahead, from, &sum, &seconds);
+
+	if (err)
+		return err;
+	behind = json_object();
+	if (json_put_bytes(behind, "store", late->name) ||
+	    json_put_number(behind, "nodes", sum.nodes) ||
+	    json_put_number(behind, "bytes", sum.bytes) ||
+	    json_put_seconds(behind, "seconds", seconds) ||
+	    json_object_set_new(behind, "exact", json_boolean(sum.exact))) {
+		json_decref(behind);
+		return -ENOMEM;
+	}
+	return json_object_set_new(head, "behind", behind) ? -ENOMEM : 0;
+}
+
+static int put_stores(const struct diff_end ends[2], json_t *head)
+{
+	json_t *stores = json_array();
+
+	if (json_object_set_new(head, "stores", stores))
+		return -ENOMEM;
+	for (int i = 0; i < 2; i++) {
+		json_t *store = json_object();
+		uint64_t durable;
+		int err = read_number(ends[i].map, META_NUM_DURABLE_SEQ,
+				      &durable);
+
+		if (err || json_put_bytes(store, "name", ends[i].name) ||
+		    json_put_text(store, "uuid",
+				  meta_store_uuid(ends[i].map)) ||
+		    json_put_bytes(store, "path", ends[i].path) ||
+		    json_put_number(store, "durable_seq", durable)) {
+			json_decref(store);
+			return err ? err : -ENOMEM;
+		}
+		if (json_array_append_new(stores, store))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Both are through the same number of one history. */
+static bool is_level(const struct diff_end ends[2],
+		     const struct lineage_verdict *v)
+{
+	uint64_t a, b;
+
+	return !read_number(ends[0].map, META_NUM_DURABLE_SEQ, &a) &&
+	       !read_number(ends[1].map, META_NUM_DURABLE_SEQ, &b) && a == b &&
+	       v->from == a;
+}
+
+static const char *relation_word(const struct diff_end ends[2],
+				 const struct lineage_verdict *v)
+{
+	switch (v->relation) {
+	case RESYNC_IN_STEP:
+		return "equal";
+	case RESYNC_STALE:
+	case RESYNC_NEWER:
+		return is_level(ends, v) ? "doubt" : "behind";
+	case RESYNC_FORK:
+		return "fork";
+	case RESYNC_FOREIGN:
+		break;
+	}
+	return "foreign";
+}
+
+static int put_head(const struct diff_end ends[2],
+		    const struct lineage_verdict *v, json_t *head)
+{
+	uint64_t from = v->relation == RESYNC_FORK ? v->fork_from : v->from;
+	const char *word = relation_word(ends, v);
+	int err = put_stores(ends, head);
+
+	if (err)
+		return err;
+	if (json_put_text(head, "relation", word) ||
+	    json_put_number(head, "from_seq", from))
+		return -ENOMEM;
+	if (!strcmp(word, "behind") && v->relation == RESYNC_STALE)
+		return put_behind(head, &ends[1], ends[0].map, from);
+	if (!strcmp(word, "behind"))
+		return put_behind(head, &ends[0], ends[1].map, from);
+	return json_object_set_new(head, "behind", json_null()) ? -ENOMEM : 0;
+}
+
+/* ---- one place ---- */
+
+static const char *what_word(enum diverge_what what)
+{
+	static const char *const words[] = {
+		[DIVERGE_NONE] = "",
+		[DIVERGE_CHANGED] = "changed",
+		[DIVERGE_MOVED_AWAY] = "moved away",
+		[DIVERGE_REMOVED] = "removed",
+		[DIVERGE_MOVED_HERE] = "moved here",
+		[DIVERGE_MADE] = "made",
+		[DIVERGE_REPLACED] = "replaced",
+	};
+
+	return words[what];
+}
+
+static int put_look(const struct diff_end *end, const char *path,
+		    const struct diverge_side *side, json_t *json)
+{
+	char text[CLOCK_TEXT_MAX];
+	struct stat st;
+
+	if (side->path)
+		path = side->path;
+	if (!side->kind ||
+	    store_peek(end->path, strcmp(path, ".") ? path : "", &st))
+		return json_object_set_new(json, "size", json_null()) ||
+				       json_object_set_new(json, "mtime",
+							   json_null())
+			       ? -ENOMEM
+			       : 0;
+	(void)clock_rfc3339(text, (uint64_t)MAX(st.st_mtim.tv_sec, (time_t)0) *
+					  CLOCK_NS_PER_SEC);
+	return json_put_number(json, "size", (uint64_t)st.st_size) ||
+			       json_put_text(json, "mtime", text)
+		       ? -ENOMEM
+		       : 0;
+}
+
+static json_t *side_json(const struct diff_end *end, const char *path,
+			 const struct diverge_side *side)
+{
+	json_t *json;
+
+	if (!side->what)
+		return json_null();
+	json = json_object();
+	if (json_put_text(json, "what", what_word(side->what)) ||
+	    json_put_text(json, "kind",
+			  side->kind ? changes_kind_name(side->kind) : "") ||
+	    json_put_number(json, "seq", side->seq) ||
+	    json_put_number(json, "bytes", side->bytes) ||
+	    put_look(end, path, side, json)) {
+		json_decref(json);
+		return NULL;
+	}
+	return json;
+}
+
+static int on_item(void *arg, const struct diverge_item *item)
+{
+	const struct diff *d = arg;
+	_cleanup_json_ json_t *json = json_object();
+	json_t *sides = json_array();
+	const char *in = "both";
+
+	if (json_object_set_new(json, "sides", sides))
+		return -ENOMEM;
+	for (int i = 0; i < 2; i++)
+		if (json_array_append_new(
+			    sides,
+			    side_json(&d->ends[i], item->path, &item->side[i])))
+			return -ENOMEM;
+	if (!item->side[0].what)
+		in = d->ends[1].name;
+	else if (!item->side[1].what)
+		in = d->ends[0].name;
+	if (json_put_bytes(json, "path", item->path) ||
+	    json_put_bytes(json, "in", in))
+		return -ENOMEM;
+	return d->fn(d->arg, json);
+}
+
+/*
+ * After a crash a map may have run ahead of its files, under its intents:
+ * that alone is no fork.
+ */
+static int judge(const struct diff_end ends[2], struct lineage_verdict *ret)
+{
+	int err = resync_verdict(ends[0].map, ends[1].map, ret);
+	uint64_t intents[2] = {0};
+
+	for (int i = 0; !err && i < 2; i++) {
+		struct meta_reader *rd = meta_reader_get(ends[i].map);
+
+		err = rd ? meta_intent_count(rd, &intents[i]) : -EIO;
+		meta_reader_put(rd);
+	}
+	if (err || ret->relation != RESYNC_FORK || !(intents[0] + intents[1]))
+		return err;
+	return resync_relate_lineage(ends[0].map, ends[1].map, ret);
+}
+
+int diff_report(const struct diff_end ends[2], diff_fn fn, void *arg)
+{
+	struct diff d = {.ends = ends, .fn = fn, .arg = arg};
+	_cleanup_json_ json_t *head = json_object();
+	struct lineage_verdict v;
+	int err = judge(ends, &v);
+
+	if (!err)
+		err = head ? put_head(ends, &v, head) : -ENOMEM;
+	if (!err)
+		err = fn(arg, head);
+	if (err || v.relation != RESYNC_FORK)
+		return err;
+	return diverge_walk(ends[0].map, ends[1].map, v.fork_from, on_item, &d);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * diff - how two stores stand towards each other, as JSON: what the daemon
+ * sends and what `diff` prints from.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/cleanup.h"
+#include "meta/meta.h"
+
+struct diff_end {
+	const char *path; /* absolute: where its files are looked at */
+	const char *name;
+	struct meta *map;
+};
+
+/* Gets each item (borrowed); nonzero ends it with that. */
+typedef int (*diff_fn)(void *arg, const json_t *item);
+
+/**
+ * diff_report - the head, and after a fork one item for each place.
+ *
+ * The head: relation (equal, doubt, behind, fork, foreign), stores (of both:
+ * name, uuid, path, durable_seq), from_seq; behind (store, nodes, bytes,
+ * seconds, exact) or null.  The relation is doubt when both are durable
+ * through one number, and a crash left something to be compared.
+ *
+ * An item: path, in (the name of a store, or "both"), sides (of both: null, or
+ * what, kind, seq, bytes, size, mtime; the last two null where the file cannot
+ * be looked at).
+ */
+MUST_CHECK int diff_report(const struct diff_end ends[2], diff_fn fn,
+			   void *arg);

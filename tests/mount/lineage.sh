@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The schedules of the lineage: what is a fork is called one and nothing is
+# written; what is none is not.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+relation()
+{
+	sm diff --json "$@" | jq -r .relation
+}
+
+no_fork()
+{
+	[[ $(relation a b) == @(behind|doubt|equal) ]] ||
+		fail "a $(relation a b): $*"
+}
+
+# fresh: two stores in step, with a tree; nothing mounted.
+fresh()
+{
+	rm -rf a b away backup clone
+	mkdir a b
+	sm init --name a,b a b >/dev/null 2>&1
+	mount_volume a b
+	head -c 3000000 /dev/urandom >"$mnt/big"
+	echo both >"$mnt/file"
+	unmount_volume
+}
+
+# alone NAME COMMAND...: mounted without the other one.
+alone()
+{
+	local other=b
+
+	[[ $1 == a ]] || other=a
+	mv "$other" away
+	mount_volume "$1"
+	"${@:2}"
+	unmount_volume
+	mv away "$other"
+}
+
+together()
+{
+	mount_volume a b
+	wait_until 60 volume_is healthy
+	unmount_volume
+	same_tree a b
+	eq "relation" "$(relation a b)" equal
+}
+
+say()
+{
+	echo "$1" >"$mnt/$2"
+}
+
+echo "-- a late disk at boot"
+fresh
+mv b away
+mount_volume a
+say a file
+mv away b
+wait_until 60 store_is b online
+unmount_volume
+same_tree a b
+eq "file" "$(cat b/file)" a
+
+echo "-- late, and the volume was not left in good order meanwhile"
+fresh
+mv b away
+mount_volume a
+say a file
+sync -f "$mnt/file"
+kill_daemon
+mv away b
+no_fork
+together
+eq "file" "$(cat b/file)" a
+
+echo "-- a restored backup, mounted with the other one"
+fresh
+cp -a b backup
+mount_volume a b
+say later file
+unmount_volume
+rm -r b
+mv backup b
+eq "relation" "$(relation a b)" behind
+together
+eq "file" "$(cat b/file)" later
+
+echo "-- a restored backup, mounted alone"
+fresh
+cp -a b backup
+mount_volume a b
+say later file
+say later other
+unmount_volume
+rm -r b
+mv backup b
+alone b say restored file
+eq "relation" "$(relation a b)" fork
+refused "$SEQMIRROR" mount -f a b "$mnt"
+refused "$SEQMIRROR" resync a b
+eq "files" "$(cat a/file b/file | xargs)" "later restored"
+sm resync --prefer a a b >/dev/null
+together
+eq "file" "$(cat b/file)" later
+
+echo "-- alone in turn, never at the same time: a fork all the same"
+fresh
+alone a say a file
+alone b say b file
+eq "relation" "$(relation a b)" fork
+refused "$SEQMIRROR" mount -f a b "$mnt"
+# What either side changed is copied, and nothing else.
+sm resync --dry-run --json --prefer b a b >forecast.json
+sm resync --json --prefer b a b >result.json
+for of in forecast result; do
+	bytes=$(jq .bytes_copied "$of.json")
+	((bytes <= 64 * 1024)) || fail "$of: $bytes bytes for two small files"
+done
+together
+eq "file" "$(cat a/file)" b
+
+echo "-- only one of the two was changed alone: no fork"
+fresh
+alone a say a file
+alone a say again other
+eq "relation" "$(relation a b)" behind
+together
+eq "file" "$(cat b/file)" a
+
+echo "-- mounted alone and only looked at: no fork"
+fresh
+alone a say a file
+alone b cat "$mnt/file" >/dev/null
+eq "relation" "$(relation a b)" behind
+together
+eq "file" "$(cat b/file)" a
+
+echo "-- a member cloned: two with one UUID"
+fresh
+cp -a b clone
+refused "$SEQMIRROR" mount -f a b clone "$mnt"
+refused "$SEQMIRROR" resync a b clone
+refused "$SEQMIRROR" resync b clone
+together
+rm -r clone
+
+# The daemon dies while it records who has left, or that a mount has begun,
+# before that is on any map, or when it is on some and not on others.
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	for fault in before:kill:1 after:kill:1 before:kill:2 after:kill:2; do
+		echo "-- a crash while an epoch is recorded ($fault)"
+		fresh
+		export SEQMIRROR_FAULT=mirror.record.$fault
+		start_mount a b
+		unset SEQMIRROR_FAULT
+		poll_until 60 mount_settled || fail "mount hangs"
+		(say one file && sync -f "$mnt/file" && sm detach "$mnt" b) \
+			>/dev/null 2>&1 || :
+		kill_daemon
+		no_fork "$fault"
+		together
+	done
+
+	echo "-- on one map and not on the other"
+	fresh
+	cp -a b backup
+	mount_volume a b
+	say x other
+	kill_daemon
+	# b lost power before anything of that mount reached it.
+	rm -r b
+	mv backup b
+	no_fork
+	together
+fi
