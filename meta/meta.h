@@ -173,7 +173,7 @@ enum meta_number {
 	META_NUM_CLEAN = 4,	  /* 1: unmounted in good order */
 	META_NUM_DURABLE_SEQ = 5, /* of THIS store */
 	META_NUM_RESYNCING = 6,	  /* 1: never a source */
-	META_NUM_RESYNC_FROM = 7, /* where the running resync began */
+	META_NUM_RESYNC_FROM = 7, /* the lowest that its laps began at */
 	META_NUM_ROOT_INO = 8,	  /* identity of the .seqmirror/store file */
 	META_NUM_ROOT_GEN = 9,	  /* the map was made beside: differs: a copy */
 };

@@ -5,13 +5,16 @@
  *
  * What was unmapped left no trace in any map: it is what the target's map has
  * and the source's has not.  Nodes whose rows are equal on both sides are
- * complete, from this lap or an earlier one that was cut.
+ * complete, from this lap or an earlier one that was cut; files that batches
+ * went to are not, and have an intent over their attributes that says so.
  *
  * The intents over a node stay until the lap is closed, and the files are made
  * durable then, all at once; a row may say before that what lies under them.
  *
  * A row of the source may be numbered above the cut: something of the node
- * came after, and was not copied.  The target's row then says the cut.
+ * came after, and was not copied.  The target's row then says the cut.  It is
+ * else exactly the source's, also where it was higher: a row left higher would
+ * make the next lap call the target a fork.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +28,7 @@ struct attr_item {
 	struct meta_node own; /* the target's */
 	size_t unmap_at;      /* in ranges */
 	size_t unmap_count;
+	struct range cut_off; /* what the target lost with its size */
 	bool lost;
 	bool skipped;
 };
@@ -76,8 +80,6 @@ static int item_rows(struct lap *lap, const struct attr_batch *b,
 
 	if (item->lost)
 		return tree_lost(lap, item->row.id);
-	if (item->skipped)
-		return 0;
 	for (size_t i = 0; r == 0 && i < item->unmap_count; i++) {
 		struct range hole = b->ranges.data[item->unmap_at + i];
 
@@ -108,7 +110,7 @@ static int item_unmap(struct lap *lap, const struct attr_batch *b,
 }
 
 static int item_data(struct lap *lap, const struct attr_batch *b,
-		     const struct attr_item *item, int sfd, int *tfd)
+		     struct attr_item *item, int sfd, int *tfd)
 {
 	struct store_stat st, own;
 	int r;
@@ -125,6 +127,11 @@ static int item_data(struct lap *lap, const struct attr_batch *b,
 	*tfd = lap_target_open(lap, item->row.id, O_RDWR, NULL);
 	if (*tfd < 0)
 		return *tfd;
+	if (st.st.st_size < own.st.st_size)
+		item->cut_off = range_align_out(
+			(struct range){(uint64_t)st.st.st_size,
+				       (uint64_t)own.st.st_size},
+			META_BLOCK);
 	r = item_unmap(lap, b, item, *tfd);
 	if (r == 0 && st.st.st_size != own.st.st_size)
 		r = store_truncate(lap->dst->store, *tfd,
@@ -164,6 +171,40 @@ static int item_apply(struct lap *lap, const struct attr_batch *b,
 }
 
 /* ---- batches ---- */
+
+static int item_keep(struct lap *lap, const struct attr_batch *b,
+		     const struct attr_item *item)
+{
+	uint64_t node = item->row.id;
+	int r;
+
+	if (item->lost)
+		return 0;
+	r = item->skipped ? keep_skipped_attr(lap, node) : keep_attr(lap, node);
+	for (size_t i = 0; r == 0 && i < item->unmap_count; i++) {
+		struct range hole = b->ranges.data[item->unmap_at + i];
+
+		r = item->skipped ? keep_skipped(lap, node, hole)
+				  : keep_range(lap, node, hole);
+	}
+	return r < 0 ? r : keep_range(lap, node, item->cut_off);
+}
+
+/* The intents of the pass stay until the lap is closed; these outlive it. */
+static int pass_keep(struct attr_pass *p)
+{
+	int r = keep_look(p->lap);
+
+	if (r < 0)
+		return r;
+	vec_for_each (item, &p->now.items) {
+		r = item_keep(p->lap, &p->now, item);
+		if (r < 0)
+			break;
+	}
+	keep_end(p->lap);
+	return r;
+}
 
 static int pass_rows(struct attr_pass *p, struct attr_batch *b)
 {
@@ -211,6 +252,8 @@ static int pass_run(struct attr_pass *p)
 		if (r == 0)
 			r = lap_poll(lap);
 	}
+	if (r == 0)
+		r = pass_keep(p);
 	swap = p->before;
 	p->before = p->now;
 	p->now = swap;
@@ -285,7 +328,8 @@ static int pass_add(struct attr_pass *p, const struct meta_node *row)
 	if (idmap_get(&lap->filled, row->id))
 		return 0;
 	if (!lap->args->both && !doubt_any(lap, row->id) &&
-	    item.own.seq == row->seq && item.own.attr_seq == row->attr_seq)
+	    !idmap_get(&lap->written, row->id) && item.own.seq == row->seq &&
+	    item.own.attr_seq == row->attr_seq)
 		return 0;
 	item.unmap_at = p->now.ranges.count;
 	if (row->kind == META_FILE) {
@@ -411,8 +455,10 @@ static int dir_apply(struct lap *lap, struct work_dir *wd,
 	_cleanup_close_ int tfd = -1;
 	int r;
 
-	if (sfd == -ENOENT)
-		return lap_incomplete(lap, wd, "directory");
+	if (sfd == -ENOENT) {
+		r = lap_incomplete(lap, wd, "directory");
+		return r < 0 ? r : own->id == wd->id;
+	}
 	if (sfd < 0)
 		return sfd;
 	tfd = lap_target_open(lap, wd->id, flags, own);
@@ -429,12 +475,12 @@ static int dir_apply(struct lap *lap, struct work_dir *wd,
 			     lap->dst->store, (struct store_obj){tfd});
 	if (r >= 0)
 		r = lap_sync_fd(lap, tfd, false);
-	return r < 0 ? r : !wd->incomplete;
+	return r < 0 ? r : 1;
 }
 
 static int dir_finish(struct lap *lap, struct work_dir *wd)
 {
-	struct meta_node own;
+	struct meta_node own = {0};
 	int r = lap_target_row(lap, wd->id, &own);
 
 	if (r < 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The end of a lap: everything durable first, then one transaction that says
- * so, with the source's lineage and members, and without any intent.
+ * so, with the source's lineage and members, and without any intent but those
+ * over what a source that moves on may yet take back (keep.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -117,12 +118,16 @@ int lap_close(struct lap *lap)
 	r = lap_sync(lap);
 	if (r == 0)
 		r = lap_check_limbo(lap);
+	if (r == 0)
+		r = keep_close(lap);
 	if (r < 0)
 		return r;
 	FAULT_POINT("resync.close.before");
 	r = lap_begin(lap);
 	if (r == 0)
 		r = meta_intent_drop_all(lap->dst->meta);
+	if (r == 0)
+		r = keep_put_all(lap);
 	for (size_t i = 0; r == 0 && i < lap->dir_rows.count; i++)
 		r = meta_node_put(lap->dst->meta, &lap->dir_rows.data[i]);
 	if (r == 0)

@@ -6,7 +6,8 @@
  * and contents are compared.  Only blocks that differ are written, holes are
  * punched where the source has none mapped.  The rows of the range become the
  * source's; the intents stay until the lap is closed, so nothing need be
- * durable before that.
+ * durable before that.  A file that the source has no more is skipped: its rows
+ * become the source's all the same, and its intents outlive the lap.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,13 +18,14 @@
 struct window {
 	uint64_t node;
 	struct range range;
+	bool skipped;
 };
 
 struct compare {
 	struct lap *lap;
 	/* the file at hand */
 	uint64_t node;
-	int sfd;
+	int sfd; /* -1: the source has it no more */
 	int tfd;
 	uint64_t source_size;
 	struct range_set source; /* mapped, in the window */
@@ -34,24 +36,53 @@ struct compare {
 	uint64_t bytes;
 };
 
-static int rows_flush(struct compare *c)
+/* Which of the windows stay in doubt. */
+static int rows_keep(struct compare *c)
+{
+	int r = keep_look(c->lap);
+
+	if (r < 0)
+		return r;
+	vec_for_each (w, &c->windows) {
+		r = w->skipped ? keep_skipped(c->lap, w->node, w->range)
+			       : keep_range(c->lap, w->node, w->range);
+		if (r < 0)
+			break;
+	}
+	keep_end(c->lap);
+	return r;
+}
+
+static int rows_write(struct compare *c)
 {
 	struct meta *meta = c->lap->dst->meta;
+	int r = lap_begin(c->lap);
+
+	for (size_t i = 0; r == 0 && i < c->windows.count; i++)
+		r = meta_extent_clear(meta, c->windows.data[i].node,
+				      c->windows.data[i].range.start,
+				      c->windows.data[i].range.end);
+	for (size_t i = 0; r == 0 && i < c->extents.count; i++) {
+		const struct meta_extent *e = &c->extents.data[i];
+		uint64_t seq = lap_seq(c->lap, e->seq);
+
+		r = meta_extent_set(meta, e->node, e->start, e->end, seq);
+		if (r == 0)
+			r = meta_node_raise(meta, e->node, 0, seq);
+	}
+	if (r == 0)
+		r = keep_put(c->lap);
+	return r < 0 ? r : lap_commit(c->lap);
+}
+
+static int rows_flush(struct compare *c)
+{
 	int r = 0;
 
 	if (!c->lap->dry && c->windows.count > 0) {
-		r = lap_begin(c->lap);
-		for (size_t i = 0; r == 0 && i < c->windows.count; i++)
-			r = meta_extent_clear(meta, c->windows.data[i].node,
-					      c->windows.data[i].range.start,
-					      c->windows.data[i].range.end);
-		for (size_t i = 0; r == 0 && i < c->extents.count; i++)
-			r = meta_extent_set(meta, c->extents.data[i].node,
-					    c->extents.data[i].start,
-					    c->extents.data[i].end,
-					    c->extents.data[i].seq);
+		r = rows_keep(c);
 		if (r == 0)
-			r = lap_commit(c->lap);
+			r = rows_write(c);
 	}
 	vec_clear(&c->windows);
 	vec_clear(&c->extents);
@@ -239,8 +270,9 @@ static int compare_window(struct compare *c, struct range w)
 	int r;
 
 	r = source_window(c, w);
-	if (r == 0)
-		r = target_window(c, w);
+	if (r < 0 || c->sfd < 0)
+		return r;
+	r = target_window(c, w);
 	while (r == 0 && plan_compare_next(&c->source, &c->target, within, &hit,
 					   &action)) {
 		r = step(c, hit, action);
@@ -267,7 +299,7 @@ static int compare_doubtful(struct compare *c, struct range range)
 		w.start = at;
 		if (r == 0)
 			r = vec_push(&c->windows,
-				     ((struct window){c->node, w}));
+				     ((struct window){c->node, w, c->sfd < 0}));
 		c->bytes += MIN(range_len(w), (uint64_t)LAP_BYTES);
 		at = w.end;
 		if (r == 0 &&
@@ -287,8 +319,8 @@ static int compare_open(struct compare *c, int *sfd, int *tfd)
 	int r;
 
 	*sfd = lap_source_open(lap, c->node, O_RDONLY);
-	if (*sfd < 0)
-		return *sfd == -ENOENT ? 0 : *sfd;
+	if (*sfd < 0 && *sfd != -ENOENT)
+		return *sfd;
 	*tfd = lap_target_open(lap, c->node, lap->dry ? O_RDONLY : O_RDWR,
 			       NULL);
 	if (*tfd == -ENOENT || *tfd == -ESTALE) {
@@ -301,11 +333,13 @@ static int compare_open(struct compare *c, int *sfd, int *tfd)
 	}
 	if (*tfd < 0)
 		return *tfd;
+	c->sfd = MAX(*sfd, -1);
+	c->tfd = *tfd;
+	if (*sfd < 0)
+		return 1;
 	r = store_fstat(lap->src->store, *sfd, false, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
-	c->sfd = *sfd;
-	c->tfd = *tfd;
 	c->source_size = (uint64_t)st.st.st_size;
 	return 1;
 }

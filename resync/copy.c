@@ -118,6 +118,16 @@ int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start, uint64_t end,
 
 /* ---- batches ---- */
 
+/* A node is never numbered below its extents, not even for a moment: where it
+ * is, the target seems to have a hole of an older number. */
+static int extent_row(struct lap *lap, const struct meta_extent *e)
+{
+	uint64_t seq = lap_seq(lap, e->seq);
+	int r = meta_extent_set(lap->dst->meta, e->node, e->start, e->end, seq);
+
+	return r < 0 ? r : meta_node_raise(lap->dst->meta, e->node, 0, seq);
+}
+
 static int batch_rows(struct lap *lap, struct batch *b)
 {
 	struct meta *meta = lap->dst->meta;
@@ -128,10 +138,9 @@ static int batch_rows(struct lap *lap, struct batch *b)
 		const struct meta_extent *e = &item->e;
 		uint64_t skipped = idmap_get(&b->skipped, e->node);
 
-		if (!skipped)
-			r = meta_extent_set(meta, e->node, e->start, e->end,
-					    e->seq);
-		else if (skipped == 2 && e->node != lost)
+		if (skipped != 2)
+			r = extent_row(lap, e);
+		else if (e->node != lost)
 			r = tree_lost(lap, lost = e->node);
 		if (r < 0)
 			return r;
@@ -141,7 +150,41 @@ static int batch_rows(struct lap *lap, struct batch *b)
 		if (r < 0)
 			return r;
 	}
+	return keep_put(lap);
+}
+
+/* What was skipped, and what the source may yet take back. */
+static int batch_keep(struct lap *lap, const struct batch *b)
+{
+	int r = keep_look(lap);
+
+	if (r < 0)
+		return r;
+	vec_for_each (item, &b->items) {
+		struct range range = {item->e.start, item->e.end};
+
+		if (idmap_get(&b->skipped, item->e.node) == 1)
+			r = keep_skipped(lap, item->e.node, range);
+		else
+			r = keep_range(lap, item->e.node, range);
+		if (r < 0)
+			break;
+	}
+	keep_end(lap);
 	return r;
+}
+
+/* The attributes of what is written to are equal again when the lap is closed,
+ * not before. */
+static int batch_arm_attr(struct lap *lap, uint64_t node)
+{
+	struct meta_intent in = {.node = node, .kind = META_INTENT_ATTR};
+	int r;
+
+	if (idmap_get(&lap->written, node))
+		return 0;
+	r = meta_intent_put(lap->dst->meta, &in);
+	return r < 0 ? r : idmap_set(&lap->written, node, 1);
 }
 
 static int batch_arm(struct lap *lap, struct batch *b)
@@ -149,7 +192,9 @@ static int batch_arm(struct lap *lap, struct batch *b)
 	int r = 0;
 
 	vec_for_each (in, &b->intents.v) {
-		r = meta_intent_put(lap->dst->meta, in);
+		r = batch_arm_attr(lap, in->node);
+		if (r == 0)
+			r = meta_intent_put(lap->dst->meta, in);
 		if (r < 0)
 			break;
 	}
@@ -270,6 +315,8 @@ static int batch_run(struct lap *lap)
 	FAULT_POINT("resync.batch.armed");
 	if (r == 0)
 		r = batch_copy(lap, &lap->now);
+	if (r == 0)
+		r = batch_keep(lap, &lap->now);
 	FAULT_POINT("resync.batch.copied");
 	if (r < 0)
 		return r;
@@ -543,41 +590,6 @@ int copy_delta(struct lap *lap)
 }
 
 /* ---- new large files ---- */
-
-/* All its bytes are there: size, attributes, and the row that says so. */
-static int large_finish(struct lap *lap, const struct meta_node *theirs)
-{
-	_cleanup_close_ int sfd = lap_source_open(lap, theirs->id, O_RDONLY);
-	_cleanup_close_ int tfd = -1;
-	struct store_stat st, own;
-	struct meta_node row;
-	int r;
-
-	if (sfd < 0)
-		return sfd == -ENOENT ? 0 : sfd;
-	tfd = lap_target_open(lap, theirs->id, O_RDWR, &row);
-	if (tfd < 0) /* batch_rows() has seen to it */
-		return tfd == -ENOENT || tfd == -ESTALE ? 0 : tfd;
-	r = store_fstat(lap->src->store, sfd, false, &st);
-	if (r < 0)
-		return lap_source_err(lap, r);
-	r = store_fstat(lap->dst->store, tfd, false, &own);
-	if (r == 0 && own.st.st_size != st.st.st_size)
-		r = store_truncate(lap->dst->store, tfd,
-				   (uint64_t)st.st.st_size);
-	if (r == 0)
-		r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
-				     lap->dst->store, (struct store_obj){tfd});
-	if (r >= 0)
-		r = store_fsync(lap->dst->store, tfd, false);
-	if (r == 0)
-		r = lap_begin(lap);
-	if (r < 0)
-		return r;
-	lap_claim(lap, theirs, &row);
-	r = meta_node_put(lap->dst->meta, &row);
-	return r < 0 ? r : lap_commit(lap);
-}
 
 int copy_large(struct lap *lap)
 {

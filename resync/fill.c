@@ -8,8 +8,8 @@
  * row knows, in directories under a NAME intent: leftovers, which the next lap
  * removes.
  *
- * A file too large for one batch is made empty, under a row with seq 0, and
- * filled by copy_large().
+ * A file too large for one batch is made empty, under a row with attr_seq 0,
+ * and filled by copy_large().
  *
  * A directory made by this lap whose entries are all there and durable needs
  * its intent no more; a lap that goes on after a cut need not list it again.
@@ -50,7 +50,7 @@ static int flush_row(struct lap *lap, const struct fill_row *row)
 				&lap->fill.extents.data[row->extent_at + i];
 
 			r = meta_extent_set(meta, e->node, e->start, e->end,
-					    e->seq);
+					    lap_seq(lap, e->seq));
 		}
 	}
 	return r < 0 ? r : meta_dentry_put(meta, &row->dentry);
@@ -76,6 +76,32 @@ static int drop_finished(struct lap *lap)
 	return r;
 }
 
+/* What the source may yet take back of what was made; a directory that is so
+ * stays unfinished. */
+static int keep_made(struct lap *lap)
+{
+	struct fill *f = &lap->fill;
+	size_t finished = 0;
+	int r = keep_look(lap);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < f->rows.count; i++) {
+		const struct meta_node *node = &f->rows.data[i].node;
+
+		if (node->id != 0)
+			r = keep_new(lap, node->id, node->kind);
+	}
+	for (size_t i = 0; r >= 0 && i < f->finished.v.count; i++) {
+		r = keep_names(lap, f->finished.v.data[i]);
+		if (r == 0)
+			f->finished.v.data[finished++] = f->finished.v.data[i];
+	}
+	f->finished.v.count = finished;
+	keep_end(lap);
+	return r < 0 ? r : 0;
+}
+
 static int flush(struct lap *lap)
 {
 	struct fill *f = &lap->fill;
@@ -85,11 +111,15 @@ static int flush(struct lap *lap)
 		r = lap_sync(lap);
 		FAULT_POINT("resync.fill.synced");
 		if (r == 0)
+			r = keep_made(lap);
+		if (r == 0)
 			r = lap_begin(lap);
 		for (size_t i = 0; r == 0 && i < f->rows.count; i++)
 			r = flush_row(lap, &f->rows.data[i]);
 		if (r == 0)
 			r = drop_finished(lap);
+		if (r == 0)
+			r = keep_put(lap);
 		if (r == 0)
 			r = lap_commit(lap);
 	}

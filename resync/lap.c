@@ -8,7 +8,7 @@
  *		what is new is made, limbo/ is drained
  *	data	ranges in doubt are compared, extents of the delta copied
  *	attrs	unmaps and attributes of files, then of directories
- *	close	one transaction: durable_seq, lineage, no intents
+ *	close	one transaction: durable_seq, lineage, no intents but the kept
  *
  * Names, data and attributes make a round.  Where a round finds that files of
  * the target are not where its map says, they are forgotten there and another
@@ -23,6 +23,7 @@
  * A live source moves on.  Each directory is listed in a snapshot of its own,
  * so a node may be met twice or not at all; whatever does not fit is left, for
  * a change with a number above the cut explains it, and the next lap sees it.
+ * Where the source was ahead of the cut the target's intents stay (keep.c).
  * The last lap, and one from an unmounted source, finds nothing of the kind:
  * there it is an error.
  *
@@ -182,7 +183,7 @@ int lap_incomplete(struct lap *lap, struct work_dir *wd, const char *what)
 {
 	if (wd)
 		wd->incomplete = true;
-	if (lap->src->live && !lap->args->last)
+	if (!lap->args->last)
 		return 0;
 	log_err("the source's map and files disagree: store=%s node=%llu "
 		"what=%s",
@@ -194,8 +195,13 @@ int lap_incomplete(struct lap *lap, struct work_dir *wd, const char *what)
 void lap_claim(const struct lap *lap, const struct meta_node *theirs,
 	       struct meta_node *own)
 {
-	own->seq = MIN(theirs->seq, lap->args->cut);
-	own->attr_seq = MIN(theirs->attr_seq, lap->args->cut);
+	own->seq = lap_seq(lap, theirs->seq);
+	own->attr_seq = lap_seq(lap, theirs->attr_seq);
+}
+
+uint64_t lap_seq(const struct lap *lap, uint64_t seq)
+{
+	return MIN(seq, lap->args->cut);
 }
 
 int lap_source_open(struct lap *lap, uint64_t node, int flags)
@@ -310,7 +316,7 @@ static int lap_mark(struct lap *lap)
 		r = meta_number_get(lap->plain, META_NUM_RESYNC_FROM, &from);
 	if (r < 0)
 		return r;
-	if (!marked || from != lap->args->from) {
+	if (!marked || from > lap->args->from) {
 		r = meta_begin(meta);
 		if (r < 0)
 			return r;
@@ -379,11 +385,13 @@ static void lap_done(struct lap *lap)
 	meta_reader_put(lap->s);
 	meta_reader_put(lap->plain);
 	doubt_done(&lap->doubt);
+	keep_free(&lap->keep);
 	vec_done(&lap->dirs);
 	vec_done(&lap->dir_rows);
 	idmap_done(&lap->dir_index);
 	vec_done(&lap->extra.v);
 	idmap_done(&lap->armed);
+	idmap_done(&lap->written);
 	idmap_done(&lap->climbed);
 	idmap_done(&lap->renumbered);
 	idmap_done(&lap->filled);

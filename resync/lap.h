@@ -13,8 +13,10 @@
  *	fill.c		new files, symlinks and special files, whole
  *	make.c		one of them
  *	copy.c		bytes and batches of extents
+ *	large.c		the end of a new large file
  *	compare.c	ranges in doubt
  *	fork.c		node ids after a fork
+ *	keep.c		what stays in doubt when the lap is closed
  *	attr.c		unmaps and attributes of files; directories last
  */
 #pragma once
@@ -64,6 +66,14 @@ struct doubt {
 	struct idmap dirs;   /* NAME intents: 1 a resync's, 2 another's */
 	struct idmap whole;  /* nodes born under one of the second kind */
 	struct idvec wholes; /* the same, as a list */
+};
+
+/* What stays under intents of the target when this lap is over; keep.c. */
+struct keep {
+	/* the source's own, at the last look: by node, kind, start */
+	VEC(struct meta_intent) source;
+	VEC(struct meta_intent) kept; /* generation 0 */
+	size_t put;		      /* so many of them are in the map */
 };
 
 /* Extents on their way to the target, one commit's worth; copy.c. */
@@ -118,6 +128,7 @@ struct lap {
 	struct idmap dir_index;	 /* id: newest index + 1 in dirs */
 	size_t round_at;	 /* where in dirs this round began */
 	struct idvec extra;	 /* directories of the next round */
+	struct idmap written;	 /* files that batches went to */
 	struct idmap armed;	 /* directories under this lap's NAME intents */
 	bool arming;		 /* some of them are not committed yet */
 	struct idmap climbed;	 /* absent directories already looked into */
@@ -131,6 +142,7 @@ struct lap {
 	struct idvec large;  /* new files to be filled by batches */
 
 	VEC(struct meta_node) dir_rows; /* written when the lap is closed */
+	struct keep keep;
 
 	struct fill fill;
 	struct batch now, before;
@@ -169,6 +181,8 @@ int lap_source_err(const struct lap *lap, int r);
  */
 void lap_claim(const struct lap *lap, const struct meta_node *theirs,
 	       struct meta_node *own);
+/* The number that the target's map may give to what the source gives @seq. */
+uint64_t lap_seq(const struct lap *lap, uint64_t seq);
 /* Something that the source had is not there any more. */
 MUST_CHECK int lap_incomplete(struct lap *lap, struct work_dir *wd,
 			      const char *what);
@@ -205,6 +219,34 @@ MUST_CHECK int doubt_ranges(const struct lap *lap, uint64_t node,
 			    struct range_set *out);
 /* Every node in doubt once, ascending within each of two runs. */
 MUST_CHECK int doubt_nodes(const struct lap *lap, struct idvec *out);
+
+/* ---- keep.c ---- */
+
+void keep_free(struct keep *k);
+/*
+ * A snapshot of the source's map and its intents, after something was read
+ * from its files; then any of the questions, then keep_end().  All of them do
+ * nothing in the last lap and in a dry run.
+ */
+MUST_CHECK int keep_look(struct lap *lap);
+void keep_end(struct lap *lap);
+/* Keep what of the range the source has in doubt, or changed since the cut. */
+MUST_CHECK int keep_range(struct lap *lap, uint64_t node, struct range range);
+/* The attributes, if the source does so with anything of the node. */
+MUST_CHECK int keep_attr(struct lap *lap, uint64_t node);
+/* All of a node that was made by this lap, likewise. */
+MUST_CHECK int keep_new(struct lap *lap, uint64_t node, enum meta_kind kind);
+/* Does a directory stay in doubt, likewise? 1, 0. */
+MUST_CHECK int keep_names(struct lap *lap, uint64_t dir);
+/* What was skipped since the source's file had gone: without a question. */
+MUST_CHECK int keep_skipped(struct lap *lap, uint64_t node, struct range range);
+MUST_CHECK int keep_skipped_attr(struct lap *lap, uint64_t node);
+/* Put those that are not in the map yet; inside a transaction. */
+MUST_CHECK int keep_put(struct lap *lap);
+/* When the lap is closed: what is left to be looked at; then, in the
+ * transaction that has dropped all intents, put everything that is kept. */
+MUST_CHECK int keep_close(struct lap *lap);
+MUST_CHECK int keep_put_all(struct lap *lap);
 
 /* ---- reconcile.c ---- */
 
@@ -286,6 +328,12 @@ MUST_CHECK int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start,
 MUST_CHECK int copy_large(struct lap *lap);
 MUST_CHECK int copy_delta(struct lap *lap);
 void batch_done(struct batch *b);
+
+/* ---- large.c ---- */
+
+/* All bytes of a new file are there: what is left to be done. @theirs: the
+ * source's row, read before its extents. */
+MUST_CHECK int large_finish(struct lap *lap, const struct meta_node *theirs);
 
 /* ---- compare.c ---- */
 

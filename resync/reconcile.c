@@ -139,7 +139,7 @@ static int note_known(struct reconcile *rc, const struct meta_node *row)
 	struct pending p = {.dir = row->id};
 	int r;
 
-	if (row->kind == META_FILE && row->seq == 0)
+	if (row->kind == META_FILE && row->attr_seq == 0)
 		return note_large(lap, row->id);
 	if (!(how & 2) || row->seq <= lap->durable)
 		return 0;

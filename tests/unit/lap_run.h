@@ -20,16 +20,42 @@ static inline int cut_now(void *arg)
 struct lap_how {
 	bool dry;
 	bool both;
+	bool more; /* not the last lap: the source moves on */
 	struct cutter *cutter;
+	/* Called between steps. */
+	void (*phase)(struct world *w, const struct resync_progress *p);
 };
+
+struct lap_hook {
+	struct world *w;
+	struct lap_how how;
+};
+
+static inline void hook_progress(void *arg, const struct resync_progress *p)
+{
+	struct lap_hook *h = arg;
+
+	h->how.phase(h->w, p);
+}
+
+static inline int hook_cut(void *arg)
+{
+	struct lap_hook *h = arg;
+
+	if (h->w->cut_now)
+		return 1;
+	return h->how.cutter ? cut_now(h->how.cutter) : 0;
+}
 
 static inline int lap_as(struct world *w, uint64_t from, struct lap_how how,
 			 struct resync_counts *n)
 {
+	struct lap_hook hook = {.w = w, .how = how};
 	struct resync_control control = {
 		.dry_run = how.dry,
-		.should_stop = how.cutter ? cut_now : NULL,
-		.arg = how.cutter,
+		.should_stop = hook_cut,
+		.progress = how.phase ? hook_progress : NULL,
+		.arg = &hook,
 	};
 	struct resync_lap_args args = {
 		.source = w->a.side,
@@ -37,7 +63,7 @@ static inline int lap_as(struct world *w, uint64_t from, struct lap_how how,
 		.from = from,
 		.cut = w->a.seq,
 		.both = how.both,
-		.last = true,
+		.last = !how.more,
 		.control = &control,
 	};
 

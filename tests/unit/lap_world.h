@@ -44,6 +44,8 @@ struct world {
 	char dir[64];
 	struct actor a; /* the source */
 	struct actor b; /* the target */
+	bool hooked;	/* a hook has done its work */
+	bool cut_now;	/* a hook wants the lap to end */
 };
 
 /* ---- making and closing ---- */
@@ -102,6 +104,7 @@ static inline void actor_make(struct world *w, struct actor *a, char name)
 
 static inline void world_init(struct world *w)
 {
+	w->hooked = w->cut_now = false;
 	snprintf(w->dir, sizeof(w->dir), "/tmp/seqmirror-lap-XXXXXX");
 	cr_assert_not_null(mkdtemp(w->dir));
 	actor_make(w, &w->a, 'a');
