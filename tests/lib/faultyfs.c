@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The filesystem; what it is for is in faultyfs.h.  Nodes are named by the
- * inode number of the source, and each keeps an O_PATH descriptor.
+ * The filesystem; what it is for is in faultyfs.h.
  */
 #include "tests/lib/faultyfs.h"
+#include "tests/lib/faultyfs_node.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,130 +19,6 @@
 #include <unistd.h>
 
 #define CONTROL_NAME ".faultyfs"
-#define CONTROL_INO  (UINT64_MAX - 1)
-#define BUCKETS	     4096u
-
-struct node {
-	uint64_t ino;
-	int fd;
-	uint64_t nlookup;
-	char name[256];
-	struct node *next;
-};
-
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct node *table[BUCKETS];
-static struct node root = {.ino = FUSE_ROOT_ID, .nlookup = 1};
-
-/* ---- nodes ---- */
-
-static struct node **bucket(uint64_t ino)
-{
-	return &table[ino % BUCKETS];
-}
-
-static struct node *node_of(fuse_ino_t ino)
-{
-	struct node *n;
-
-	if (ino == FUSE_ROOT_ID)
-		return &root;
-	pthread_mutex_lock(&table_lock);
-	for (n = *bucket(ino); n && n->ino != ino; n = n->next)
-		;
-	pthread_mutex_unlock(&table_lock);
-	return n;
-}
-
-static void node_rename(struct node *n, const char *name)
-{
-	pthread_mutex_lock(&table_lock);
-	(void)snprintf(n->name, sizeof(n->name), "%s", name);
-	pthread_mutex_unlock(&table_lock);
-}
-
-/* The name for the rules: the one by which it was found last. */
-static char *name_of(fuse_ino_t ino, char name[256])
-{
-	const struct node *n = node_of(ino);
-
-	pthread_mutex_lock(&table_lock);
-	memcpy(name, n->name, sizeof(n->name));
-	pthread_mutex_unlock(&table_lock);
-	return name;
-}
-
-/* Takes @fd over. */
-static int node_find(int fd, const char *name, struct fuse_entry_param *e)
-{
-	struct node *n;
-
-	*e = (struct fuse_entry_param){0};
-	if (fstatat(fd, "", &e->attr, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) {
-		int err = -errno;
-
-		(void)close(fd);
-		return err;
-	}
-	e->ino = e->attr.st_ino;
-	pthread_mutex_lock(&table_lock);
-	for (n = *bucket(e->ino); n && n->ino != e->ino; n = n->next)
-		;
-	if (n) {
-		(void)close(fd);
-	} else {
-		n = calloc(1, sizeof(*n));
-		if (!n)
-			abort();
-		n->ino = e->ino;
-		n->fd = fd;
-		n->next = *bucket(n->ino);
-		*bucket(n->ino) = n;
-	}
-	n->nlookup++;
-	(void)snprintf(n->name, sizeof(n->name), "%s", name);
-	pthread_mutex_unlock(&table_lock);
-	return 0;
-}
-
-static int find(fuse_ino_t parent, const char *name, struct fuse_entry_param *e)
-{
-	int fd = openat(node_of(parent)->fd, name,
-			O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-	return fd < 0 ? -errno : node_find(fd, name, e);
-}
-
-static void forget(fuse_ino_t ino, uint64_t nlookup)
-{
-	struct node **at, *n;
-
-	if (ino == FUSE_ROOT_ID || ino == CONTROL_INO)
-		return;
-	pthread_mutex_lock(&table_lock);
-	for (at = bucket(ino); *at && (*at)->ino != ino; at = &(*at)->next)
-		;
-	n = *at;
-	if (n && !(n->nlookup -= nlookup)) {
-		*at = n->next;
-		(void)close(n->fd);
-		free(n);
-	}
-	pthread_mutex_unlock(&table_lock);
-}
-
-struct proc_path {
-	char text[64];
-};
-
-static struct proc_path proc_of(fuse_ino_t ino)
-{
-	struct proc_path p;
-
-	(void)snprintf(p.text, sizeof(p.text), "/proc/self/fd/%d",
-		       node_of(ino)->fd);
-	return p;
-}
 
 /* ---- answers ---- */
 
@@ -227,7 +102,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-	forget(ino, nlookup);
+	node_forget(ino, nlookup);
 	fuse_reply_none(req);
 }
 
@@ -235,7 +110,7 @@ static void op_forget_multi(fuse_req_t req, size_t n,
 			    struct fuse_forget_data *v)
 {
 	for (size_t i = 0; i < n; i++)
-		forget(v[i].ino, v[i].nlookup);
+		node_forget(v[i].ino, v[i].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -454,7 +329,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	int err = ino == CONTROL_INO ? 0 : gate(OP_STATFS, ino);
 
 	if (!err)
-		err = result(fstatvfs(root.fd, &v));
+		err = result(fstatvfs(root_node.fd, &v));
 	if (err)
 		reply(req, err);
 	else
@@ -800,8 +675,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	(void)umask(0);
-	root.fd = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root.fd < 0) {
+	root_node.fd = open(argv[1], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root_node.fd < 0) {
 		perror(argv[1]);
 		return 1;
 	}
