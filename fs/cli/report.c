@@ -78,10 +78,12 @@ static int put_behind(json_t *store, const struct behind *behind)
 	return json_object_set_new(store, "behind", object) ? -ENOMEM : 0;
 }
 
-static int put_errors(json_t *store, uint64_t reads, uint64_t writes)
+static int put_errors(json_t *store, const struct mirror_slot_info *info)
 {
-	json_t *errors = json_pack("{s:I, s:I}", "read", (json_int_t)reads,
-				   "write", (json_int_t)writes);
+	json_t *errors = json_pack("{s:I, s:I, s:I}", "read",
+				   (json_int_t)info->errors_read, "write",
+				   (json_int_t)info->errors_write, "repaired",
+				   (json_int_t)info->repaired);
 
 	return json_object_set_new(store, "errors", errors) ? -ENOMEM : 0;
 }
@@ -110,8 +112,7 @@ int report_store(const struct mirror_slot_info *info, bool in_step,
 	    json_put_bytes(store, "path", info->path) ||
 	    json_put_text(store, "state", report_state_name(info->state)) ||
 	    json_put_number(store, "durable_seq", info->durable_seq) ||
-	    put_behind(store, &behind) ||
-	    put_errors(store, info->errors_read, info->errors_write) ||
+	    put_behind(store, &behind) || put_errors(store, info) ||
 	    json_put_number(store, "free_bytes", info->free_bytes) ||
 	    put_time(store, "away_since", online ? 0 : info->away_since_ns) ||
 	    json_put_text(store, "why", online ? "" : info->why))

@@ -65,6 +65,7 @@ static int store_notes(struct ui_table *t, const json_t *store,
 	const json_t *errors = json_object_get(store, "errors");
 	uint64_t reads = json_number(errors, "read");
 	uint64_t writes = json_number(errors, "write");
+	uint64_t repaired = json_number(errors, "repaired");
 	const char *why = json_text(store, "why");
 	char count[2][UI_WORDS_MAX];
 	int err = behind_note(t, store);
@@ -77,6 +78,10 @@ static int store_notes(struct ui_table *t, const json_t *store,
 			t, "errors: %s, %s",
 			ui_count(count[0], reads, "read", "reads"),
 			ui_count(count[1], writes, "write", "writes"));
+	if (!err && repaired)
+		err = ui_table_note(t, "repaired: %s from another store",
+				    ui_count(count[0], repaired, "bad range",
+					     "bad ranges"));
 	return err;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Contents: read, write, seek, fsync.  (Sizes and allocation: space.c.)
+ * Contents: write, seek, fsync.  (Reading: read.c; sizes and allocation:
+ * space.c.)
  */
 #include "fs/mirror/internal.h"
 
@@ -55,9 +56,8 @@ int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 	return err;
 }
 
-/* Make [r) and the size on slot @to what they are on slot @from. */
-static int copy_state(struct mirror *m, struct node *n, unsigned int from,
-		      unsigned int to, struct range r)
+int data_copy_state(struct mirror *m, struct node *n, unsigned int from,
+		    unsigned int to, struct range r)
 {
 	static const size_t chunk = 1u << 20;
 	struct store *a = m->slot[from].store, *b = m->slot[to].store;
@@ -121,7 +121,7 @@ static int reconcile_from(struct op *op, struct node *n, unsigned int from,
 
 	for_each_slot(i, op_slots(op) & ~SLOT_BIT(from))
 	{
-		int err = copy_state(m, n, from, i, r);
+		int err = data_copy_state(m, n, from, i, r);
 
 		if (err && store_error_is_space(err) && !last)
 			return (int)i;
@@ -286,49 +286,18 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 	return r;
 }
 
-/* ---- read, seek ---- */
+/* ---- seek ---- */
 
-struct reading {
+struct seeking {
 	struct node *n;
-	void *buf;
-	size_t len;
 	uint64_t off;
 	int whence;
 	uint64_t found;
 };
 
-static int read_slot(struct mirror *m, unsigned int slot, void *arg)
-{
-	struct reading *k = arg;
-	ssize_t got;
-	int fd, r = FAULT_ERR("mirror.read");
-
-	if (!r)
-		r = node_fd_get(m, k->n, slot, false, &fd);
-	if (r)
-		return r;
-	got = store_read(m->slot[slot].store, fd, k->buf, k->len, k->off);
-	node_fd_put(m, k->n, slot);
-	return (int)got;
-}
-
-ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf, size_t len,
-		    uint64_t off)
-{
-	struct reading k = {.buf = buf, .len = len, .off = off};
-	int r = node_get(m, node, &k.n);
-
-	if (r)
-		return r == -ENOENT ? -ESTALE : r;
-	r = k.n->kind == META_FILE ? fan_ask(m, read_slot, k.n, &k, "read")
-				   : -EINVAL;
-	node_put(m, k.n);
-	return r;
-}
-
 static int seek_slot(struct mirror *m, unsigned int slot, void *arg)
 {
-	struct reading *k = arg;
+	struct seeking *k = arg;
 	int fd, r = node_fd_get(m, k->n, slot, false, &fd);
 
 	if (r)
@@ -341,7 +310,7 @@ static int seek_slot(struct mirror *m, unsigned int slot, void *arg)
 int mirror_seek(struct mirror *m, uint64_t node, uint64_t off, int whence,
 		uint64_t *ret_off)
 {
-	struct reading k = {.off = off, .whence = whence};
+	struct seeking k = {.off = off, .whence = whence};
 	int r = node_get(m, node, &k.n);
 
 	if (r)

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-#define READ_ERRORS_MAX 64u
-
 /* No room on one: take it back where it was done. */
 static void change_undo(struct op *op, slot_mask ok, slot_fn undo, void *arg,
 			const char *what)
@@ -90,21 +88,6 @@ int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
 	return r;
 }
 
-static void ask_failed(struct mirror *m, unsigned int i, struct node *about,
-		       int err, const char *what)
-{
-	uint64_t errors;
-
-	if (store_error_is_ours(err))
-		return;
-	errors = atomic_fetch_add(&m->slot[i].errors_read, 1) + 1;
-	if (err == -ESTALE && about)
-		slot_suspect(m, i, about);
-	if (err == -ESTALE || store_error_is_fatal(err) ||
-	    errors >= READ_ERRORS_MAX)
-		(void)slot_put_out(m, i, what, err);
-}
-
 int fan_ask(struct mirror *m, slot_fn fn, struct node *about, void *arg,
 	    const char *what)
 {
@@ -126,7 +109,7 @@ int fan_ask(struct mirror *m, slot_fn fn, struct node *about, void *arg,
 	/* Only blame a store when another one had the answer. */
 	for (unsigned int j = 0;
 	     k < count && j < k && !(about && about->unlinked); j++)
-		ask_failed(m, order[j], about, res[j], what);
+		slot_blame(m, order[j], about, res[j], what);
 	slots_unpin(m, pin);
 	return r == -ESTALE ? -EIO : r;
 }

@@ -148,6 +148,8 @@ struct slot {
 	uint64_t durable_seq;
 	_Atomic uint64_t errors_read;
 	_Atomic uint64_t errors_write;
+	_Atomic uint64_t repaired;    /* ranges rewritten from another store */
+	_Atomic unsigned int bad_ranges; /* found since it came online */
 	uint64_t away_since_ns;
 	char why[160];
 };
@@ -199,6 +201,18 @@ struct feed {
 	struct cond fed, drained;
 	struct feed_record *head, **tail;
 	uint64_t put_count, done_count;
+	bool stop;
+	pthread_t thread;
+};
+
+/* ---- bad ranges to be rewritten (repair.c) ---- */
+
+struct repair;
+struct repairs {
+	struct mutex lock; /* LOCK_RANK_LEAF */
+	struct cond found;
+	struct repair *head, **tail; /* the head is the one at work */
+	unsigned int count;
 	bool stop;
 	pthread_t thread;
 };
@@ -270,6 +284,7 @@ struct mirror {
 	unsigned int fd_count, fd_limit;
 
 	struct feed feed;
+	struct repairs repairs;
 	struct pool pool;
 
 	void (*change_fn)(void *arg);
@@ -290,6 +305,7 @@ MUST_CHECK int node_get(struct mirror *m, uint64_t id, struct node **ret);
 /* Only if it is in memory. */
 struct node *node_peek(struct mirror *m, uint64_t id);
 void node_put(struct mirror *m, struct node *n);
+void node_ref(struct mirror *m, struct node *n);
 /* A reference and a lookup count. */
 void node_remember(struct mirror *m, struct node *n);
 /* A new node in the table, one reference. -ENOMEM. */
@@ -314,6 +330,20 @@ MUST_CHECK int node_child(struct mirror *m, struct node *parent,
 			  const char *name, struct node **ret);
 struct node *node_child_peek(struct mirror *m, uint64_t parent,
 			     const char *name);
+
+/* ---- map_ask.c: rows of the lead's map, or of the next one that can ---- */
+
+/*
+ * After everything fed is in the maps. -ENOENT, -errno when no map answers. A
+ * store whose map cannot be read while another one can is put out.
+ */
+MUST_CHECK int map_ask_node(struct mirror *m, uint64_t id,
+			    struct meta_node *ret);
+MUST_CHECK int map_ask_child(struct mirror *m, uint64_t parent,
+			     const char *name, struct meta_dentry *ret);
+/* Some name of the node. */
+MUST_CHECK int map_ask_name(struct mirror *m, uint64_t id,
+			    struct meta_dentry *ret);
 
 /* ---- fd.c: descriptors by node ---- */
 
@@ -535,6 +565,26 @@ MUST_CHECK int fan_change(struct op *op, slot_fn fn, slot_fn undo,
 MUST_CHECK int fan_ask(struct mirror *m, slot_fn fn, struct node *about,
 		       void *arg, const char *what);
 
+/*
+ * Slot @i did not answer @what, and another one did: count it, and put it out
+ * if it fails as a device or too often.
+ */
+void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
+		const char *what);
+
+/* ---- repair.c: what one store cannot read, rewritten from another ---- */
+
+MUST_CHECK int repair_start(struct mirror *m);
+/* What is not repaired yet will be found again. */
+void repair_stop(struct mirror *m);
+/*
+ * Slot @i could not read all of [start,end) of @n (EIO), another one could.
+ * @early: its file ends before that of another one, perhaps.  Returns at
+ * once; what is queued already is not queued again.  Any locks but leaves.
+ */
+void repair_want(struct mirror *m, struct node *n, unsigned int i,
+		 uint64_t start, uint64_t end, bool early);
+
 /* ---- remove.c ---- */
 
 /* A name of @n is gone from memory and, with the last one, its rows. */
@@ -556,6 +606,13 @@ MUST_CHECK int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
  */
 MUST_CHECK int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 			   uint64_t start, uint64_t end, const char *what);
+/*
+ * Make [r) and the size on slot @to what they are on slot @from.  Nobody else
+ * changes the file.
+ */
+MUST_CHECK int data_copy_state(struct mirror *m, struct node *n,
+			       unsigned int from, unsigned int to,
+			       struct range r);
 MUST_CHECK int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 			       bool kill_suidgid);
 

@@ -187,6 +187,7 @@ int mirror_join(struct mirror *m, unsigned int slot)
 	s->durable_seq = m->durable;
 	s->why[0] = '\0';
 	atomic_store(&s->errors_read, 0); /* it starts with a clean slate */
+	atomic_store(&s->bad_ranges, 0);
 	m->online |= SLOT_BIT(slot);
 	r = epoch_record(m, m->seq + 1);
 	record_end(m);

@@ -246,6 +246,7 @@ struct mirror_slot_info {
 	uint64_t durable_seq;
 	uint64_t errors_read;
 	uint64_t errors_write;
+	uint64_t repaired;	/* ranges it could not read, rewritten */
 	uint64_t free_bytes;	/* 0 when away */
 	uint64_t away_since_ns; /* realtime; 0 when online */
 	char why[160];		/* why it is away, for people */

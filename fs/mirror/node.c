@@ -146,6 +146,13 @@ void node_put(struct mirror *m, struct node *n)
 	nodes_destroy(m, dead);
 }
 
+void node_ref(struct mirror *m, struct node *n)
+{
+	mutex_lock(&m->table);
+	n->refs++;
+	mutex_unlock(&m->table);
+}
+
 void node_remember(struct mirror *m, struct node *n)
 {
 	mutex_lock(&m->table);
@@ -214,38 +221,17 @@ int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
 	return 0;
 }
 
-/* A reader of some online store's map, after everything fed is in it. */
-static struct meta_reader *lead_reader(struct mirror *m, slot_mask *ret_pin,
-				       int *ret_lead)
-{
-	struct meta_reader *rd;
-
-	feed_drain(m);
-	*ret_pin = slots_pin(m, ret_lead);
-	rd = meta_reader_get(m->slot[*ret_lead].meta);
-	if (!rd)
-		slots_unpin(m, *ret_pin);
-	return rd;
-}
-
 int node_get(struct mirror *m, uint64_t id, struct node **ret)
 {
 	struct node *n = node_peek(m, id);
-	struct meta_reader *rd;
 	struct meta_node row;
-	slot_mask pin;
-	int lead, r;
+	int r;
 
 	if (n) {
 		*ret = n;
 		return 0;
 	}
-	rd = lead_reader(m, &pin, &lead);
-	if (!rd)
-		return -EIO;
-	r = meta_node_get(rd, id, &row);
-	meta_reader_put(rd);
-	slots_unpin(m, pin);
+	r = map_ask_node(m, id, &row);
 	if (r)
 		return r;
 	return node_make(m, id, row.kind, ret);
@@ -366,22 +352,15 @@ static int name_from_memory(struct mirror *m, struct node *n,
 int node_name_get(struct mirror *m, struct node *n, struct node **ret_parent,
 		  char name[META_NAME_MAX + 1])
 {
-	struct meta_reader *rd;
 	struct node *parent;
 	struct meta_dentry d;
-	slot_mask pin;
 	uint64_t stamp;
-	int lead, r;
+	int r;
 
 	r = name_from_memory(m, n, ret_parent, name, &stamp);
 	if (r)
 		return r < 0 ? r : 0;
-	rd = lead_reader(m, &pin, &lead);
-	if (!rd)
-		return -EIO;
-	r = meta_dentry_of(rd, n->id, &d);
-	meta_reader_put(rd);
-	slots_unpin(m, pin);
+	r = map_ask_name(m, n->id, &d);
 	if (r)
 		return r;
 	r = node_get(m, d.parent, ret_parent);
@@ -421,21 +400,14 @@ int node_child(struct mirror *m, struct node *parent, const char *name,
 	       struct node **ret)
 {
 	struct node *n = node_child_peek(m, parent->id, name);
-	struct meta_reader *rd;
 	struct meta_dentry d;
-	slot_mask pin;
-	int lead, r;
+	int r;
 
 	if (n) {
 		*ret = n;
 		return 0;
 	}
-	rd = lead_reader(m, &pin, &lead);
-	if (!rd)
-		return -EIO;
-	r = meta_dentry_get(rd, parent->id, name, strlen(name), &d);
-	meta_reader_put(rd);
-	slots_unpin(m, pin);
+	r = map_ask_child(m, parent->id, name, &d);
 	if (r)
 		return r;
 	r = node_get(m, d.node, &n);

@@ -260,6 +260,7 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	mutex_unlock(&m->lock);
 	ret->errors_read = atomic_load(&s->errors_read);
 	ret->errors_write = atomic_load(&s->errors_write);
+	ret->repaired = atomic_load(&s->repaired);
 	if (mirror_ref_get(m, slot, &ref))
 		return;
 	if (!store_statvfs(ref.store, &vfs))

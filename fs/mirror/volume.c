@@ -149,7 +149,12 @@ int mirror_open(const struct mirror_member_in *members, size_t count,
 	if (!r)
 		r = feed_start(m);
 	if (!r) {
-		r = checkpoint_start(m);
+		r = repair_start(m);
+		if (!r) {
+			r = checkpoint_start(m);
+			if (r)
+				repair_stop(m);
+		}
 		if (r)
 			feed_stop(m);
 	}
@@ -190,6 +195,7 @@ int mirror_close(struct mirror *m)
 	slot_mask pin;
 	int r;
 
+	repair_stop(m);
 	checkpoint_stop(m);
 	r = mirror_checkpoint(m, NULL);
 	feed_drain(m);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Questions that any map can answer: the lead's is asked first.  One that
+ * cannot be read is of no use for writing either, so its store is put out.
+ */
+#include "fs/mirror/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/fault.h"
+
+struct map_question {
+	uint64_t id;
+	const char *name;
+	struct meta_node *node;
+	struct meta_dentry *dentry;
+	int (*fn)(struct meta_reader *rd, const struct map_question *q);
+};
+
+static int ask_one(struct mirror *m, unsigned int i,
+		   const struct map_question *q)
+{
+	int r = FAULT_ERR("mirror.map.read");
+	struct meta_reader *rd;
+
+	if (r)
+		return r;
+	rd = meta_reader_get(m->slot[i].meta);
+	if (!rd)
+		return -EIO;
+	r = q->fn(rd, q);
+	meta_reader_put(rd);
+	return r;
+}
+
+static int ask(struct mirror *m, const struct map_question *q)
+{
+	unsigned int order[META_STORE_MAX], count, k;
+	int res[META_STORE_MAX], r = -EIO;
+	slot_mask pin;
+
+	feed_drain(m);
+	pin = slots_pin(m, NULL);
+	count = fan_order(m, pin, order);
+	for (k = 0; k < count; k++) {
+		r = res[k] = ask_one(m, order[k], q);
+		if (r >= 0 || r == -ENOENT)
+			break;
+	}
+	/* Only blame a store when another one had the answer. */
+	for (unsigned int j = 0; k < count && j < k; j++) {
+		if (store_error_is_ours(res[j]))
+			continue;
+		atomic_fetch_add(&m->slot[order[j]].errors_read, 1);
+		(void)slot_put_out(m, order[j], "map", res[j]);
+	}
+	slots_unpin(m, pin);
+	return r;
+}
+
+static int get_node(struct meta_reader *rd, const struct map_question *q)
+{
+	return meta_node_get(rd, q->id, q->node);
+}
+
+int map_ask_node(struct mirror *m, uint64_t id, struct meta_node *ret)
+{
+	return ask(m, &(struct map_question){
+			      .id = id, .node = ret, .fn = get_node});
+}
+
+static int get_child(struct meta_reader *rd, const struct map_question *q)
+{
+	return meta_dentry_get(rd, q->id, q->name, strlen(q->name), q->dentry);
+}
+
+int map_ask_child(struct mirror *m, uint64_t parent, const char *name,
+		  struct meta_dentry *ret)
+{
+	return ask(m, &(struct map_question){.id = parent,
+					     .name = name,
+					     .dentry = ret,
+					     .fn = get_child});
+}
+
+static int get_name(struct meta_reader *rd, const struct map_question *q)
+{
+	return meta_dentry_of(rd, q->id, q->dentry);
+}
+
+int map_ask_name(struct mirror *m, uint64_t id, struct meta_dentry *ret)
+{
+	return ask(m, &(struct map_question){
+			      .id = id, .dentry = ret, .fn = get_name});
+}
