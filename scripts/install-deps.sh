@@ -20,8 +20,11 @@ test=(
 	libcriterion-dev fuse3 acl attr e2fsprogs util-linux sqlite3 jq
 	sudo
 )
+# Others that seqmirror is compared with; those that cannot be had are left out
+# of a comparison, not installed by force.
 bench=(
-	fio bc
+	fio git rsync attr e2fsprogs util-linux iproute2 mergerfs btrfs-progs
+	glusterfs-server
 )
 # All configurations of ci.sh.
 ci=(
