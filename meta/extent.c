@@ -363,6 +363,30 @@ static int compact_fetch(struct meta *m, size_t row_max,
 	return 0;
 }
 
+/*
+ * Joins the row with its neighbours, or finds that a join has already taken it
+ * in. A row that grew may touch further old ones, which the walk has passed
+ * or would pass where it no longer finds them: it goes on until it stands alone.
+ */
+static int compact_row(struct meta *m, const struct meta_extent *row)
+{
+	struct piece is = {row->start, row->end, row->seq}, was;
+	struct around a;
+	struct plan p;
+	int r;
+
+	do {
+		was = is;
+		r = around_look(m, row->node, is.start, is.end, &a);
+		if (r < 0)
+			return r;
+		p = plan_set(m, &a, is.start, is.end, is.seq);
+		r = plan_do(m, row->node, &p, a.left.start, is.start);
+		is = p.row;
+	} while (r == 0 && (is.start != was.start || is.end != was.end));
+	return r;
+}
+
 static int compact_done(struct meta *m)
 {
 	if (m->compact.done_seq == m->horizon)
@@ -385,10 +409,7 @@ int meta_compact_step(struct meta *m, size_t row_max)
 		if (batch == 0)
 			return compact_done(m);
 		for (size_t i = 0; i < batch; i++) {
-			/* Joins the row with its neighbours, or finds that a
-			 * join has already taken it in. */
-			r = meta_extent_set(m, rows[i].node, rows[i].start,
-					    rows[i].end, rows[i].seq);
+			r = compact_row(m, &rows[i]);
 			if (r < 0)
 				return r;
 			m->compact.seq = rows[i].seq;
