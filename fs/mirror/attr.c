@@ -127,6 +127,19 @@ static void times_fill(struct setting *k)
 		k->times[1] = now;
 }
 
+/*
+ * The kernel tells a modification time again whenever the change time moves,
+ * with a rename for one.  If the stores have it, or get it with the checkpoint
+ * that is due for this node anyway, there is nothing to do but to remember it.
+ */
+static bool is_told_again(const struct setting *k)
+{
+	return !(k->what & ~(unsigned int)MIRROR_SET_MTIME) &&
+	       k->n->kind == META_FILE &&
+	       k->want->st_mtim.tv_sec == k->before.st_mtim.tv_sec &&
+	       k->want->st_mtim.tv_nsec == k->before.st_mtim.tv_nsec;
+}
+
 static int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
 		       void *arg, const char *what)
 {
@@ -158,6 +171,10 @@ static int setattr_locked(struct op *op, struct setting *k,
 	r = node_stat(op->m, k->n, &k->before);
 	if (r)
 		return r;
+	if (atomic_load(&op->m->kernel_times) && is_told_again(k)) {
+		node_mtime_set(op->m, k->n, &k->want->st_mtim);
+		return 0;
+	}
 	atomic_store(&k->n->no_privs, false);
 	times_fill(k);
 	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");

@@ -131,7 +131,7 @@ static int list_locked(struct mirror *m, struct listing *l)
 		slot_mask pin;
 		int lead;
 
-		feed_drain(m);
+		feed_drain_dir(m, l->dir);
 		pin = slots_pin(m, &lead);
 		r = list_from(m, l, m->slot[lead].meta);
 		if (r && !l->any &&

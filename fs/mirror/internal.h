@@ -83,6 +83,22 @@ struct node_armed {
 	bool name;
 };
 
+struct feed_record;
+
+/* A record of feed.c, by its place in the order of all; 0: none. */
+struct feed_mark {
+	struct feed_record *rec; /* only while it is not taken to be written */
+	uint64_t at;
+};
+
+/* What is on its way to the maps about a node; guarded by feed.lock. */
+struct node_fed {
+	struct feed_mark birth; /* its row */
+	struct feed_mark raise; /* its higher seq */
+	struct feed_mark name;	/* its newest name */
+	uint64_t entries;	/* a directory's: place of the last one */
+};
+
 struct range_hold {
 	struct range range;
 	bool widens; /* waits for the whole file, its own calls have ended */
@@ -122,6 +138,8 @@ struct node {
 	struct timespec mtime;
 	bool mtime_known; /* the kernel has said it */
 	bool mtime_moved; /* a page came later and moved the stores' */
+
+	struct node_fed fed;
 
 	struct node_armed armed[2]; /* by generation & 1 */
 	uint64_t born_gen; /* guarded by mirror.lock; 0: before this mount */
@@ -180,6 +198,7 @@ enum feed_kind {
 	FEED_NODE_RAISE,
 	FEED_DENTRY_PUT,
 	FEED_DENTRY_DEL,
+	FEED_NOTHING, /* was taken back before it was written */
 };
 
 struct feed_record {
@@ -200,7 +219,9 @@ struct feed {
 	struct mutex lock; /* LOCK_RANK_LEAF */
 	struct cond fed, drained;
 	struct feed_record *head, **tail;
-	uint64_t put_count, done_count;
+	/* Records so far: put, taken to be written, written, and how many of
+	 * them somebody waits for. */
+	uint64_t put_count, taken_count, done_count, wanted_count;
 	bool stop;
 	pthread_t thread;
 };
@@ -330,12 +351,19 @@ MUST_CHECK int node_child(struct mirror *m, struct node *parent,
 			  const char *name, struct node **ret);
 struct node *node_child_peek(struct mirror *m, uint64_t parent,
 			     const char *name);
+/*
+ * The same where there is perhaps nothing: the files are asked first, which is
+ * cheap, before the map, which may have to wait for its feed.
+ */
+MUST_CHECK int node_child_probe(struct mirror *m, struct node *parent,
+				const char *name, struct node **ret);
 
 /* ---- map_ask.c: rows of the lead's map, or of the next one that can ---- */
 
 /*
- * After everything fed is in the maps. -ENOENT, -errno when no map answers. A
- * store whose map cannot be read while another one can is put out.
+ * What is on its way to the maps, the caller waits for, if it matters. -ENOENT,
+ * -errno when no map answers. A store whose map cannot be read while another
+ * one can is put out.
  */
 MUST_CHECK int map_ask_node(struct mirror *m, uint64_t id,
 			    struct meta_node *ret);
@@ -509,14 +537,20 @@ MUST_CHECK int feed_start(struct mirror *m);
 void feed_stop(struct mirror *m);
 /* Everything put so far is in the maps, visible to readers. */
 void feed_drain(struct mirror *m);
-/* backing: by slot. These never fail the operation: -ENOMEM breaks the volume. */
-void feed_node_put(struct op *op, slot_mask mask, const struct node *n,
-		   uint64_t seq);
-void feed_node_del(struct op *op, uint64_t id);
-void feed_node_raise(struct op *op, uint64_t id, uint64_t seq);
-void feed_dentry_put(struct op *op, uint64_t parent, const char *name,
-		     uint64_t node, uint64_t seq);
-void feed_dentry_del(struct op *op, uint64_t parent, const char *name);
+/* The same for the entries of @dir and the nodes they lead to. */
+void feed_drain_dir(struct mirror *m, struct node *dir);
+/*
+ * Where the order matters, the caller holds the directory's lock. These never
+ * fail the operation: -ENOMEM breaks the volume.
+ */
+void feed_node_put(struct op *op, slot_mask mask, struct node *n, uint64_t seq);
+void feed_node_del(struct op *op, struct node *n);
+void feed_node_raise(struct op *op, struct node *n, uint64_t seq);
+void feed_dentry_put(struct op *op, struct node *parent, const char *name,
+		     struct node *n, uint64_t seq);
+/* @n: what the name led to. */
+void feed_dentry_del(struct op *op, struct node *parent, const char *name,
+		     struct node *n);
 
 /* ---- pool.c: the same call on several slots at once ---- */
 

@@ -45,20 +45,27 @@ static int probe_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+int node_child_probe(struct mirror *m, struct node *parent, const char *name,
+		     struct node **ret)
+{
+	struct probe p = {parent, name};
+	int r;
+
+	*ret = node_child_peek(m, parent->id, name);
+	if (*ret)
+		return 0;
+	r = fan_ask(m, probe_slot, parent, &p, "lookup");
+	return r ? r : node_child(m, parent, name, ret);
+}
+
 static int lookup_in(struct mirror *m, struct node *parent, const char *name,
 		     struct mirror_entry *ret)
 {
-	struct probe p = {parent, name};
-	struct node *n = node_child_peek(m, parent->id, name);
-	int r;
+	struct node *n;
+	int r = node_child_probe(m, parent, name, &n);
 
-	if (!n) {
-		r = fan_ask(m, probe_slot, parent, &p, "lookup");
-		if (!r)
-			r = node_child(m, parent, name, &n);
-		if (r)
-			return r;
-	}
+	if (r)
+		return r;
 	r = entry_of(m, n, ret);
 	node_put(m, n);
 	return r;
@@ -200,7 +207,7 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 	r = fan_change(op, make_slot, make_undo, k->parent, k, "create");
 	FAULT_POINT("mirror.make.done");
 	/* The parent's times changed, perhaps, even where it failed. */
-	feed_node_raise(op, k->parent->id, op->seq);
+	feed_node_raise(op, k->parent, op->seq);
 	dirty_attr(op, k->parent);
 	if (r)
 		return r;
@@ -211,7 +218,7 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 	}
 	op_born(op, k->n);
 	feed_node_put(op, k->made & op_slots(op), k->n, op->seq);
-	feed_dentry_put(op, k->parent->id, k->name, id, op->seq);
+	feed_dentry_put(op, k->parent, k->name, k->n, op->seq);
 	dirty_attr(op, k->n);
 	return 0;
 }
@@ -377,11 +384,11 @@ static int link_locked(struct op *op, struct linking *k,
 		r = op_arm_name(op, k->parent);
 	if (!r) {
 		r = fan_change(op, link_slot, link_undo, k->parent, k, "link");
-		feed_node_raise(op, k->parent->id, op->seq);
+		feed_node_raise(op, k->parent, op->seq);
 		dirty_attr(op, k->parent);
 	}
 	if (!r) {
-		feed_dentry_put(op, k->parent->id, k->name, k->n->id, op->seq);
+		feed_dentry_put(op, k->parent, k->name, k->n, op->seq);
 		r = entry_of(m, k->n, ret);
 	}
 	node_put(m, k->old_parent);

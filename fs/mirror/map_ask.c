@@ -40,7 +40,6 @@ static int ask(struct mirror *m, const struct map_question *q)
 	int res[META_STORE_MAX], r = -EIO;
 	slot_mask pin;
 
-	feed_drain(m);
 	pin = slots_pin(m, NULL);
 	count = fan_order(m, pin, order);
 	for (k = 0; k < count; k++) {

@@ -221,7 +221,8 @@ int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
 	return 0;
 }
 
-int node_get(struct mirror *m, uint64_t id, struct node **ret)
+/* One whose row is written: memory, then the lead's map. */
+static int node_load(struct mirror *m, uint64_t id, struct node **ret)
 {
 	struct node *n = node_peek(m, id);
 	struct meta_node row;
@@ -235,6 +236,15 @@ int node_get(struct mirror *m, uint64_t id, struct node **ret)
 	if (r)
 		return r;
 	return node_make(m, id, row.kind, ret);
+}
+
+int node_get(struct mirror *m, uint64_t id, struct node **ret)
+{
+	*ret = node_peek(m, id);
+	if (*ret)
+		return 0;
+	feed_drain(m);
+	return node_load(m, id, ret);
 }
 
 /* @stamp: only what was read since then, if no name is known; NULL: set it. */
@@ -360,6 +370,7 @@ int node_name_get(struct mirror *m, struct node *n, struct node **ret_parent,
 	r = name_from_memory(m, n, ret_parent, name, &stamp);
 	if (r)
 		return r < 0 ? r : 0;
+	feed_drain(m);
 	r = map_ask_name(m, n->id, &d);
 	if (r)
 		return r;
@@ -407,10 +418,11 @@ int node_child(struct mirror *m, struct node *parent, const char *name,
 		*ret = n;
 		return 0;
 	}
+	feed_drain_dir(m, parent); /* its entries, and the nodes' rows before */
 	r = map_ask_child(m, parent->id, name, &d);
 	if (r)
 		return r;
-	r = node_get(m, d.node, &n);
+	r = node_load(m, d.node, &n);
 	if (r)
 		return r;
 	r = node_name_set(m, n, parent, name);

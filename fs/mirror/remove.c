@@ -41,7 +41,7 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 	node_name_drop(op->m, n, parent, name);
 	if (last) {
 		node_set_unlinked(op->m, n);
-		feed_node_del(op, n->id);
+		feed_node_del(op, n);
 	}
 }
 
@@ -74,10 +74,10 @@ static int remove_locked(struct op *op, struct removal *k)
 	move_begin(m, k->n, NULL);
 	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
 	FAULT_POINT("mirror.remove.done");
-	feed_node_raise(op, k->parent->id, op->seq);
+	feed_node_raise(op, k->parent, op->seq);
 	dirty_attr(op, k->parent);
 	if (!r) {
-		feed_dentry_del(op, k->parent->id, k->name);
+		feed_dentry_del(op, k->parent, k->name, k->n);
 		removal_note(op, k->n, k->parent, k->name, last);
 	}
 	move_end(m, k->n, NULL);

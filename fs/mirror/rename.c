@@ -58,7 +58,7 @@ static int rename_undo(struct mirror *m, unsigned int slot, void *arg)
 static int find_victim(struct mirror *m, struct moving *k)
 {
 	struct stat st;
-	int r = node_child(m, k->to, k->new_name, &k->victim);
+	int r = node_child_probe(m, k->to, k->new_name, &k->victim);
 
 	if (r == -ENOENT)
 		return k->flags & RENAME_EXCHANGE ? -ENOENT : 0;
@@ -79,8 +79,8 @@ static int table_move(struct op *op, const struct moving *k)
 	int r;
 
 	if (k->flags & RENAME_EXCHANGE) {
-		feed_dentry_put(op, k->to->id, k->new_name, k->n->id, op->seq);
-		feed_dentry_put(op, k->from->id, k->old_name, k->victim->id,
+		feed_dentry_put(op, k->to, k->new_name, k->n, op->seq);
+		feed_dentry_put(op, k->from, k->old_name, k->victim,
 				op->seq + 1);
 		node_name_drop(m, k->victim, k->to, k->new_name);
 		r = node_name_set(m, k->n, k->to, k->new_name);
@@ -88,8 +88,8 @@ static int table_move(struct op *op, const struct moving *k)
 			r = node_name_set(m, k->victim, k->from, k->old_name);
 		return r;
 	}
-	feed_dentry_del(op, k->from->id, k->old_name);
-	feed_dentry_put(op, k->to->id, k->new_name, k->n->id, op->seq);
+	feed_dentry_del(op, k->from, k->old_name, k->n);
+	feed_dentry_put(op, k->to, k->new_name, k->n, op->seq);
 	if (k->victim)
 		removal_note(op, k->victim, k->to, k->new_name, k->victim_last);
 	node_name_drop(m, k->n, k->from, k->old_name);
@@ -122,7 +122,7 @@ static void note_exchanged(struct op *op, const struct moving *k,
 {
 	if (!is_exchanged_dir(k, n))
 		return;
-	feed_node_raise(op, n->id, op->seq);
+	feed_node_raise(op, n, op->seq);
 	dirty_attr(op, n);
 }
 
@@ -139,10 +139,10 @@ static int rename_numbered(struct op *op, struct moving *k)
 	if (!r && table_move(op, k))
 		mirror_break(m, "out of memory");
 	move_end(m, k->n, k->victim);
-	feed_node_raise(op, k->from->id, op->seq);
+	feed_node_raise(op, k->from, op->seq);
 	dirty_attr(op, k->from);
 	if (k->to != k->from) {
-		feed_node_raise(op, k->to->id, op->seq);
+		feed_node_raise(op, k->to, op->seq);
 		dirty_attr(op, k->to);
 	}
 	note_exchanged(op, k, k->n);

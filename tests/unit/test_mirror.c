@@ -370,6 +370,137 @@ Test(mirror, a_listing_goes_on_where_it_stopped)
 	cr_assert_eq(s.count - full, 22); /* and "." and ".." */
 }
 
+static int name_add(void *arg, const char *name, uint64_t id,
+		    unsigned char type, uint64_t next, const struct stat *st)
+{
+	char *list = arg;
+
+	(void)id;
+	(void)type;
+	(void)next;
+	(void)st;
+	if (name[0] != '.')
+		snprintf(list + strlen(list), 64, "%s ", name);
+	return 0;
+}
+
+static void names_are(const char *want)
+{
+	char list[256] = "";
+
+	cr_assert_eq(mirror_readdir(m, META_ROOT_ID, 0, false, name_add, list),
+		     0);
+	cr_assert_str_eq(list, want);
+}
+
+static void move_to(const char *from, const char *to, unsigned int flags)
+{
+	cr_assert_eq(
+		mirror_rename(m, META_ROOT_ID, from, META_ROOT_ID, to, flags),
+		0);
+}
+
+/* Both maps know so many nodes, and as many entries that lead to one. */
+static void maps_hold(uint64_t nodes, uint64_t entries)
+{
+	struct mirror_ref ref;
+	struct meta_reader *rd;
+	struct meta_iter it;
+	struct meta_node n;
+	struct meta_dentry d;
+
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		uint64_t count = 0, names = 0;
+
+		cr_assert_eq(mirror_ref_get(m, i, &ref), 0);
+		rd = meta_reader_get(ref.meta);
+		cr_assert_eq(meta_iter_nodes(rd, META_FIRST_ID - 1, &it), 0);
+		while (meta_next_node(&it, &n) > 0)
+			count++;
+		meta_iter_done(&it);
+		cr_assert_eq(meta_iter_dentries(rd, META_ROOT_ID, 0, &it), 0);
+		while (meta_next_dentry(&it, &d) > 0) {
+			names++;
+			cr_assert_eq(meta_node_get(rd, d.node, &n), 0);
+		}
+		meta_iter_done(&it);
+		meta_reader_put(rd);
+		mirror_ref_put(m, &ref);
+		cr_assert_eq(count, nodes);
+		cr_assert_eq(names, entries);
+	}
+}
+
+/* With each listing, what was done before it is in the maps; without, it is
+ * still on its way and may be taken back. */
+static void names_come_and_go(bool written)
+{
+	const struct {
+		const char *from, *to; /* to NULL: removed */
+		unsigned int flags;
+		const char *left;
+	} v[] = {
+		{"a", "t", 0, "b c t "},
+		{"t", "b", 0, "c b "}, /* over another */
+		{"b", "a", 0, "c a "},
+		{"a", "c", RENAME_EXCHANGE, "c a "},
+		{"c", NULL, 0, "a "},
+		{"a", "c", 0, "c "},
+		{"c", "a", RENAME_NOREPLACE, "a "},
+	};
+	struct mirror_entry e;
+	uint64_t id;
+
+	(void)file("a");
+	(void)file("b");
+	(void)file("c");
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+		if (v[i].to)
+			move_to(v[i].from, v[i].to, v[i].flags);
+		else
+			cr_assert_eq(mirror_unlink(m, META_ROOT_ID, v[i].from),
+				     0);
+		if (written)
+			names_are(v[i].left);
+	}
+	id = file("x");
+	cr_assert_eq(mirror_link(m, id, META_ROOT_ID, "y", &e), 0);
+	if (written)
+		names_are("a x y ");
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "y"), 0);
+	cr_assert_eq(mirror_link(m, id, META_ROOT_ID, "y", &e), 0);
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "x"), 0);
+	names_are("a y ");
+	maps_hold(2, 2);
+}
+
+Test(mirror, names_that_come_and_go_before_they_are_written)
+{
+	names_come_and_go(false);
+}
+
+Test(mirror, names_that_come_and_go_after_they_were_written)
+{
+	names_come_and_go(true);
+}
+
+Test(mirror, many_names_are_written_in_their_order)
+{
+	char name[32];
+
+	for (int i = 0; i < 1500; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		(void)file(name);
+		if (i % 3)
+			move_to(name, "last", 0);
+		else
+			cr_assert_eq(mirror_unlink(m, META_ROOT_ID, name), 0);
+	}
+	names_are("last ");
+	maps_hold(1, 1);
+}
+
 Test(mirror, the_private_directory_is_not_there)
 {
 	struct mirror_entry e;
@@ -427,6 +558,35 @@ Test(mirror, pages_that_come_late_do_not_move_the_kernels_time)
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert(st.st_mtim.tv_sec == 1000 && st.st_mtim.tv_nsec == 77);
+}
+
+/* The kernel does it with every rename. */
+Test(mirror, a_time_that_is_told_again_is_no_change)
+{
+	struct mirror_entry e;
+	char path[8192];
+	uint64_t before;
+	struct stat st;
+
+	mirror_set_kernel_times(m, true);
+	cr_assert_eq(mirror_create(m, META_ROOT_ID, "f", 0644, &cred, &e), 0);
+	cr_assert_eq(mirror_write(m, e.id, "x", 1, 0, false), 0);
+	before = mirror_seq(m);
+	cr_assert_eq(
+		mirror_setattr(m, e.id, &e.st, MIRROR_SET_MTIME, &cred, &st),
+		0);
+	cr_assert_eq(mirror_seq(m), before);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(
+		mirror_setattr(m, e.id, &e.st, MIRROR_SET_MTIME, &cred, &st),
+		0);
+	cr_assert_eq(mirror_seq(m), before);
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/f", i ? dir_b : dir_a);
+		cr_assert_eq(stat(path, &st), 0);
+		cr_assert_eq(st.st_mtim.tv_sec, e.st.st_mtim.tv_sec);
+		cr_assert_eq(st.st_mtim.tv_nsec, e.st.st_mtim.tv_nsec);
+	}
 }
 
 Test(mirror, it_opens_again_with_both_in_step)
