@@ -4,7 +4,13 @@
  * lies durably over the place on that store's own map (I2).
  *
  * Once per generation for a directory or a node's attributes; for data in
- * windows of 1 MiB that grow to 64 MiB ahead of a file written in sequence.
+ * windows of 1 MiB that grow to 64 MiB ahead of a file written in sequence, or
+ * around the places of one that is written here and there and that the budget
+ * has room for as a whole (a wide window over a part of a large file would use
+ * up the budget and hardly ever be hit again).  A small file is armed as far
+ * as it goes.  Who works in one directory after the other gets those that
+ * follow armed along, twice as many each time.  More than what is touched may
+ * be armed, never less.
  * What was born in this generation lies under its directory's intent.
  *
  * Group commit: requests queue under mirror.lock; the first thread that finds
@@ -137,13 +143,60 @@ static void arm_lead(struct mirror *m)
 				    0);
 	vec_for_each (q, &batch)
 		mark_armed(m, q);
-	vec_done(&batch);
 	m->arm_done = ticket;
 	m->arming = false;
 	cond_broadcast(&m->armed);
 	mutex_unlock(&m->lock);
 	for_each_slot(i, failed)(void) slot_put_out(m, i, "map", res[i]);
+	vec_for_each (q, &batch)
+		if (q->along)
+			node_put(m, q->node);
+	vec_done(&batch);
 	mutex_lock(&m->lock);
+}
+
+/* Table locked: how many directories to arm along with @dir. */
+static unsigned int siblings_wanted(const struct op *op, struct node *dir)
+{
+	struct node *parent = dir->parent;
+
+	if (!parent)
+		return 0;
+	if (parent->dirs_gen != op->gen) {
+		parent->dirs_gen = op->gen;
+		parent->dirs_ahead = 0;
+		return 0;
+	}
+	parent->dirs_ahead = MIN(parent->dirs_ahead * 2 + 1, ARM_SIBLINGS_MAX);
+	return parent->dirs_ahead;
+}
+
+/*
+ * Lock held: the directories after @dir in the one above, as they were looked
+ * up, are queued as well.  Without memory they are armed when their turn comes.
+ */
+static void arm_siblings(struct op *op, struct node *dir)
+{
+	struct mirror *m = op->m;
+	struct meta_intent in = {.kind = META_INTENT_NAME,
+				 .generation = op->gen};
+	unsigned int want;
+
+	mutex_lock(&m->table);
+	want = siblings_wanted(op, dir);
+	if (want && vec_reserve(&m->arm_queue, m->arm_queue.count + want))
+		want = 0;
+	for (struct node *n = dir->dir_next; n && want; n = n->dir_next) {
+		if (n->born_gen == op->gen || armed_of(n, op->gen)->name)
+			continue;
+		in.node = n->id;
+		n->refs++;
+		want--;
+		if (vec_push(&m->arm_queue,
+			     ((struct arm_request){in, n, true})))
+			n->refs--; /* there is room: this does not happen */
+	}
+	mutex_unlock(&m->table);
 }
 
 static int arm(struct op *op, struct node *n, struct meta_intent in)
@@ -159,8 +212,10 @@ static int arm(struct op *op, struct node *n, struct meta_intent in)
 		mutex_unlock(&m->lock);
 		return 0;
 	}
-	r = vec_push(&m->arm_queue, ((struct arm_request){in, n}));
+	r = vec_push(&m->arm_queue, ((struct arm_request){in, n, false}));
 	if (!r) {
+		if (in.kind == META_INTENT_NAME)
+			arm_siblings(op, n);
 		ticket = ++m->arm_ticket;
 		while (m->arm_done < ticket) {
 			if (m->arming)
@@ -187,21 +242,43 @@ int op_arm_attr(struct op *op, struct node *n)
 	return arm(op, n, (struct meta_intent){.kind = META_INTENT_ATTR});
 }
 
-/* How far ahead to arm: further and further while a file is streamed. */
-static uint64_t window_end(struct node *n, uint64_t start, uint64_t end)
+/* @size: of the file now. */
+static struct range window_choose(struct op *op, struct node *n, struct range r,
+				  uint64_t size, uint64_t spare)
 {
-	uint64_t ahead = ARM_WINDOW;
+	uint64_t ahead, last = MAX(size, r.end);
+	struct range w;
 
 	mutex_lock(&n->ranges);
-	if (start <= n->stream_end && n->stream_end <= end &&
-	    n->stream_end > 0) {
-		ahead = n->stream_window ? n->stream_window * 2 : ARM_WINDOW;
-		if (ahead > ARM_WINDOW_MAX)
-			ahead = ARM_WINDOW_MAX;
+	ahead = n->window_gen == op->gen ? n->window : n->window / 4;
+	ahead = MAX(ahead, ARM_WINDOW);
+	if (n->window && r.start >= n->window_end &&
+	    r.start - n->window_end <= ahead) {
+		ahead = MIN(ahead * 2, ARM_WINDOW_MAX);
+		w = range_align_out(r, ARM_WINDOW);
+		w.end = MAX(w.end, w.start + ahead);
+	} else {
+		/* The first one of all is as narrow as any. */
+		if (last > spare)
+			ahead = ARM_WINDOW;
+		else if (n->window)
+			ahead = MIN(ahead * 4, ARM_WINDOW_MAX);
+		w = range_align_out(r, ahead);
+		if (last <= ARM_WINDOW)
+			w.end = range_align_out((struct range){0, last},
+						META_BLOCK)
+					.end;
 	}
-	n->stream_window = ahead;
+	if (r.end <= size && size > ARM_WINDOW) /* it is not being extended */
+		w.end = MIN(w.end,
+			    range_align_out((struct range){0, size}, ARM_WINDOW)
+				    .end);
+	n->window = ahead;
+	n->window_gen = op->gen;
+	n->window_end = w.end;
 	mutex_unlock(&n->ranges);
-	return start + ahead;
+	w.end = MIN(w.end, META_RANGE_MAX);
+	return w;
 }
 
 int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
@@ -209,25 +286,31 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	struct meta_intent in = {.kind = META_INTENT_DATA};
 	struct range r =
 		range_align_out((struct range){start, end}, META_BLOCK);
-	uint64_t ahead;
+	struct mirror *m = op->m;
+	uint64_t armed;
+	struct stat st;
+	bool covered;
+	int err;
 
-	if (node_is_unlinked(op->m, n))
+	if (node_is_unlinked(m, n))
 		return 0;
 	in.node = n->id;
 	in.start = r.start;
 	in.end = r.end;
-	mutex_lock(&op->m->lock);
-	if (is_covered(op, n, &in)) {
-		mutex_unlock(&op->m->lock);
+	mutex_lock(&m->lock);
+	covered = is_covered(op, n, &in);
+	armed = m->armed_bytes[0] + m->armed_bytes[1];
+	mutex_unlock(&m->lock);
+	if (covered)
 		return 0;
-	}
-	mutex_unlock(&op->m->lock);
-	r = range_align_out(r, ARM_WINDOW);
-	ahead = window_end(n, r.start, r.end);
+	err = node_stat(m, n, &st);
+	if (err)
+		return err;
+	r = window_choose(op, n, r, (uint64_t)st.st_size,
+			  m->opt.budget_bytes / 2 -
+				  MIN(armed, m->opt.budget_bytes / 2));
 	in.start = r.start;
-	in.end = MAX(r.end, ahead);
-	if (in.end > META_RANGE_MAX)
-		in.end = META_RANGE_MAX;
+	in.end = r.end;
 	return arm(op, n, in);
 }
 

@@ -51,7 +51,6 @@ int dirty_note(struct op *op, struct node *n, uint64_t start, uint64_t end,
 		return 0;
 	mutex_lock(&n->ranges);
 	err = range_map_set(&n->dirty[parity].data, r, hole ? 0 : op->seq);
-	n->stream_end = end;
 	mutex_unlock(&n->ranges);
 	dirty_attr(op, n);
 	if (err) {

@@ -47,8 +47,9 @@ typedef uint32_t slot_mask;
 #define MIRROR_FIRST_SEQ 16u
 #define SEQ_BLOCK	 65536u
 #define NODE_BLOCK	 65536u
-#define ARM_WINDOW	 (1ull << 20)
-#define ARM_WINDOW_MAX	 (64ull << 20)
+#define ARM_WINDOW	 ((uint64_t)1 << 20)
+#define ARM_WINDOW_MAX	 ((uint64_t)64 << 20)
+#define ARM_SIBLINGS_MAX 63u
 /* What an armed directory or attribute counts in the budget. */
 #define ARM_SMALL (16ull << 10)
 
@@ -113,7 +114,14 @@ struct node {
 	/* guarded by mirror.table */
 	uint64_t nlookup;
 	uint32_t refs;
-	uint32_t children;   /* nodes whose parent this is */
+	uint32_t children; /* nodes whose parent this is */
+	/* Those of them that are directories, in the order in which they got
+	 * the name; and its own neighbours in its parent's list. */
+	struct node *dirs_first, *dirs_last;
+	struct node *dir_next, *dir_prev;
+	/* How many were armed along last, in which generation (arm.c). */
+	uint64_t dirs_gen;
+	unsigned int dirs_ahead;
 	struct node *parent; /* NULL: root, no name, or name not known */
 	char *name_key;	     /* parent id (8 bytes) and name; NULL as above */
 	unsigned int name_key_len;
@@ -127,8 +135,8 @@ struct node {
 	struct cond ranges_freed;
 	struct range_hold *held;    /* guarded by ranges */
 	struct node_dirty dirty[2]; /* by generation & 1 */
-	uint64_t stream_end; /* guarded by ranges: where the last write ended */
-	uint64_t stream_window;
+	/* Guarded by ranges: the last window armed, where it ended (arm.c). */
+	uint64_t window, window_end, window_gen;
 
 	/*
 	 * With writeback caching the kernel keeps the modification time and
@@ -188,6 +196,7 @@ struct op {
 struct arm_request {
 	struct meta_intent intent;
 	struct node *node;
+	bool along; /* nobody waits for it; has a reference of its own */
 };
 
 /* ---- map rows on their way (feed.c) ---- */

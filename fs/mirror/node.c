@@ -71,6 +71,30 @@ static void node_destroy(struct mirror *m, struct node *n)
 	free(n);
 }
 
+/* Table locked: to and from the list of its parent's directories. */
+static void dir_list(struct node *n)
+{
+	struct node *p = n->parent;
+
+	if (n->kind != META_DIR)
+		return;
+	n->dir_prev = p->dirs_last;
+	n->dir_next = NULL;
+	*(p->dirs_last ? &p->dirs_last->dir_next : &p->dirs_first) = n;
+	p->dirs_last = n;
+}
+
+static void dir_unlist(struct node *n)
+{
+	struct node *p = n->parent;
+
+	if (n->kind != META_DIR)
+		return;
+	*(n->dir_prev ? &n->dir_prev->dir_next : &p->dirs_first) = n->dir_next;
+	*(n->dir_next ? &n->dir_next->dir_prev : &p->dirs_last) = n->dir_prev;
+	n->dir_prev = n->dir_next = NULL;
+}
+
 /* Table locked: take the known name away; the parent to be released. */
 static struct node *name_unset(struct mirror *m, struct node *n)
 {
@@ -81,6 +105,7 @@ static struct node *name_unset(struct mirror *m, struct node *n)
 	HASH_DELETE(by_name, m->named, n);
 	free(n->name_key);
 	n->name_key = NULL;
+	dir_unlist(n);
 	n->parent = NULL;
 	parent->children--;
 	return parent;
@@ -279,6 +304,7 @@ static int name_set(struct mirror *m, struct node *n, struct node *parent,
 	if (n->by_name.tbl) {
 		n->parent = parent;
 		parent->children++;
+		dir_list(n);
 	} else {
 		n->name_key = NULL;
 		free(copy);

@@ -501,6 +501,102 @@ Test(mirror, many_names_are_written_in_their_order)
 	maps_hold(1, 1);
 }
 
+struct armed {
+	unsigned int rows;
+	uint64_t bytes;
+};
+
+static struct armed armed_now(enum meta_intent_kind kind)
+{
+	struct armed a = {0};
+	struct meta_intent in;
+	struct meta_reader *rd;
+	struct mirror_ref ref;
+	struct meta_iter it;
+
+	cr_assert_eq(mirror_ref_get(m, 1, &ref), 0);
+	rd = meta_reader_get(ref.meta);
+	cr_assert_eq(meta_iter_intents(rd, &it), 0);
+	while (meta_next_intent(&it, &in) > 0) {
+		if (in.kind != kind)
+			continue;
+		a.rows++;
+		a.bytes += in.end - in.start;
+	}
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	mirror_ref_put(m, &ref);
+	return a;
+}
+
+Test(mirror, directories_that_follow_are_armed_along)
+{
+	static const unsigned int want[] = {1, 3, 3, 7, 7, 7, 7, 15};
+	struct mirror_entry e;
+	uint64_t dir[20];
+	char name[16];
+
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		cr_assert_eq(
+			mirror_mkdir(m, META_ROOT_ID, name, 0755, &cred, &e),
+			0);
+		dir[i] = e.id;
+	}
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		cr_assert_eq(mirror_create(m, dir[i], "f", 0644, &cred, &e), 0);
+		cr_assert_eq(armed_now(META_INTENT_NAME).rows, want[i],
+			     "%zu: %u", i, armed_now(META_INTENT_NAME).rows);
+	}
+	cr_assert_eq(mirror_rmdir(m, META_ROOT_ID, "d19"), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(armed_now(META_INTENT_NAME).rows, 0);
+}
+
+static void write_at(uint64_t id, uint64_t off)
+{
+	cr_assert_eq(mirror_write(m, id, "x", 1, off, false), 0);
+}
+
+Test(mirror, windows_follow_what_is_written)
+{
+	const uint64_t mib = 1 << 20;
+	struct stat want = {.st_size = 128 << 20}, st;
+	uint64_t small = file("small"), large = file("large");
+	uint64_t huge = file("huge");
+	struct armed a;
+
+	write_at(small, 9000);
+	cr_assert_eq(
+		mirror_setattr(m, large, &want, MIRROR_SET_SIZE, &cred, &st),
+		0);
+	want.st_size = (off_t)(1000 * mib);
+	cr_assert_eq(
+		mirror_setattr(m, huge, &want, MIRROR_SET_SIZE, &cred, &st), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	/* A small file as far as it goes. */
+	write_at(small, 100);
+	cr_assert_eq(armed_now(META_INTENT_DATA).bytes, 12288);
+	/* Here and there: 1, 4, 16, 64 MiB, until all of it is armed. */
+	for (uint64_t i = 0; i < 128; i++)
+		write_at(large, i * 37 % 128 * mib);
+	a = armed_now(META_INTENT_DATA);
+	cr_assert(a.rows <= 8, "%u", a.rows);
+	/* More than the budget has room for: no further than it was written. */
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (uint64_t i = 0; i < 10; i++)
+		write_at(huge, i * 97 * mib);
+	a = armed_now(META_INTENT_DATA);
+	cr_assert(a.rows == 10 && a.bytes == 10 * mib, "%u", a.rows);
+	/* One after the other, with gaps: further and further ahead. */
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (uint64_t i = 0; i < 240; i++)
+		write_at(huge, i * mib + 5000);
+	a = armed_now(META_INTENT_DATA);
+	cr_assert(a.rows <= 10, "%u", a.rows);
+}
+
 Test(mirror, the_private_directory_is_not_there)
 {
 	struct mirror_entry e;
