@@ -72,6 +72,8 @@ struct meta {
 	struct meta_compact compact GUARDED_BY(writer_lock);
 	int wal_pages GUARDED_BY(writer_lock);	     /* at the last commit */
 	int wal_pages_moved GUARDED_BY(writer_lock); /* when last moved */
+	/* Bytes of the WAL's file that are known to be there. */
+	int64_t wal_filled GUARDED_BY(writer_lock);
 
 	struct mutex pool_lock; /* LOCK_RANK_LEAF */
 	struct meta_reader *idle GUARDED_BY(pool_lock);

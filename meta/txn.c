@@ -6,6 +6,12 @@
  * since the last time, under the writer lock, so that it is one connection
  * and one thread. Readers go on meanwhile; a reader with an old snapshot only
  * makes the move stop short, and the next one goes on from there.
+ *
+ * Ahead of its end the file of the WAL is filled with zeros, a piece at a
+ * time: a sync of bytes that lie where there were some before is one write and
+ * one flush, and one that makes the file longer is a transaction of the
+ * filesystem's journal besides. Zeros are no frame, and a WAL ends where the
+ * first one is that does not fit.
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,6 +25,12 @@
 /* 16 MiB: large enough that a page changed often is moved once, small enough
  * to be read through at the next open. */
 #define WAL_MOVE_PAGES 4096
+
+/* A frame is a page and its header. */
+#define WAL_FRAME_BYTES (META_PAGE_BYTES + 24)
+#define WAL_FILL_BYTES	(1 << 20)
+/* So much is to be there for what comes next. */
+#define WAL_SPARE_BYTES (16 * WAL_FRAME_BYTES)
 
 static int wal_committed(void *arg, sqlite3 *db, const char *name, int pages)
 {
@@ -87,22 +99,62 @@ static int writer_set_soft(struct meta *m, bool soft)
 	return r;
 }
 
+static int wal_file(struct meta *m, sqlite3_file **ret_wal)
+{
+	int rc = sqlite3_file_control(m->writer.conn.db, "main",
+				      SQLITE_FCNTL_JOURNAL_POINTER, ret_wal);
+
+	return rc == SQLITE_OK && (*ret_wal)->pMethods ? 0 : -EIO;
+}
+
+static int wal_fill(sqlite3_file *wal, sqlite3_int64 from, sqlite3_int64 to)
+{
+	static const char zeros[65536];
+
+	for (sqlite3_int64 at = from; at < to; at += (int)sizeof(zeros)) {
+		sqlite3_int64 len = MIN(to - at, (sqlite3_int64)sizeof(zeros));
+
+		if (wal->pMethods->xWrite(wal, zeros, (int)len, at))
+			return -EIO;
+	}
+	return 0;
+}
+
+/* For speed alone. Where it cannot be had it is given up for good: there is no
+ * room perhaps, and what was taken of it is given back. */
+static void wal_fill_ahead(struct meta *m)
+{
+	sqlite3_int64 used = (sqlite3_int64)m->wal_pages * WAL_FRAME_BYTES;
+	sqlite3_file *wal = NULL;
+	sqlite3_int64 size;
+
+	if (used + WAL_SPARE_BYTES <= m->wal_filled ||
+	    m->wal_pages >= WAL_MOVE_PAGES)
+		return;
+	if (wal_file(m, &wal) || wal->pMethods->xFileSize(wal, &size)) {
+		m->wal_filled = INT64_MAX;
+		return;
+	}
+	m->wal_filled = size;
+	if (used + WAL_SPARE_BYTES <= size)
+		return;
+	m->wal_filled = size + WAL_FILL_BYTES;
+	if (wal_fill(wal, size, m->wal_filled)) {
+		(void)wal->pMethods->xTruncate(wal, size);
+		m->wal_filled = INT64_MAX;
+	}
+}
+
 /* An ordinary commit without a change of its own writes no frames and would
  * not sync those of the soft ones before it. */
 static int wal_sync(struct meta *m)
 {
 	sqlite3_file *wal = NULL;
-	int rc;
 
 	if (m->writer_soft || !m->wal_unsynced)
 		return 0;
-	rc = sqlite3_file_control(m->writer.conn.db, "main",
-				  SQLITE_FCNTL_JOURNAL_POINTER, &wal);
-	if (rc == SQLITE_OK)
-		rc = wal->pMethods
-			     ? wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL)
-			     : SQLITE_MISUSE;
-	if (rc != SQLITE_OK)
+	if (wal_file(m, &wal) ||
+	    wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL) != SQLITE_OK)
 		return -EIO;
 	m->wal_unsynced = false;
 	return 0;
@@ -137,9 +189,11 @@ static int writer_exec(struct meta *m, enum meta_stmt_id id)
 	return r;
 }
 
-/* Back to what was committed, in SQLite and here. */
-static void writer_undo(struct meta *m)
+/* Back to what was committed, in SQLite and here; @err: why. */
+static void writer_undo(struct meta *m, int err)
 {
+	if (err == -ENOSPC) /* what room the ballast gives is not for zeros */
+		m->wal_filled = INT64_MAX;
 	/* Some errors have rolled it back already. */
 	if (!sqlite3_get_autocommit(m->writer.conn.db)) {
 		int r = writer_exec(m, STMT_TXN_ROLLBACK);
@@ -206,10 +260,12 @@ int meta_commit(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
 	if (r == 0) {
 		m->horizon_committed = m->horizon;
 		m->compact.through_seq = m->compact.done_seq;
-		if (!m->writer_soft)
+		if (!m->writer_soft) {
 			wal_move_if_large(m);
+			wal_fill_ahead(m);
+		}
 	} else {
-		writer_undo(m);
+		writer_undo(m, r);
 	}
 	m->writer.in_txn = false;
 	mutex_unlock(&m->writer_lock);
@@ -220,7 +276,7 @@ int meta_commit(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
 void meta_rollback(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
 {
 	assert(m->writer.in_txn);
-	writer_undo(m);
+	writer_undo(m, m->txn_err);
 	m->writer.in_txn = false;
 	mutex_unlock(&m->writer_lock);
 }
