@@ -219,7 +219,9 @@ const char *mirror_volume_uuid(const struct mirror *m);
 
 /*
  * A reference on a slot's store and map: both stay open until put, also when
- * the store is put out meanwhile. -ENODEV when the slot has none.
+ * the store is put out meanwhile. The map shows every name made or taken away
+ * before; of contents what there was at the last checkpoint. -ENODEV when the
+ * slot has none.
  */
 struct mirror_ref {
 	unsigned int slot;

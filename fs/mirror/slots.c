@@ -200,8 +200,8 @@ void slots_reap(struct mirror *m)
 	mutex_unlock(&m->lock);
 }
 
-int mirror_ref_get(struct mirror *m, unsigned int slot,
-		   struct mirror_ref *ret_ref)
+int slot_ref_get(struct mirror *m, unsigned int slot,
+		 struct mirror_ref *ret_ref)
 {
 	struct slot *s = &m->slot[slot];
 	int r = 0;
@@ -217,6 +217,16 @@ int mirror_ref_get(struct mirror *m, unsigned int slot,
 		*ret_ref = (struct mirror_ref){slot, s->store, s->meta};
 	}
 	mutex_unlock(&m->lock);
+	return r;
+}
+
+int mirror_ref_get(struct mirror *m, unsigned int slot,
+		   struct mirror_ref *ret_ref)
+{
+	int r = slot_ref_get(m, slot, ret_ref);
+
+	if (!r)
+		feed_drain(m);
 	return r;
 }
 
@@ -261,7 +271,7 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	ret->errors_read = atomic_load(&s->errors_read);
 	ret->errors_write = atomic_load(&s->errors_write);
 	ret->repaired = atomic_load(&s->repaired);
-	if (mirror_ref_get(m, slot, &ref))
+	if (slot_ref_get(m, slot, &ref))
 		return;
 	if (!store_statvfs(ref.store, &vfs))
 		ret->free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
