@@ -159,10 +159,22 @@ struct meta_epoch {
 	uint32_t ordinal; /* position in this store's lineage, from 1 */
 	char id[META_UUID_LEN + 1];
 	uint64_t first_seq;
+	uint64_t first_node; /* no node id from here on was issued before it */
 	uint64_t base;
 	uint32_t member_count;
 	char members[META_STORE_MAX][META_UUID_LEN + 1]; /* UUIDs, sorted */
 	bool confirmed;
+	bool by_copy; /* a restored copy was among its founders */
+};
+
+/* Whole lineages, of the sources of laps that were not closed. */
+struct meta_laps {
+	size_t count;
+	struct meta_lap {
+		const struct meta_epoch *epochs; /* oldest first */
+		size_t count;
+	} * v;
+	struct meta_epoch *epochs; /* all of them */
 };
 
 /* Numbers of the volume row set. */
@@ -176,6 +188,9 @@ enum meta_number {
 	META_NUM_RESYNC_FROM = 7, /* the lowest that its laps began at */
 	META_NUM_ROOT_INO = 8,	  /* identity of the .seqmirror/store file */
 	META_NUM_ROOT_GEN = 9,	  /* the map was made beside: differs: a copy */
+	/* 1: it was such a copy, and neither was brought in step nor founded
+	 * an epoch since. */
+	META_NUM_COPY = 10,
 };
 
 /* ---- open, close ---- */
@@ -274,6 +289,13 @@ MUST_CHECK int meta_epoch_confirm(struct meta *m, const char *epoch_id);
 /* Replaces the whole lineage (after a resync: the source's). */
 MUST_CHECK int meta_epoch_replace(struct meta *m, const struct meta_epoch *v,
 				  size_t count);
+/*
+ * A lap from a source with this lineage is about to change the store. Kept
+ * beside its own, once each, until the lap is closed.
+ */
+MUST_CHECK int meta_laps_add(struct meta *m, const struct meta_epoch *v,
+			     size_t count);
+MUST_CHECK int meta_laps_clear(struct meta *m);
 MUST_CHECK int meta_moment_put(struct meta *m, uint64_t seq, uint64_t time_ns);
 
 /*
@@ -372,6 +394,8 @@ MUST_CHECK int meta_members(struct meta_reader *rd, struct meta_member *ret_v,
 /* The lineage, oldest first; *ret_v to be freed. */
 MUST_CHECK int meta_epochs(struct meta_reader *rd, struct meta_epoch **ret_v,
 			   size_t *ret_count);
+MUST_CHECK int meta_laps_get(struct meta_reader *rd, struct meta_laps *ret);
+void meta_laps_done(struct meta_laps *laps);
 
 struct meta_delta_sum {
 	uint64_t nodes;

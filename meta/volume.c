@@ -19,6 +19,7 @@ static const char *const number_keys[] = {
 	[META_NUM_RESYNC_FROM] = "resync_from",
 	[META_NUM_ROOT_INO] = "root_ino",
 	[META_NUM_ROOT_GEN] = "root_gen",
+	[META_NUM_COPY] = "copy",
 };
 
 static const char *number_key(enum meta_number what)

@@ -304,7 +304,8 @@ static int fill_member(struct assembly *a, size_t k,
 		 store_path(p->store));
 	in->row.durable_seq = p->durable_seq;
 	if (p != source) {
-		err = resync_verdict(source->meta, p->meta, &verdict);
+		err = lineage_ask(present_end(source), present_end(p), true,
+				  &verdict);
 		if (err)
 			return err;
 	}

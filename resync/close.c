@@ -103,6 +103,11 @@ static int close_lineage(struct lap *lap)
 	r = meta_epochs(lap->s, &epochs, &count);
 	if (r == 0)
 		r = meta_epoch_replace(lap->dst->meta, epochs, count);
+	if (r == 0)
+		r = meta_laps_clear(lap->dst->meta);
+	/* As good as its source from now on. */
+	if (r == 0 && lap->args->last)
+		r = meta_number_set(lap->dst->meta, META_NUM_COPY, 0);
 	if (r < 0)
 		return r;
 	r = meta_moment_at(lap->s, lap->args->cut, &time_ns);

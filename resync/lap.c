@@ -3,7 +3,8 @@
  * One lap: the target is brought from whatever it is to what the source's map
  * says, up to the cut or a little beyond.
  *
- *	begin	the map says "resyncing"; the target's own intents are read
+ *	begin	the map says "resyncing", and from whom; the target's own
+ *		intents are read
  *	names	what must leave its place goes to limbo/, everything is placed,
  *		what is new is made, limbo/ is drained
  *	data	ranges in doubt are compared, extents of the delta copied
@@ -305,34 +306,41 @@ int lap_sync(struct lap *lap)
 
 /* ---- begin and end ---- */
 
-static int lap_mark(struct lap *lap)
+static int mark_rows(struct lap *lap)
 {
+	_cleanup_free_ struct meta_epoch *epochs = NULL;
 	struct meta *meta = lap->dst->meta;
 	uint64_t marked, from;
+	size_t count;
 	int r;
 
-	r = meta_number_get(lap->plain, META_NUM_RESYNCING, &marked);
-	if (r == 0)
-		r = meta_number_get(lap->plain, META_NUM_RESYNC_FROM, &from);
+	r = meta_epochs(lap->s, &epochs, &count);
 	if (r < 0)
-		return r;
-	if (!marked || from > lap->args->from) {
-		r = meta_begin(meta);
-		if (r < 0)
-			return r;
+		return lap_source_err(lap, r);
+	r = meta_number_get(lap->t, META_NUM_RESYNCING, &marked);
+	if (r == 0)
+		r = meta_number_get(lap->t, META_NUM_RESYNC_FROM, &from);
+	if (r == 0)
 		r = meta_number_set(meta, META_NUM_RESYNCING, 1);
-		if (r == 0)
-			r = meta_number_set(meta, META_NUM_RESYNC_FROM,
-					    lap->args->from);
-		if (r < 0) {
-			meta_rollback(meta);
-			return r;
-		}
-		r = meta_commit(meta);
-		if (r < 0)
-			return r;
-	}
-	r = side_forget_if_copied(lap->dst);
+	if (r == 0 && (!marked || from > lap->args->from))
+		r = meta_number_set(meta, META_NUM_RESYNC_FROM,
+				    lap->args->from);
+	return r < 0 ? r : meta_laps_add(meta, epochs, count);
+}
+
+/* Before anything changes: what is to be found here belongs to the source's
+ * lineage as well, until the lap is closed (docs/model.md, 3). */
+static int lap_mark(struct lap *lap)
+{
+	int r = lap_begin(lap);
+
+	if (r == 0)
+		r = mark_rows(lap);
+	if (r == 0)
+		r = lap_commit(lap);
+	FAULT_POINT("resync.marked");
+	if (r == 0)
+		r = side_forget_if_copied(lap->dst);
 	return r < 0 ? r : 0;
 }
 

@@ -125,14 +125,13 @@ struct lap {
 
 	struct doubt doubt;
 	VEC(struct work_dir) dirs;
-	struct idmap dir_index;	 /* id: newest index + 1 in dirs */
-	size_t round_at;	 /* where in dirs this round began */
-	struct idvec extra;	 /* directories of the next round */
-	struct idmap written;	 /* files that batches went to */
-	struct idmap armed;	 /* directories under this lap's NAME intents */
-	bool arming;		 /* some of them are not committed yet */
-	struct idmap climbed;	 /* absent directories already looked into */
-	uint64_t shared_through; /* ids up to this are from before the fork */
+	struct idmap dir_index; /* id: newest index + 1 in dirs */
+	size_t round_at;	/* where in dirs this round began */
+	struct idvec extra;	/* directories of the next round */
+	struct idmap written;	/* files that batches went to */
+	struct idmap armed;	/* directories under this lap's NAME intents */
+	bool arming;		/* some of them are not committed yet */
+	struct idmap climbed;	/* absent directories already looked into */
 	struct idmap
 		renumbered; /* target's ids that the source has otherwise */
 	/* Nodes whose attributes need no second look: 1 made by this lap

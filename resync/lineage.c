@@ -49,6 +49,29 @@ size_t lineage_live(const struct lineage_view *own,
 	return n;
 }
 
+/* What came of laps that were not closed must lie in @ahead's past as well. */
+static bool laps_follow(const struct lineage_view *ahead,
+			const struct lineage_view *behind, uint64_t *from)
+{
+	for (size_t i = 0; i < behind->lap_count; i++) {
+		const struct meta_lap *lap = &behind->laps[i];
+		size_t at = epoch_index(ahead->epochs, ahead->count,
+					lap->epochs[lap->count - 1].id);
+
+		if (at == NOT_FOUND)
+			return false;
+		if (at + 1 < ahead->count)
+			*from = MIN(*from, ahead->epochs[at + 1].base);
+	}
+	return true;
+}
+
+/* Was @behind further than a copy that was durable through @durable_seq? */
+static bool beyond_copy(const struct lineage_view *behind, uint64_t durable_seq)
+{
+	return behind->intents || behind->durable_seq > durable_seq;
+}
+
 /* Whether @behind may follow @ahead, and from where. */
 static bool follows(const struct lineage_view *ahead,
 		    const struct lineage_view *behind, uint64_t *ret_from)
@@ -69,9 +92,15 @@ static bool follows(const struct lineage_view *ahead,
 		/* It took part in what the others did without it. */
 		if (from >= next->first_seq)
 			return false;
+		if (next->by_copy && beyond_copy(behind, next->base))
+			return false;
 		from = MIN(from, next->base);
 		reached = MIN(reached, next->base);
+	} else if (ahead->copy && beyond_copy(behind, ahead->durable_seq)) {
+		return false;
 	}
+	if (!laps_follow(ahead, behind, &from))
+		return false;
 	/* The one ahead was once seen further than where it went on from. */
 	if (behind->other_durable > reached)
 		return false;
@@ -79,31 +108,55 @@ static bool follows(const struct lineage_view *ahead,
 	return true;
 }
 
-static uint64_t lowest_unshared(const struct lineage_view *own,
-				const struct lineage_view *other,
-				uint64_t lowest)
+static struct meta_lap lineage_list(const struct lineage_view *v)
 {
-	for (size_t i = 0; i < own->count; i++) {
-		const struct meta_epoch *e = &own->epochs[i];
+	return (struct meta_lap){.epochs = v->epochs, .count = v->count};
+}
 
-		if (epoch_index(other->epochs, other->count, e->id) !=
-		    NOT_FOUND)
+static void lowest_unshared(struct meta_lap own, struct meta_lap other,
+			    struct lineage_verdict *low)
+{
+	for (size_t i = 0; i < own.count; i++) {
+		const struct meta_epoch *e = &own.epochs[i];
+
+		if (epoch_index(other.epochs, other.count, e->id) != NOT_FOUND)
 			continue;
-		lowest = MIN(lowest, e->base);
-		lowest = MIN(lowest, e->first_seq ? e->first_seq - 1 : 0);
+		low->fork_from = MIN(low->fork_from, e->base);
+		low->fork_from = MIN(low->fork_from,
+				     e->first_seq ? e->first_seq - 1 : 0);
+		low->fork_node = MIN(low->fork_node, e->first_node);
 	}
-	return lowest;
+}
+
+static void both_unshared(struct meta_lap a, struct meta_lap b,
+			  struct lineage_verdict *low)
+{
+	lowest_unshared(a, b, low);
+	lowest_unshared(b, a, low);
+}
+
+/* What a side in the middle of a resync has of its source counts as well. */
+static void laps_unshared(const struct lineage_view *side,
+			  const struct lineage_view *other,
+			  struct lineage_verdict *low)
+{
+	for (size_t i = 0; i < side->lap_count; i++)
+		both_unshared(side->laps[i], lineage_list(other), low);
+	if (side->resyncing)
+		low->fork_from = MIN(low->fork_from, side->resync_from);
 }
 
 /* Lower than the word of the design where a base is: what lies between a base
  * and its first_seq was in flight, and each side numbered it for itself. */
-static uint64_t fork_from(const struct lineage_view *source,
-			  const struct lineage_view *target)
+static void fork_start(const struct lineage_view *source,
+		       const struct lineage_view *target,
+		       struct lineage_verdict *ret)
 {
-	uint64_t from = MIN(source->durable_seq, target->durable_seq);
-
-	from = lowest_unshared(source, target, from);
-	return lowest_unshared(target, source, from);
+	ret->fork_from = MIN(source->durable_seq, target->durable_seq);
+	ret->fork_node = UINT64_MAX;
+	both_unshared(lineage_list(source), lineage_list(target), ret);
+	laps_unshared(target, source, ret);
+	laps_unshared(source, target, ret);
 }
 
 static bool share_any(const struct lineage_view *a,
@@ -115,6 +168,11 @@ static bool share_any(const struct lineage_view *a,
 			return true;
 	}
 	return false;
+}
+
+static bool in_doubt(const struct lineage_view *v)
+{
+	return v->intents || v->resyncing;
 }
 
 static bool same_tip(const struct lineage_view *a, const struct lineage_view *b)
@@ -132,7 +190,7 @@ void lineage_compare(const struct lineage_view *source,
 	*ret = (struct lineage_verdict){.relation = RESYNC_FOREIGN};
 	if (!source->count || !target->count || !share_any(source, target))
 		return;
-	ret->fork_from = fork_from(source, target);
+	fork_start(source, target, ret);
 	forward = follows(source, target, &from);
 	backward = follows(target, source, &reverse);
 	/* Both in one epoch: who was made durable further is ahead. */
@@ -143,7 +201,7 @@ void lineage_compare(const struct lineage_view *source,
 		ret->from = from;
 		if (same_tip(source, target) &&
 		    target->durable_seq == source->durable_seq &&
-		    !source->in_doubt && !target->in_doubt)
+		    !in_doubt(source) && !in_doubt(target))
 			ret->relation = RESYNC_IN_STEP;
 	} else if (backward) {
 		ret->relation = RESYNC_NEWER;
@@ -190,7 +248,7 @@ static int load_other_durable(struct meta_reader *rd, const char *other,
 int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 		 struct lineage_of *ret)
 {
-	uint64_t intents = 0, resyncing = 0;
+	uint64_t intents = 0, resyncing = 0, copy = 0;
 	struct lineage_of of = {.view.uuid = meta_store_uuid(meta)};
 	int err;
 
@@ -198,15 +256,28 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 	if (!err)
 		err = meta_number_get(rd, META_NUM_RESYNCING, &resyncing);
 	if (!err)
+		err = meta_number_get(rd, META_NUM_RESYNC_FROM,
+				      &of.view.resync_from);
+	if (!err)
+		err = meta_number_get(rd, META_NUM_COPY, &copy);
+	if (!err)
 		err = meta_intent_count(rd, &intents);
 	if (!err)
 		err = load_other_durable(rd, other, &of.view.other_durable);
 	if (!err)
 		err = meta_epochs(rd, &of.epochs, &of.view.count);
-	if (err)
+	if (!err)
+		err = meta_laps_get(rd, &of.laps);
+	if (err) {
+		lineage_done(&of);
 		return err;
+	}
 	of.view.epochs = of.epochs;
-	of.view.in_doubt = intents || resyncing;
+	of.view.laps = of.laps.v;
+	of.view.lap_count = of.laps.count;
+	of.view.resyncing = resyncing;
+	of.view.intents = intents;
+	of.view.copy = copy;
 	*ret = of;
 	return 0;
 }
@@ -215,6 +286,7 @@ void lineage_done(struct lineage_of *of)
 {
 	free(of->epochs);
 	of->epochs = NULL;
+	meta_laps_done(&of->laps);
 }
 
 struct pair {
@@ -277,36 +349,41 @@ static int ask_maps(struct pair *p, struct lineage_verdict *verdict)
 	return 0;
 }
 
-static int verdict_of(struct meta *source, struct meta *target, bool ask,
-		      struct lineage_verdict *ret)
+int lineage_ask(struct lineage_end source, struct lineage_end target, bool maps,
+		struct lineage_verdict *ret)
 {
 	_cleanup_(pair_close) struct pair p = {
-		.source_meta = source,
-		.target_meta = target,
+		.source_meta = source.meta,
+		.target_meta = target.meta,
 	};
 	int err;
 
-	if (strcmp(meta_volume_uuid(source), meta_volume_uuid(target))) {
+	if (strcmp(meta_volume_uuid(source.meta),
+		   meta_volume_uuid(target.meta))) {
 		*ret = (struct lineage_verdict){.relation = RESYNC_FOREIGN};
 		return 0;
 	}
 	err = pair_open(&p);
 	if (err)
 		return err;
+	p.source.view.copy |= source.copy;
+	p.target.view.copy |= target.copy;
 	lineage_compare(&p.source.view, &p.target.view, ret);
-	return ask ? ask_maps(&p, ret) : 0;
+	return maps ? ask_maps(&p, ret) : 0;
 }
 
 int resync_verdict(struct meta *source, struct meta *target,
 		   struct lineage_verdict *ret)
 {
-	return verdict_of(source, target, true, ret);
+	return lineage_ask((struct lineage_end){.meta = source},
+			   (struct lineage_end){.meta = target}, true, ret);
 }
 
 int resync_relate_lineage(struct meta *source, struct meta *target,
 			  struct lineage_verdict *ret)
 {
-	return verdict_of(source, target, false, ret);
+	return lineage_ask((struct lineage_end){.meta = source},
+			   (struct lineage_end){.meta = target}, false, ret);
 }
 
 int resync_relate(struct meta *source, struct meta *target,

@@ -10,6 +10,16 @@
  *
  *	from = min(durable seq of T, base of S's next epoch after T's tip)
  *
+ * A lap that was cut has left what its source had, under that one's numbers:
+ * until a lap is closed T counts as one that has been through the source's
+ * lineage too.  The tip of each such lineage must lie in S's, and from is no
+ * higher than the base of S's next epoch after it.
+ *
+ * A copy (a restored backup) does not speak for what came after it was taken.
+ * S that is one, or that founded its next epoch after T's tip as one, is
+ * followed only by a T without intents that was durable no further than the
+ * copy.
+ *
  * Everything else is a fork.  A tip that was never confirmed and that one of
  * its own members lacks is void: it was being recorded when the crash came,
  * and nothing was done in it yet.
@@ -30,14 +40,21 @@ struct lineage_view {
 	/* Through which seq this store knew the other one durable; 0: never
 	 * heard. A store found behind that was put back to an older state. */
 	uint64_t other_durable;
-	/* It has intents, or its last resync was not finished. */
-	bool in_doubt;
+	/* Sources of laps that were not closed. */
+	const struct meta_lap *laps;
+	size_t lap_count;
+	/* A resync was not finished, and its laps began no lower than here. */
+	bool resyncing;
+	uint64_t resync_from;
+	bool intents;
+	bool copy; /* and has founded no epoch since it became one */
 };
 
 struct lineage_verdict {
 	enum resync_relation relation;
 	uint64_t from;	    /* STALE; NEWER: of the reverse resync */
 	uint64_t fork_from; /* what a resync by the user's word starts at */
+	uint64_t fork_node; /* and the first node id that means two nodes */
 };
 
 /** lineage_live - epochs of @own without the void end that @other shows. */
@@ -65,6 +82,13 @@ void lineage_settle(struct lineage_verdict *verdict, bool newer);
 struct lineage_of {
 	struct lineage_view view;
 	struct meta_epoch *epochs;
+	struct meta_laps laps;
+};
+
+/* One side of the question. */
+struct lineage_end {
+	struct meta *meta;
+	bool copy; /* seen to be one, though its map does not say so yet */
 };
 
 /**
@@ -75,11 +99,17 @@ MUST_CHECK int lineage_load(struct meta *meta, struct meta_reader *rd,
 			    const char *other, struct lineage_of *ret);
 void lineage_done(struct lineage_of *of);
 
-/** resync_verdict - resync_relate() with all that it found out. */
+/**
+ * lineage_ask - resync_relate() with all that it found out.
+ * @maps: whether the maps are asked too; else lineage alone, as before a
+ * recovery.
+ */
+MUST_CHECK int lineage_ask(struct lineage_end source, struct lineage_end target,
+			   bool maps, struct lineage_verdict *ret);
+
+/* The same, of stores whose maps say all there is to be said of them. */
 MUST_CHECK int resync_verdict(struct meta *source, struct meta *target,
 			      struct lineage_verdict *ret);
-
-/** resync_relate_lineage - the same by lineage alone, before recovery. */
 MUST_CHECK int resync_relate_lineage(struct meta *source, struct meta *target,
 				     struct lineage_verdict *ret);
 

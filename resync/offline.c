@@ -106,7 +106,8 @@ static int check_members(struct offline *o)
 static int judge(struct offline *o, size_t i, struct lineage_verdict *v,
 		 bool *ret_both)
 {
-	int err = resync_verdict(o->set.v[o->source].meta, o->set.v[i].meta, v);
+	int err = lineage_ask(present_end(&o->set.v[o->source]),
+			      present_end(&o->set.v[i]), true, v);
 
 	*ret_both = false;
 	if (err)
@@ -155,6 +156,7 @@ static int resync_one(struct offline *o, size_t i)
 	if (err)
 		return err;
 	args.from = verdict.from;
+	args.fork_node = verdict.fork_node;
 	counts->from_seq = verdict.from;
 	counts->to_seq = args.cut;
 	if (nothing_to_do(o, t, &verdict)) {
@@ -246,6 +248,8 @@ static int plan_joining(struct offline *o, struct joining *j)
 	if (err)
 		return err;
 	e->first_seq = ++j->seq_reserved;
+	e->first_node = j->node_reserved + 1;
+	e->by_copy = o->set.v[o->source].copy;
 	e->base = o->set.v[o->source].durable_seq;
 	for (size_t i = 0; i < o->set.count; i++) {
 		if (o->in_step[i])
@@ -274,6 +278,8 @@ static int join_rows(struct offline *o, struct meta *meta,
 				      j->node_reserved);
 	if (!err)
 		err = meta_number_set(meta, META_NUM_RESYNCING, 0);
+	if (!err)
+		err = meta_number_set(meta, META_NUM_COPY, 0);
 	if (!err)
 		err = meta_epoch_append(meta, &j->epoch);
 	return err;

@@ -140,6 +140,7 @@ static int read_numbers(struct present *p)
 	struct meta_reader *rd = meta_reader_get(p->meta);
 	uint64_t resyncing = 0, clean = 0;
 	struct lineage_of of = {0};
+	bool copy;
 	int r;
 
 	if (!rd)
@@ -156,12 +157,13 @@ static int read_numbers(struct present *p)
 	meta_reader_put(rd);
 	p->durable_seq = of.view.durable_seq;
 	p->epochs = of.view.count;
+	copy = of.view.copy;
 	lineage_done(&of);
 	if (r < 0)
 		return r;
 	p->resyncing = resyncing;
 	p->clean = clean;
-	p->copy = r > 0;
+	p->copy = r > 0 || copy;
 	return 0;
 }
 
@@ -241,9 +243,8 @@ int present_open(struct present_set *set, const char *path,
 static int relate(struct present_set *set, size_t source, size_t target,
 		  bool settled, struct lineage_verdict *ret)
 {
-	struct meta *s = set->v[source].meta, *t = set->v[target].meta;
-	int err = settled ? resync_verdict(s, t, ret)
-			  : resync_relate_lineage(s, t, ret);
+	int err = lineage_ask(present_end(&set->v[source]),
+			      present_end(&set->v[target]), settled, ret);
 
 	if (err)
 		return present_refuse(

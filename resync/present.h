@@ -31,6 +31,11 @@ struct present_set {
 	char why[PRESENT_WHY_MAX];
 };
 
+static inline struct lineage_end present_end(const struct present *p)
+{
+	return (struct lineage_end){.meta = p->meta, .copy = p->copy};
+}
+
 /* Closes all that was not taken out (store and meta NULL). */
 void present_done(struct present_set *set);
 

@@ -148,10 +148,12 @@ static int found_epoch(struct recover *r)
 	struct meta *meta = r->side->meta;
 	struct meta_epoch e = {
 		.first_seq = r->numbers.next_seq,
+		.first_node = r->numbers.next_node,
 		.base = r->numbers.settled_seq,
 		.member_count = 1,
 		.confirmed = true,
 	};
+	uint64_t copy;
 	int err = uuid_generate(e.id);
 
 	if (err)
@@ -160,7 +162,12 @@ static int found_epoch(struct recover *r)
 	err = meta_begin(meta);
 	if (err)
 		return err;
-	err = set_reserved(r, RECOVER_RESERVE);
+	err = meta_number_get(meta_writer_view(meta), META_NUM_COPY, &copy);
+	e.by_copy = copy;
+	if (!err)
+		err = meta_number_set(meta, META_NUM_COPY, 0);
+	if (!err)
+		err = set_reserved(r, RECOVER_RESERVE);
 	if (!err)
 		err = meta_epoch_append(meta, &e);
 	if (err) {

@@ -90,7 +90,8 @@ MUST_CHECK int resync_relate(struct meta *source, struct meta *target,
 
 /**
  * resync_lap - bring @target to the source's state as of now or later.
- * @from: see above; @both: the symmetric delta (after a fork).  @cut: the
+ * @from: see above; @both: the symmetric delta (after a fork), and node ids
+ * from @fork_node on mean other nodes on the two sides.  @cut: the
  * source's durable seq, already checkpointed.  @last: the source is held
  * still; then the target must come out exactly equal, limbo empty.
  * On success the target's map is closed at @cut with the source's lineage.
@@ -100,6 +101,7 @@ struct resync_lap_args {
 	struct resync_side target;
 	uint64_t from;
 	uint64_t cut;
+	uint64_t fork_node; /* with both */
 	bool both;
 	bool last;
 	const struct resync_control *control;

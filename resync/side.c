@@ -343,6 +343,8 @@ int side_forget_if_copied(const struct resync_side *side)
 	r = store_self_backing(side->store, &ino, &gen);
 	if (r == 0)
 		r = meta_backing_forget_all(side->meta, ino, gen);
+	if (r == 0)
+		r = meta_number_set(side->meta, META_NUM_COPY, 1);
 	if (r < 0)
 		goto undo;
 	r = meta_commit(side->meta);

@@ -58,8 +58,8 @@ MUST_CHECK int side_stat_entry(const struct resync_side *side, int dirfd,
 
 /**
  * side_forget_if_copied - a store whose identity file is not the one that its
- * map was made beside is a copy: all identities in its map become void, in a
- * transaction of its own.
+ * map was made beside is a copy: all identities in its map become void, and it
+ * is marked as a copy, in a transaction of its own.
  * Return: 1 it was a copy, 0, -errno
  */
 MUST_CHECK int side_forget_if_copied(const struct resync_side *side);

@@ -102,6 +102,7 @@ static int make_epoch(struct making *mk, struct meta_epoch *ret)
 {
 	*ret = (struct meta_epoch){
 		.first_seq = VOLUME_FIRST_SEQ,
+		.first_node = META_FIRST_ID,
 		.base = VOLUME_FIRST_SEQ - 1,
 		.confirmed = true,
 	};

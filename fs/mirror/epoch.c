@@ -116,6 +116,8 @@ static int record_write(struct meta *meta, const struct record *rec)
 		return r;
 	if (rec->epoch.member_count)
 		r = meta_epoch_append(meta, &rec->epoch);
+	if (!r && rec->epoch.member_count) /* the epoch says it from now on */
+		r = meta_number_set(meta, META_NUM_COPY, 0);
 	for (unsigned int k = 0; !r && k < rec->member_count; k++)
 		r = meta_member_put(meta, &rec->member[k]);
 	if (!r)
@@ -163,7 +165,9 @@ static int record_fill(struct mirror *m, struct record *rec, uint64_t first_seq)
 		if (r)
 			return r;
 		e->first_seq = first_seq;
+		e->first_node = m->next_node + 1;
 		e->base = m->durable;
+		e->by_copy = m->by_copy;
 		for_each_slot(i, m->online)
 			memcpy(e->members[e->member_count++],
 			       m->slot[i].row.uuid, META_UUID_LEN + 1);
@@ -256,6 +260,7 @@ static int record_all(struct mirror *m, uint64_t first_seq)
 		m->node_reserved = rec->node_reserved;
 		if (first_seq) {
 			m->epoch_due = false;
+			m->by_copy = false;
 			/* Who left during the commit is not in it. */
 			for_each_slot(k, rec->away) m->slot[k].recorded = true;
 		}

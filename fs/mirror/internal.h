@@ -276,6 +276,7 @@ struct mirror {
 	unsigned int entered; /* past the gate */
 	bool broken;	      /* the last store failed: read-only for good */
 	bool epoch_due;	      /* one must begin before the next number */
+	bool by_copy;	      /* a restored copy will be among its founders */
 	bool recording; /* a departure, epoch or reservation is being committed */
 	bool closing;
 	uint64_t seq, seq_reserved;

@@ -15,7 +15,7 @@
 static int numbers_load(struct mirror *m, struct meta *meta)
 {
 	struct meta_reader *rd = meta_reader_get(meta);
-	uint64_t seq = 0, node = 0;
+	uint64_t seq = 0, node = 0, copy = 0;
 	int r;
 
 	if (!rd)
@@ -23,9 +23,12 @@ static int numbers_load(struct mirror *m, struct meta *meta)
 	r = meta_number_get(rd, META_NUM_SEQ_RESERVED, &seq);
 	if (!r)
 		r = meta_number_get(rd, META_NUM_NODE_RESERVED, &node);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_COPY, &copy);
 	meta_reader_put(rd);
 	if (r)
 		return r;
+	m->by_copy |= copy != 0;
 	/* Whatever was reserved may have been issued: begin above it. */
 	m->seq = m->seq_reserved = MAX(m->seq_reserved, seq);
 	m->next_node = m->node_reserved = MAX(m->node_reserved, node);

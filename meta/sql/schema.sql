@@ -70,10 +70,27 @@ CREATE TABLE epoch (
 	ordinal INTEGER PRIMARY KEY,
 	id TEXT NOT NULL UNIQUE,
 	first_seq INTEGER NOT NULL CHECK (first_seq >= 0),
+	first_node INTEGER NOT NULL CHECK (first_node >= 0),
 	base INTEGER NOT NULL CHECK (base >= 0),
 	members TEXT NOT NULL,
-	confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1))
+	confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),
+	by_copy INTEGER NOT NULL CHECK (by_copy IN (0, 1))
 ) STRICT;
+
+-- The lineages of the sources of laps that changed this store and were not
+-- closed: one list for each value of lap.
+CREATE TABLE lap_epoch (
+	lap INTEGER NOT NULL CHECK (lap > 0),
+	ordinal INTEGER NOT NULL CHECK (ordinal > 0),
+	id TEXT NOT NULL,
+	first_seq INTEGER NOT NULL CHECK (first_seq >= 0),
+	first_node INTEGER NOT NULL CHECK (first_node >= 0),
+	base INTEGER NOT NULL CHECK (base >= 0),
+	members TEXT NOT NULL,
+	confirmed INTEGER NOT NULL CHECK (confirmed IN (0, 1)),
+	by_copy INTEGER NOT NULL CHECK (by_copy IN (0, 1)),
+	PRIMARY KEY (lap, ordinal)
+) STRICT, WITHOUT ROWID;
 
 -- UUIDs as text, numbers as integers; the keys are in meta/volume.c.
 CREATE TABLE volume (

@@ -213,10 +213,11 @@ SELECT time_ns FROM moment WHERE seq <= :seq ORDER BY seq DESC LIMIT 1;
 -- ---- epoch ----
 
 -- name: epoch_append
-INSERT INTO epoch (ordinal, id, first_seq, base, members, confirmed)
+INSERT INTO epoch
+	(ordinal, id, first_seq, first_node, base, members, confirmed, by_copy)
 VALUES (
 	(SELECT coalesce(max(ordinal), 0) + 1 FROM epoch),
-	:id, :first_seq, :base, :members, :confirmed
+	:id, :first_seq, :first_node, :base, :members, :confirmed, :by_copy
 );
 
 -- name: epoch_confirm
@@ -229,8 +230,25 @@ DELETE FROM epoch;
 SELECT count(*) FROM epoch;
 
 -- name: epoch_iter_all
-SELECT ordinal, id, first_seq, base, members, confirmed
+SELECT ordinal, id, first_seq, first_node, base, members, confirmed, by_copy
 FROM epoch ORDER BY ordinal;
+
+-- name: lap_epoch_put
+INSERT INTO lap_epoch
+	(lap, ordinal, id, first_seq, first_node, base, members, confirmed,
+	by_copy)
+VALUES (:lap, :ordinal, :id, :first_seq, :first_node, :base, :members,
+	:confirmed, :by_copy);
+
+-- name: lap_epoch_del_all
+DELETE FROM lap_epoch;
+
+-- name: lap_epoch_count_all
+SELECT count(*) FROM lap_epoch;
+
+-- name: lap_epoch_iter_all
+SELECT ordinal, id, first_seq, first_node, base, members, confirmed, by_copy
+FROM lap_epoch ORDER BY lap, ordinal;
 
 -- ---- the database itself ----
 

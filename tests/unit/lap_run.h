@@ -20,7 +20,8 @@ static inline int cut_now(void *arg)
 struct lap_how {
 	bool dry;
 	bool both;
-	bool more; /* not the last lap: the source moves on */
+	uint64_t fork_node; /* with both; 0: no id means two nodes */
+	bool more;	    /* not the last lap: the source moves on */
 	struct cutter *cutter;
 	/* Called between steps. */
 	void (*phase)(struct world *w, const struct resync_progress *p);
@@ -63,6 +64,7 @@ static inline int lap_as(struct world *w, uint64_t from, struct lap_how how,
 		.from = from,
 		.cut = w->a.seq,
 		.both = how.both,
+		.fork_node = how.fork_node ? how.fork_node : UINT64_MAX,
 		.last = !how.more,
 		.control = &control,
 	};

@@ -4,6 +4,8 @@
  * the source.  Stores are "a", "b", "c"; an epoch is written as
  *
  *	{ "id", first_seq, base, "members", confirmed }
+ *
+ * with .first_node and .by_copy where they matter.
  */
 #include "resync/lineage.h"
 
@@ -21,6 +23,8 @@ struct epoch {
 	uint64_t base;
 	const char *members;
 	bool confirmed;
+	uint64_t first_node;
+	bool by_copy;
 };
 
 struct history {
@@ -28,7 +32,10 @@ struct history {
 	struct epoch epochs[EPOCHS_MAX];
 	uint64_t durable;
 	uint64_t other_durable;
-	bool in_doubt;
+	bool in_doubt; /* has intents */
+	bool copy;
+	struct epoch lap[EPOCHS_MAX]; /* of the source of one that was cut */
+	uint64_t resync_from;	      /* 0: not resyncing */
 };
 
 struct row {
@@ -38,6 +45,7 @@ struct row {
 	enum resync_relation relation;
 	uint64_t from;	    /* STALE, NEWER */
 	uint64_t fork_from; /* FORK */
+	uint64_t fork_node; /* FORK; 0: not looked at */
 };
 
 #define E1                               \
@@ -259,6 +267,120 @@ static const struct row rows[] = {
 		.relation = RESYNC_STALE,
 		.from = 0,
 	},
+	/* ---- docs/model.md, 3 ---- */
+	{
+		.what = "half brought in step with a, of another branch",
+		.source = {"b", {E1C, {"e5", 111, 80, "b", true}}, 170},
+		.target = {"c",
+			   {E1C},
+			   90,
+			   .lap = {E1C, {"e2", 101, 70, "a", true}},
+			   .resync_from = 90},
+		.relation = RESYNC_FORK,
+		.fork_from = 70,
+	},
+	{
+		.what = "half brought in step with a, which goes on",
+		.source = {"a", {E1C, {"e2", 101, 90, "a", true}}, 170},
+		.target = {"c",
+			   {E1C},
+			   90,
+			   .lap = {E1C, {"e2", 101, 90, "a", true}},
+			   .resync_from = 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "half brought in step with a, then from b, which took "
+			"over behind a",
+		.source = {"b",
+			   {E1C,
+			    {"e2", 101, 90, "ab", true},
+			    {"e3", 140, 60, "b", true}},
+			   170},
+		.target = {"c",
+			   {E1C},
+			   90,
+			   .lap = {E1C, {"e2", 101, 90, "ab", true}},
+			   .resync_from = 90},
+		.relation = RESYNC_STALE,
+		.from = 60,
+	},
+	{
+		.what = "a fork in the middle of a resync starts where that "
+			"began",
+		.source = {"a", {E1C, {"e4", 120, 110, "a", true}}, 200},
+		.target = {"c",
+			   {E1C, {"e2", 101, 100, "b", true}},
+			   150,
+			   .resync_from = 40},
+		.relation = RESYNC_FORK,
+		.fork_from = 40,
+	},
+	/* ---- 6 ---- */
+	{
+		.what = "ids from the lowest first_node on mean two nodes",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true, 30}}, 150},
+		.target = {"b", {E1, {"e3", 111, 80, "b", true, 25}}, 170},
+		.relation = RESYNC_FORK,
+		.fork_from = 80,
+		.fork_node = 25,
+	},
+	{
+		.what = "ids of a lap that was cut count as well",
+		.source = {"b", {E1C, {"e5", 111, 80, "b", true, 40}}, 170},
+		.target = {"c",
+			   {E1C},
+			   90,
+			   .lap = {E1C, {"e2", 101, 90, "a", true, 20}},
+			   .resync_from = 90},
+		.relation = RESYNC_FORK,
+		.fork_from = 80,
+		.fork_node = 20,
+	},
+	/* ---- 10 ---- */
+	{
+		.what = "a copy went on alone, the other was in doubt",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true, 0, true}}, 200},
+		.target = {"b", {E1}, 90, .in_doubt = true},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "a copy went on alone, the other was further",
+		.source = {"a", {E1, {"e2", 101, 60, "a", true, 0, true}}, 200},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_FORK,
+		.fork_from = 60,
+	},
+	{
+		.what = "a copy went on alone, the other was no further",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true, 0, true}}, 200},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "a copy beside an original in doubt",
+		.source = {"a", {E1}, 90, .copy = true},
+		.target = {"b", {E1}, 90, .in_doubt = true},
+		.relation = RESYNC_NEWER,
+		.from = 90,
+	},
+	{
+		.what = "a copy beside its original",
+		.source = {"a", {E1}, 90, .copy = true},
+		.target = {"b", {E1}, 90},
+		.relation = RESYNC_IN_STEP,
+		.from = 90,
+	},
+	{
+		.what = "a copy that is behind is a target",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true}}, 200},
+		.target = {"b", {E1}, 60, .in_doubt = true, .copy = true},
+		.relation = RESYNC_STALE,
+		.from = 60,
+	},
 	{
 		.what = "nothing in common",
 		.source = {"a", {E1}, 90},
@@ -273,12 +395,21 @@ static const struct row rows[] = {
 	},
 };
 
+struct filled {
+	struct meta_epoch epochs[EPOCHS_MAX];
+	struct meta_epoch lap_epochs[EPOCHS_MAX];
+	struct meta_lap lap;
+	struct lineage_view view;
+};
+
 static void epoch_fill(const struct epoch *e, struct meta_epoch *ret)
 {
 	*ret = (struct meta_epoch){
 		.first_seq = e->first_seq,
+		.first_node = e->first_node,
 		.base = e->base,
 		.confirmed = e->confirmed,
+		.by_copy = e->by_copy,
 	};
 	snprintf(ret->id, sizeof(ret->id), "%s", e->id);
 	for (const char *m = e->members; *m; m++)
@@ -286,34 +417,48 @@ static void epoch_fill(const struct epoch *e, struct meta_epoch *ret)
 			 sizeof(ret->members[0]), "%c", *m);
 }
 
-static void history_view(const struct history *h,
-			 struct meta_epoch epochs[static EPOCHS_MAX],
-			 struct lineage_view *ret)
+static size_t epochs_fill(const struct epoch *v, struct meta_epoch *ret)
 {
-	*ret = (struct lineage_view){
+	size_t count = 0;
+
+	for (; count < EPOCHS_MAX && v[count].id; count++)
+		epoch_fill(&v[count], &ret[count]);
+	return count;
+}
+
+static struct lineage_view *history_view(const struct history *h,
+					 struct filled *f)
+{
+	f->lap.epochs = f->lap_epochs;
+	f->lap.count = epochs_fill(h->lap, f->lap_epochs);
+	f->view = (struct lineage_view){
 		.uuid = h->uuid,
-		.epochs = epochs,
+		.epochs = f->epochs,
+		.count = epochs_fill(h->epochs, f->epochs),
 		.durable_seq = h->durable,
 		.other_durable = h->other_durable,
-		.in_doubt = h->in_doubt,
+		.laps = &f->lap,
+		.lap_count = f->lap.count ? 1 : 0,
+		.resyncing = h->resync_from != 0,
+		.resync_from = h->resync_from,
+		.intents = h->in_doubt,
+		.copy = h->copy,
 	};
-	while (ret->count < EPOCHS_MAX && h->epochs[ret->count].id) {
-		epoch_fill(&h->epochs[ret->count], &epochs[ret->count]);
-		ret->count++;
-	}
+	return &f->view;
 }
 
 static void row_check(const struct row *r)
 {
-	static struct meta_epoch a[EPOCHS_MAX], b[EPOCHS_MAX];
-	struct lineage_view source, target;
+	static struct filled a, b;
 	struct lineage_verdict v;
 
-	history_view(&r->source, a, &source);
-	history_view(&r->target, b, &target);
-	lineage_compare(&source, &target, &v);
+	lineage_compare(history_view(&r->source, &a),
+			history_view(&r->target, &b), &v);
 	cr_expect_eq(v.relation, r->relation, "%s: relation %d, not %d",
 		     r->what, v.relation, r->relation);
+	if (r->fork_node)
+		cr_expect_eq(v.fork_node, r->fork_node, "%s: ids from %ju",
+			     r->what, (uintmax_t)v.fork_node);
 	if (r->relation == RESYNC_FORK)
 		cr_expect_eq(v.fork_from, r->fork_from,
 			     "%s: fork from %ju, not %ju", r->what,
@@ -333,16 +478,16 @@ Test(lineage, table)
  * may follow (a void tip). */
 Test(lineage, reversed)
 {
-	static struct meta_epoch a[EPOCHS_MAX], b[EPOCHS_MAX];
+	static struct filled a, b;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct lineage_view source, target;
+		const struct lineage_view *source, *target;
 		struct lineage_verdict there, back;
 
-		history_view(&rows[i].source, a, &source);
-		history_view(&rows[i].target, b, &target);
-		lineage_compare(&source, &target, &there);
-		lineage_compare(&target, &source, &back);
+		source = history_view(&rows[i].source, &a);
+		target = history_view(&rows[i].target, &b);
+		lineage_compare(source, target, &there);
+		lineage_compare(target, source, &back);
 		cr_expect((there.relation == RESYNC_FORK) ==
 				  (back.relation == RESYNC_FORK),
 			  "%s", rows[i].what);
@@ -378,20 +523,17 @@ Test(lineage, what_the_maps_say)
 
 Test(lineage, live_end)
 {
-	static struct meta_epoch a[EPOCHS_MAX], b[EPOCHS_MAX];
+	static struct filled a, b;
 	const struct history x = {
 		"a",
 		{E1, {"e2", 20, 19, "ab", true}, {"e3", 30, 29, "ab", false}},
 	};
 	const struct history y = {"b", {E1}};
 	const struct history only = {"a", {{"e9", 16, 15, "ab", false}}};
-	struct lineage_view own, other;
+	const struct lineage_view *other = history_view(&y, &b);
 
-	history_view(&x, a, &own);
-	history_view(&y, b, &other);
 	/* e3 is void, e2 was confirmed. */
-	cr_expect_eq(lineage_live(&own, &other), 2);
+	cr_expect_eq(lineage_live(history_view(&x, &a), other), 2);
 	/* The first is never void. */
-	history_view(&only, a, &own);
-	cr_expect_eq(lineage_live(&own, &other), 1);
+	cr_expect_eq(lineage_live(history_view(&only, &a), other), 1);
 }

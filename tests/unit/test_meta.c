@@ -290,7 +290,13 @@ Test(meta, members)
 Test(meta, epochs)
 {
 	_cleanup_free_ struct meta_epoch *v = NULL;
-	struct meta_epoch e = {.first_seq = 5, .base = 4, .ordinal = 99};
+	struct meta_epoch e = {
+		.first_seq = 5,
+		.first_node = 17,
+		.base = 4,
+		.ordinal = 99,
+		.by_copy = true,
+	};
 	struct meta_reader *rd;
 	struct fixture f;
 	size_t count;
@@ -313,7 +319,8 @@ Test(meta, epochs)
 	must(meta_epochs(rd, &v, &count));
 	cr_assert_eq(count, 2);
 	cr_assert(v[0].ordinal == 1 && v[0].member_count == META_STORE_MAX &&
-		  !v[0].confirmed && v[0].base == 4 && v[0].first_seq == 5);
+		  !v[0].confirmed && v[0].base == 4 && v[0].first_seq == 5 &&
+		  v[0].first_node == 17 && v[0].by_copy);
 	cr_assert_str_eq(v[0].members[15], STORE_UUID);
 	cr_assert(v[1].ordinal == 2 && v[1].confirmed &&
 		  v[1].member_count == 0);
@@ -322,6 +329,42 @@ Test(meta, epochs)
 	must(meta_epochs(rd, &v, &count));
 	cr_assert_eq(count, 1);
 	cr_assert(v[0].ordinal == 1 && v[0].confirmed);
+	end(&f);
+}
+
+Test(meta, laps)
+{
+	struct meta_epoch v[3] = {
+		{.id = "x", .first_seq = 5, .first_node = 7},
+		{.id = "y", .first_seq = 9, .by_copy = true, .member_count = 1},
+		{.id = "z"},
+	};
+	struct meta_reader *rd;
+	struct meta_laps laps;
+	struct fixture f;
+
+	rd = start(&f);
+	memcpy(v[1].members[0], STORE_UUID, sizeof(v[1].members[0]));
+	must(meta_laps_get(rd, &laps));
+	cr_assert_eq(laps.count, 0);
+	meta_laps_done(&laps);
+	/* A longer one is another, the same one is not. */
+	must(meta_laps_add(f.m, v, 2));
+	must(meta_laps_add(f.m, v, 3));
+	must(meta_laps_add(f.m, v, 2));
+	must(meta_laps_get(rd, &laps));
+	cr_assert_eq(laps.count, 2);
+	cr_assert_eq(laps.v[0].count, 2);
+	cr_assert_eq(laps.v[1].count, 3);
+	cr_assert_str_eq(laps.v[1].epochs[2].id, "z");
+	cr_assert_eq(laps.v[0].epochs[0].first_node, 7);
+	cr_assert(laps.v[0].epochs[1].by_copy);
+	cr_assert_str_eq(laps.v[0].epochs[1].members[0], STORE_UUID);
+	meta_laps_done(&laps);
+	must(meta_laps_clear(f.m));
+	must(meta_laps_get(rd, &laps));
+	cr_assert_eq(laps.count, 0);
+	meta_laps_done(&laps);
 	end(&f);
 }
 

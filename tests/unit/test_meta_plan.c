@@ -23,6 +23,9 @@ static const struct {
 	{STMT_EPOCH_DEL_ALL, "SCAN epoch"},
 	{STMT_EPOCH_COUNT_ALL, "SCAN epoch"},
 	{STMT_EPOCH_ITER_ALL, "SCAN epoch"},
+	{STMT_LAP_EPOCH_DEL_ALL, "SCAN lap_epoch"},
+	{STMT_LAP_EPOCH_COUNT_ALL, "SCAN lap_epoch"},
+	{STMT_LAP_EPOCH_ITER_ALL, "SCAN lap_epoch"},
 	{STMT_NODE_FORGET_BACKING, "SCAN node"},
 };
 

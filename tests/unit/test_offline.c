@@ -237,6 +237,186 @@ Test(offline, forks)
 	fixture_done(&f);
 }
 
+/* ---- docs/model.md ---- */
+
+struct cut {
+	unsigned int left;
+};
+
+static int cut_now(void *arg)
+{
+	struct cut *cut = arg;
+
+	return cut->left ? (cut->left--, 0) : 1;
+}
+
+/* Two of the stores; @left: steps until it is cut, 0: never. */
+static int offline_pair(struct fixture *f, size_t x, size_t y, int prefer,
+			unsigned int left)
+{
+	const char *paths[] = {f->path[x], f->path[y]};
+	struct cut cut = {.left = left};
+	struct resync_control control = {
+		.should_stop = left ? cut_now : NULL,
+		.arg = &cut,
+	};
+	unsigned int source;
+
+	return resync_offline(paths, 2, prefer, &control, &source, counts, why,
+			      sizeof(why));
+}
+
+static size_t lap_count(const char *store)
+{
+	struct resync_side side;
+	struct meta_reader *rd;
+	struct meta_laps laps;
+	size_t count;
+
+	fixture_open(&side, store);
+	rd = meta_reader_get(side.meta);
+	must(meta_laps_get(rd, &laps));
+	count = laps.count;
+	meta_laps_done(&laps);
+	meta_reader_put(rd);
+	fixture_close(&side);
+	return count;
+}
+
+/* 3: half brought in step with one, it is not merely stale towards another
+ * that went its own way. */
+Test(offline, a_cut_lap_belongs_to_its_source)
+{
+	struct fixture f;
+
+	in_step(&f, 3);
+	change_alone(f.path[0], "dir", "of-a");
+	change_alone(f.path[1], "dir", "of-b");
+	for (unsigned int left = 1; left < 4; left++)
+		cr_assert_eq(offline_pair(&f, 0, 2, -1, left), -ECANCELED);
+	cr_expect_eq(lap_count(f.path[2]), 1);
+	cr_expect_eq(offline_pair(&f, 1, 2, -1, 0), -EREMCHG, "%s", why);
+	cr_expect_eq(lap_count(f.path[2]), 1);
+	must(offline_pair(&f, 1, 2, 0, 0));
+	cr_expect_eq(lap_count(f.path[2]), 0);
+	cr_expect(same_trees(f.path[1], f.path[2]));
+	/* Its own source may go on at any time. */
+	must(offline_pair(&f, 1, 0, 0, 0));
+	change_alone(f.path[0], "dir", "more");
+	cr_assert_eq(offline_pair(&f, 0, 2, -1, 2), -ECANCELED);
+	must(offline_pair(&f, 0, 2, -1, 0));
+	cr_expect_eq(lap_count(f.path[2]), 0);
+	cr_expect(same_trees(f.path[0], f.path[2]));
+	fixture_done(&f);
+}
+
+/* 6: what was there before the fork is the same on both sides, whatever each
+ * has done to it. */
+Test(offline, nodes_from_before_a_fork_match)
+{
+	struct meta_backing before;
+	struct resync_side side;
+	struct fixture f;
+	uint64_t bytes;
+
+	in_step(&f, 2);
+	for (size_t i = 0; i < 2; i++) {
+		fixture_open(&side, f.path[i]);
+		if (i == 1)
+			before = row_of(&side, "dir/sub/other").backing;
+		arm(&side, node_of(&side, "dir/sub"), META_INTENT_NAME, 0, 0);
+		arm(&side, node_of(&side, "dir/sub/other"), META_INTENT_DATA, 0,
+		    1 << 20);
+		put_file(f.path[i], "dir/sub/other", (off_t)i * 5000, 3000);
+		must(resync_recover(&side, NULL, 0, &bytes));
+		fixture_close(&side);
+	}
+	cr_expect_eq(offline(&f, -1, false), -EREMCHG);
+	offline_ok(&f, 0);
+	fixture_open(&side, f.path[1]);
+	cr_expect_eq(row_of(&side, "dir/sub/other").backing.ino, before.ino);
+	cr_expect_eq(row_of(&side, "dir/sub/other").backing.gen, before.gen);
+	fixture_close(&side);
+	cr_expect_eq(counts[1].entries_created, 0);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
+static void copy_store(const char *from, const char *to)
+{
+	char *argv[] = {(char *)"cp", (char *)"-aT", (char *)from, (char *)to,
+			NULL};
+	pid_t pid;
+	int status;
+
+	cr_assert_eq(posix_spawnp(&pid, "cp", NULL, NULL, argv, environ), 0);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+}
+
+/* A backup of a store is put back in its place, and mounted alone. */
+static void restore_alone(struct fixture *f, const char *backup,
+			  const char *store)
+{
+	static struct resync_assembly got;
+	char away[FIXTURE_PATH];
+	struct resync_side side;
+	struct meta_reader *rd;
+	struct meta_epoch *v;
+	size_t count;
+
+	path_of(away, f->dir, "away");
+	must(rename(store, away));
+	must(rename(backup, store));
+	must(resync_assemble(&store, 1, true, &got));
+	for (size_t i = 0; i < got.count; i++) {
+		meta_close(got.members[i].meta);
+		store_close(got.members[i].store);
+		meta_close(got.late_meta[i]);
+		store_close(got.late_store[i]);
+	}
+	fixture_open(&side, store);
+	rd = meta_reader_get(side.meta);
+	must(meta_epochs(rd, &v, &count));
+	/* The epoch says it now, the map need not. */
+	cr_expect(v[count - 1].by_copy);
+	free(v);
+	meta_reader_put(rd);
+	cr_expect_eq(number_of(&side, META_NUM_COPY), 0);
+	fixture_close(&side);
+}
+
+/* 10: a backup taken within an epoch, restored and mounted alone, does not
+ * speak for what the other did in that same epoch. */
+Test(offline, a_restored_copy_that_went_on_is_a_fork)
+{
+	char backup[FIXTURE_PATH];
+	struct resync_side side;
+	struct fixture f;
+
+	in_step(&f, 2);
+	path_of(backup, f.dir, "backup");
+	for (size_t i = 0; i < 2; i++) {
+		fixture_open(&side, f.path[i]);
+		arm(&side, node_of(&side, "dir/file"), META_INTENT_DATA, 0,
+		    1 << 20);
+		set_number(&side, META_NUM_CLEAN, 0);
+		fixture_close(&side);
+	}
+	copy_store(f.path[0], backup);
+	/* Fsynced, under its intent; then the power failed. */
+	put_file(f.path[1], "dir/file", 30000, 20000);
+	/* The path hints of the others lead nowhere meanwhile. */
+	move_file(f.dir, "b", "b-away");
+	restore_alone(&f, backup, f.path[0]);
+	move_file(f.dir, "b-away", "b");
+	cr_expect_eq(offline(&f, -1, false), -EREMCHG, "%s", why);
+	cr_expect_not(same_trees(f.path[0], f.path[1]));
+	offline_ok(&f, 1);
+	cr_expect(same_trees(f.path[0], f.path[1]));
+	fixture_done(&f);
+}
+
 Test(offline, adopted_copies_are_compared)
 {
 	const char *paths[2];

@@ -188,19 +188,25 @@ Test(resync_lap_random, random_forks, .timeout = 100)
 	for (unsigned int run = 0; run < 12; run++) {
 		struct resync_counts dry, n;
 		struct world w;
-		uint64_t from;
+		uint64_t from, born;
 
 		world_init(&w);
 		random_history(&w.a, &rng, 80);
 		must(lap_as(&w, 0, (struct lap_how){0}, &n));
 		from = w.a.seq;
+		born = w.a.next_id;
 		w.b.seq = w.a.seq;
 		w.b.next_id = w.a.next_id;
 		random_history(&w.a, &rng, 60);
 		random_history(&w.b, &rng, 60);
 		must(lap_as(&w, from,
-			    (struct lap_how){.dry = true, .both = true}, &dry));
-		must(lap_as(&w, from, (struct lap_how){.both = true}, &n));
+			    (struct lap_how){.dry = true,
+					     .both = true,
+					     .fork_node = born},
+			    &dry));
+		must(lap_as(&w, from,
+			    (struct lap_how){.both = true, .fork_node = born},
+			    &n));
 		world_equal(&w);
 		equal_counts(&dry, &n);
 		world_done(&w);
