@@ -216,7 +216,14 @@ static int bring_up(struct volume *v, struct mount_request *r)
 	err = mount_session_new(v->mirror, &r->options, r->mountpoint,
 				r->fsname, &v->session);
 	if (err) {
-		ui_error(r->mountpoint, "cannot be mounted: %s", ui_why(err));
+		const char *missing = err == -EOPNOTSUPP ? mount_uring_missing()
+							 : NULL;
+
+		if (missing)
+			ui_error("io_uring=on", "%s", missing);
+		else
+			ui_error(r->mountpoint, "cannot be mounted: %s",
+				 ui_why(err));
 		return err;
 	}
 	signalled = v->session;

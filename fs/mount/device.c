@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fs/mount/session.h"
+#include "fs/mount/uring_abi.h"
 
 /* What this thread last read and no operation has asked for yet. */
 struct seen {
@@ -33,6 +34,8 @@ static void see_init(struct device *d, uint64_t unique, const char *message,
 	argument(&in, sizeof(in), message, size);
 	d->init_unique = unique;
 	d->killpriv_offered = in.flags & FUSE_HANDLE_KILLPRIV_V2;
+	d->uring_offered = (in.flags & FUSE_INIT_EXT) &&
+			   (in.flags2 & URING_INIT_FLAG2);
 	atomic_store(&d->init_pending, true);
 }
 
@@ -53,56 +56,88 @@ static bool request_kills(uint32_t opcode, const char *message, size_t size)
 	}
 }
 
+void device_see(struct device *device, const void *message, size_t size)
+{
+	struct fuse_in_header header;
+
+	memcpy(&header, message, sizeof(header));
+	seen.opcode = header.opcode;
+	seen.kills = request_kills(header.opcode, message, size);
+	if (header.opcode == FUSE_INIT)
+		see_init(device, header.unique, message, size);
+	if (header.opcode < DEVICE_OPCODES)
+		atomic_fetch_add_explicit(&device->requests[header.opcode], 1,
+					  memory_order_relaxed);
+}
+
 static ssize_t device_read(int fd, void *buf, size_t len, void *userdata)
 {
 	struct mount_session *session = userdata;
-	struct device *d = &session->device;
-	struct fuse_in_header header;
-	ssize_t got;
+	ssize_t got = read(fd, buf, len);
 
-	got = read(fd, buf, len);
-	if (got < (ssize_t)sizeof(header))
-		return got; /* the library knows what to do about it */
-	memcpy(&header, buf, sizeof(header));
-	seen.opcode = header.opcode;
-	seen.kills = request_kills(header.opcode, buf, (size_t)got);
-	if (header.opcode == FUSE_INIT)
-		see_init(d, header.unique, buf, (size_t)got);
-	if (header.opcode < DEVICE_OPCODES)
-		atomic_fetch_add_explicit(&d->requests[header.opcode], 1,
-					  memory_order_relaxed);
+	/* What is shorter: the library knows what to do about it. */
+	if (got >= (ssize_t)sizeof(struct fuse_in_header))
+		device_see(&session->device, buf, (size_t)got);
 	return got;
 }
 
 /* The reply to INIT is a header and a struct fuse_init_out of which newer
  * protocols have made the end longer: flags lie where they always did. */
-static void amend_init(struct device *d, struct iovec *iov, int count)
+static bool amend_init(struct device *d, const struct iovec *iov, int count)
 {
 	struct fuse_out_header header;
 	struct fuse_init_out *out;
 
-	if (count < 2 || iov[0].iov_len != sizeof(header))
-		return;
+	memcpy(&header, iov[0].iov_base, sizeof(header));
+	if (header.error || count < 2 ||
+	    iov[1].iov_len < offsetof(struct fuse_init_out, flags2) +
+				     sizeof(out->flags2))
+		return false;
+	out = iov[1].iov_base;
+	if (d->killpriv_wanted)
+		out->flags |= FUSE_HANDLE_KILLPRIV_V2;
+	if (d->uring_wanted) {
+		out->flags |= FUSE_INIT_EXT;
+		out->flags2 |= URING_INIT_FLAG2;
+	}
+	return true;
+}
+
+static ssize_t reply_init(struct mount_session *session, int fd,
+			  struct iovec *iov, int count)
+{
+	struct device *d = &session->device;
+	bool amended = amend_init(d, iov, count);
+	ssize_t sent = writev(fd, iov, count);
+
+	if (d->uring_wanted)
+		uring_serve(session, amended && sent > 0);
+	return sent;
+}
+
+static bool answers_init(struct device *d, const struct iovec *iov)
+{
+	struct fuse_out_header header;
+
+	if (!atomic_load_explicit(&d->init_pending, memory_order_relaxed))
+		return false;
 	memcpy(&header, iov[0].iov_base, sizeof(header));
 	if (header.unique != d->init_unique)
-		return;
+		return false;
 	atomic_store(&d->init_pending, false);
-	if (header.error || !d->killpriv_wanted ||
-	    iov[1].iov_len <
-		    offsetof(struct fuse_init_out, flags) + sizeof(out->flags))
-		return;
-	out = iov[1].iov_base;
-	out->flags |= FUSE_HANDLE_KILLPRIV_V2;
+	return true;
 }
 
 static ssize_t device_writev(int fd, struct iovec *iov, int count,
 			     void *userdata)
 {
 	struct mount_session *session = userdata;
-	struct device *d = &session->device;
+	ssize_t sent;
 
-	if (atomic_load_explicit(&d->init_pending, memory_order_relaxed))
-		amend_init(d, iov, count);
+	if (answers_init(&session->device, iov))
+		return reply_init(session, fd, iov, count);
+	if (uring_reply(&session->uring, iov, count, &sent))
+		return sent;
 	return writev(fd, iov, count);
 }
 
@@ -123,6 +158,13 @@ bool device_want_killpriv(struct device *device)
 	device->killpriv_wanted = device->killpriv_offered &&
 				  atomic_load(&device->init_pending);
 	return device->killpriv_wanted;
+}
+
+bool device_want_uring(struct device *device)
+{
+	device->uring_wanted = device->uring_offered &&
+			       atomic_load(&device->init_pending);
+	return device->uring_wanted;
 }
 
 bool device_request_kills(uint32_t opcode, uint32_t uid)

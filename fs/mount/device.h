@@ -3,12 +3,15 @@
  * device - reads requests from /dev/fuse and writes the answers, in place of
  * the library's own two calls.
  *
- * Why. FUSE_HANDLE_KILLPRIV_V2 moves the clearing of set-id bits from the
+ * Why. Some of what is to be agreed with the kernel has no name in the library,
+ * and some of what a request says is not handed on by it. Both are plain fields
+ * of the messages, and fuse_session_custom_io() lets us see the messages.
+ *
+ * FUSE_HANDLE_KILLPRIV_V2 moves the clearing of set-id bits from the
  * kernel, which asks for security.capability before each write to find out
  * whether it has something to clear, to the filesystem, which is told with the
  * write. Libraries before 3.17 have no name for that flag, and none hands the
- * bit of a WRITE or SETATTR on to the operation. Both are plain fields of the
- * messages, and fuse_session_custom_io() lets us see the messages:
+ * bit of a WRITE or SETATTR on to the operation:
  *
  *  - The INIT request says whether the kernel knows the flag; if the session
  *    wants it (device_want_killpriv()), it is set in the INIT reply.
@@ -16,8 +19,8 @@
  *    about set-id bits. The library handles a request on the thread that read
  *    it, so the operation finds it there.
  *
- * Requests that come another way (a ring of io_uring) leave no trace here. For
- * them the caller's identity decides: root alone keeps the bits.
+ * FUSE_OVER_IO_URING is agreed upon in the same way. Answers to what came by
+ * ring are then put there instead of being written (uring.h).
  *
  * It also counts requests by kind, which costs nothing beside a system call.
  *
@@ -44,6 +47,8 @@ struct device {
 	uint64_t init_unique;
 	bool killpriv_offered;
 	bool killpriv_wanted;
+	bool uring_offered;
+	bool uring_wanted;
 	atomic_bool init_pending; /* read, and not answered yet */
 };
 
@@ -61,9 +66,21 @@ MUST_CHECK int device_attach(struct mount_session *session);
 bool device_want_killpriv(struct device *device);
 
 /**
+ * device_want_uring - likewise for requests by io_uring; uring_serve() is
+ * called once the reply is sent.
+ */
+bool device_want_uring(struct device *device);
+
+/**
+ * device_see - a request has come; for device_request_kills() on this thread.
+ * @message: from its struct fuse_in_header on
+ */
+void device_see(struct device *device, const void *message, size_t size);
+
+/**
  * device_request_kills - whether the request at hand says that its caller may
  * not keep set-id bits.
  * @opcode:  FUSE_WRITE or FUSE_SETATTR: what the calling operation is for
- * @uid:     the caller, for requests that were not read here
+ * @uid:     the caller, should the request have come another way
  */
 bool device_request_kills(uint32_t opcode, uint32_t uid);

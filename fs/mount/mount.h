@@ -46,7 +46,7 @@ enum {
 };
 
 enum mount_uring {
-	MOUNT_URING_AUTO, /* where library and kernel have it */
+	MOUNT_URING_AUTO, /* where the kernel has it */
 	MOUNT_URING_ON,	  /* or refuse to mount */
 	MOUNT_URING_OFF,
 };
@@ -89,8 +89,7 @@ void mount_options_done(struct mount_options *options);
  *
  * May be called several times: later options win. Options that are meant for
  * mount(8) and fstab(5) alone (defaults, nofail, user, x-*, ...) are dropped.
- * Return: 0, -EINVAL (unknown, or a bad value), -EOPNOTSUPP (io_uring=on and
- * the FUSE library has none), -ENOMEM
+ * Return: 0, -EINVAL (unknown, or a bad value), -ENOMEM
  * Ref: mount(8) "FILESYSTEM-INDEPENDENT MOUNT OPTIONS", fstab(5)
  */
 MUST_CHECK int mount_options_parse(struct mount_options *options,
@@ -102,6 +101,12 @@ MUST_CHECK int mount_options_parse(struct mount_options *options,
 struct mount_session;
 
 /**
+ * mount_uring_missing - why requests cannot come by io_uring here.
+ * Return: NULL if they can, else what there is to be said about it
+ */
+const char *mount_uring_missing(void);
+
+/**
  * mount_session_new - mount.
  * @mirror:     outlives the session
  * @options:    copied where needed
@@ -111,7 +116,8 @@ struct mount_session;
  * Starts no thread. What the library or the kernel has to say about a failure
  * was logged.
  * Return: 0, -ENOENT, -ENOTDIR, -EACCES and the like (of the mount point),
- * -ENODEV (no /dev/fuse), -EPERM, -EOPNOTSUPP (io_uring=on), -ENOMEM, -EIO
+ * -ENODEV (no /dev/fuse), -EPERM, -EOPNOTSUPP (io_uring=on, and
+ * mount_uring_missing() says why not), -ENOMEM, -EIO
  */
 MUST_CHECK int mount_session_new(struct mirror *mirror,
 				 const struct mount_options *options,

@@ -233,17 +233,14 @@ static int parse_cache(struct mount_options *o, const char *text)
 
 static int parse_uring(struct mount_options *o, const char *text)
 {
-	if (strcmp(text, "auto") == 0) {
+	if (strcmp(text, "auto") == 0)
 		o->uring = MOUNT_URING_AUTO;
-	} else if (strcmp(text, "off") == 0) {
+	else if (strcmp(text, "off") == 0)
 		o->uring = MOUNT_URING_OFF;
-	} else if (strcmp(text, "on") == 0) {
-		if (fuse_version() < OPTIONS_URING_LIBRARY)
-			return -EOPNOTSUPP;
+	else if (strcmp(text, "on") == 0)
 		o->uring = MOUNT_URING_ON;
-	} else {
+	else
 		return -EINVAL;
-	}
 	return 0;
 }
 
@@ -327,12 +324,7 @@ static int parse_fail(struct parse *p, int err, const char *arg)
 		what = "no memory for mount option";
 	else if (err == -ENOENT)
 		what = "unknown mount option";
-	if (err == -EOPNOTSUPP)
-		(void)snprintf(p->why, MOUNT_WHY_MAX,
-			       "%s needs libfuse 3.18; this is %s", arg,
-			       fuse_pkgversion());
-	else
-		(void)snprintf(p->why, MOUNT_WHY_MAX, "%s: %s", what, arg);
+	(void)snprintf(p->why, MOUNT_WHY_MAX, "%s: %s", what, arg);
 	p->err = err == -ENOENT ? -EINVAL : err;
 	return -1;
 }

@@ -8,15 +8,11 @@
 
 #include "fs/mount/mount.h"
 
-enum {
-	OPTIONS_URING_LIBRARY = 318, /* as fuse_version() counts: 3.18 */
-};
-
 /**
  * mount_options_args - the arguments of fuse_session_new().
  * @fsname:   unless the options name another
  * @ret_args: to be released with fuse_opt_free_args(), after a failure too
- * Return: 0, -ENOMEM, -EOPNOTSUPP (io_uring=on, and the kernel does not want)
+ * Return: 0, -ENOMEM
  */
 MUST_CHECK int mount_options_args(const struct mount_options *options,
 				  const char *fsname,

@@ -7,36 +7,8 @@
 #include "fs/mount/options.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <stdio.h>
-#include <unistd.h>
-
-#include "base/log.h"
-
-#define URING_SWITCH "/sys/module/fuse/parameters/enable_uring"
-
-static bool kernel_wants_uring(void)
-{
-	_cleanup_close_ int fd = open(URING_SWITCH, O_RDONLY | O_CLOEXEC);
-	char c = 'N';
-
-	return fd >= 0 && read(fd, &c, 1) == 1 && (c == 'Y' || c == '1');
-}
-
-static int add_uring(const struct mount_options *o, char **opts)
-{
-	if (o->uring == MOUNT_URING_OFF ||
-	    fuse_version() < OPTIONS_URING_LIBRARY)
-		return 0;
-	if (kernel_wants_uring())
-		return fuse_opt_add_opt(opts, "io_uring") ? -ENOMEM : 0;
-	if (o->uring == MOUNT_URING_AUTO)
-		return 0;
-	log_err("io_uring=on: the kernel has it switched off: %s",
-		URING_SWITCH);
-	return -EOPNOTSUPP;
-}
 
 static int add_source(const struct mount_options *o, const char *fsname,
 		      char **opts)
@@ -66,8 +38,6 @@ int mount_options_args(const struct mount_options *options, const char *fsname,
 	    (options->passed && fuse_opt_add_opt(&opts, options->passed)))
 		return err;
 	err = add_source(options, fsname, &opts);
-	if (!err)
-		err = add_uring(options, &opts);
 	if (err)
 		return err;
 	if (fuse_opt_add_arg(ret_args, "seqmirror") ||

@@ -102,8 +102,10 @@ static void buffer_make_key(void)
 void *reply_buffer(size_t len)
 {
 	size_t want = MAX(len, (size_t)BUFFER_MIN);
-	void *mem;
+	void *mem = uring_reply_buffer(len);
 
+	if (mem)
+		return mem;
 	if (buffer.len >= len)
 		return buffer.mem;
 	(void)pthread_once(&buffer_once, buffer_make_key);

@@ -46,6 +46,35 @@ enum {
 	 FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_IOCTL_DIR |    \
 	 FUSE_CAP_WRITEBACK_CACHE)
 
+/* By ring where it is wanted and goes. */
+static void init_transport(struct mount_session *s, struct fuse_conn_info *conn)
+{
+	const char *missing = "not wanted";
+	bool by_ring = false;
+	int err;
+
+	if (s->uring_wanted != MOUNT_URING_OFF)
+		missing = mount_uring_missing();
+	if (!missing && !device_want_uring(&s->device))
+		missing = "not offered by the kernel";
+	if (!missing) {
+		err = uring_prepare(s, conn->max_write);
+		by_ring = !err;
+		missing = err ? strerror(-err) : NULL;
+	}
+	conn->max_background = by_ring ? URING_BACKGROUND_MAX : BACKGROUND_MAX;
+	conn->congestion_threshold = conn->max_background * 3 / 4;
+	if (by_ring) {
+		log_info("requests come by io_uring: queues=%u",
+			 s->uring.queue_count);
+	} else if (s->uring_wanted == MOUNT_URING_ON) {
+		log_err("io_uring=on: %s", missing);
+		mount_session_stop(s);
+	} else {
+		log_info("requests come by /dev/fuse: io_uring: %s", missing);
+	}
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct mount_session *s = userdata;
@@ -56,8 +85,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE & conn->capable;
 	mirror_set_kernel_times(s->mirror,
 				conn->want & FUSE_CAP_WRITEBACK_CACHE);
-	conn->max_background = BACKGROUND_MAX;
-	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+	init_transport(s, conn);
 	conn->time_gran = 1;
 	s->zero_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	s->zero_opendir = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
@@ -190,10 +218,15 @@ int mount_session_new(struct mirror *mirror,
 		return -ENOMEM;
 	s->mirror = mirror;
 	s->writeback = options->writeback;
+	s->uring_wanted = options->uring;
 	notify_init(&s->notify);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	err = s->stop_fd < 0 || s->ended_fd < 0 ? -errno : 0;
+	err = uring_init(&s->uring);
+	if (!err && (s->stop_fd < 0 || s->ended_fd < 0))
+		err = -EMFILE;
+	if (!err && s->uring_wanted == MOUNT_URING_ON && mount_uring_missing())
+		err = -EOPNOTSUPP;
 	if (!err)
 		err = find_path(mountpoint, &s->path);
 	if (!err)
@@ -249,6 +282,8 @@ int mount_session_serve(struct mount_session *session)
 		log_err("serving ended: mount=%s error=%s", session->path,
 			strerror(-err));
 	unmount_finish(session);
+	/* In this order: the notifier answers some of their requests. */
+	uring_stop(session);
 	notify_stop(session);
 	if (log_enabled(LOG_LEVEL_DEBUG))
 		log_requests(session);
@@ -275,6 +310,7 @@ void mount_session_free(struct mount_session *session)
 		fuse_session_unmount(session->fuse);
 	}
 	notify_done(&session->notify);
+	uring_done(&session->uring);
 	if (session->fuse)
 		fuse_session_destroy(session->fuse);
 	close_fd(&session->stop_fd);

@@ -2,12 +2,13 @@
 /*
  * A session: one mount, from mount(2) to the last reply.
  *
- * Threads of a session: those that serve requests (the library's, as many as
- * requests wait, up to THREADS_MAX), one that tells the kernel what is old
- * (notify.c), and one that unmounts when asked to (unmount.c). The kernel has
- * at most BACKGROUND_MAX requests of readahead and writeback under way, fewer
- * than there are threads: what an application waits for finds one even while
- * all writeback waits for a store.
+ * Threads of a session: those that serve requests from /dev/fuse (the library's,
+ * as many as requests wait, up to THREADS_MAX), those that serve requests by
+ * io_uring (uring.c; the library's are then but two), one that tells the kernel
+ * what is old (notify.c), and one that unmounts when asked to (unmount.c). The
+ * kernel has at most BACKGROUND_MAX requests of readahead and writeback under
+ * way, fewer than there are threads: what an application waits for finds one
+ * even while all writeback waits for a store.
  *
  * Ref: fuse_lowlevel.h, fuse_common.h "Capability bits"
  */
@@ -21,6 +22,7 @@
 #include "fs/mirror/mirror.h"
 #include "fs/mount/device.h"
 #include "fs/mount/notify.h"
+#include "fs/mount/uring.h"
 
 struct mount_session {
 	/* Set at init, then read-only. */
@@ -29,6 +31,7 @@ struct mount_session {
 	char *path; /* the mount point, absolute */
 	dev_t dev;
 	bool writeback; /* wanted */
+	enum mount_uring uring_wanted;
 
 	/* Set by the INIT request before any other, then read-only. */
 	bool zero_open;	   /* ENOSYS ends OPEN requests */
@@ -36,6 +39,7 @@ struct mount_session {
 	bool killpriv;	   /* who writes says whether set-id bits must go */
 
 	struct device device;
+	struct uring uring;
 	struct notify notify;
 
 	/* unmount.c: both are eventfd(2), and never read. */

@@ -374,6 +374,10 @@ cleanup()
 	for point in "$work"/*/.faultyfs; do
 		[[ -e $point ]] && echo clear >"$point"
 	done
+	# Of the test itself, if it has something of its own to put back.
+	if declare -F at_end >/dev/null; then
+		at_end
+	fi
 	for pid in "${helpers[@]}"; do
 		kill -KILL "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
