@@ -202,6 +202,8 @@ int report_volume(const struct control_target *target, json_t *report)
 	unsigned int count = mirror_slot_count(m);
 	bool whole = true;
 	bool running;
+	unsigned int min_stores;
+	bool read_only = mirror_read_only(m, &min_stores);
 
 	for (unsigned int i = 0; i < count; i++) {
 		struct mirror_slot_info info;
@@ -218,6 +220,8 @@ int report_volume(const struct control_target *target, json_t *report)
 			  : whole ? "healthy"
 				  : "degraded") ||
 	    json_put_number(report, "seq", mirror_seq(m)) ||
+	    json_object_set_new(report, "read_only", json_boolean(read_only)) ||
+	    json_put_number(report, "min_stores", min_stores) ||
 	    json_object_set_new(report, "mounted", json_true()) ||
 	    json_put_bytes(report, "mountpoint", target->mountpoint))
 		return -ENOMEM;

@@ -116,6 +116,23 @@ static bool is_online(const json_t *store)
 	return strcmp(json_text(store, "state"), "online") == 0;
 }
 
+static void print_read_only(const json_t *report, size_t online)
+{
+	uint64_t min_stores = json_number(report, "min_stores");
+
+	if (!json_flag(report, "read_only"))
+		(void)putchar('\n');
+	else if (online < min_stores)
+		(void)printf("%sread-only%s: %zu of min_stores=%" PRIu64
+			     " stores are online\n\n",
+			     ui_paint(UI_RED), ui_paint(UI_PLAIN), online,
+			     min_stores);
+	else
+		(void)printf("%sread-only%s: nothing can be recorded any "
+			     "more; unmount and mount again\n\n",
+			     ui_paint(UI_RED), ui_paint(UI_PLAIN));
+}
+
 static void print_head(const json_t *report)
 {
 	const json_t *stores = json_object_get(report, "stores");
@@ -144,8 +161,9 @@ static void print_head(const json_t *report)
 	(void)ui_count(seq, json_number(report, "seq"), "", "");
 	if (json_flag(report, "mounted") &&
 	    json_get_bytes(report, "mountpoint", path, sizeof(path)) == 0) {
-		(void)printf("mounted at %s, seq %s\n\n",
+		(void)printf("mounted at %s, seq %s\n",
 			     path_quote(shown, sizeof(shown), path), seq);
+		print_read_only(report, online);
 		return;
 	}
 	if (json_get_bytes(report, "told_by", path, sizeof(path)) < 0)

@@ -223,7 +223,7 @@ static int arm(struct op *op, struct node *n, struct meta_intent in)
 			else
 				arm_lead(m);
 		}
-		if (m->broken)
+		if (m->broken || mirror_is_short(m))
 			r = -EROFS;
 	}
 	mutex_unlock(&m->lock);

@@ -203,7 +203,7 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 			r = setattr_locked(&op, &k, cred);
 			mutex_unlock(&k.n->lock);
 		}
-		op_leave(&op);
+		r = op_end(&op, r);
 	}
 	if (!r)
 		r = node_stat(m, k.n, ret_st);
@@ -299,8 +299,7 @@ int node_privs_drop(struct mirror *m, struct node *n)
 		r = privs_drop_locked(&op, n);
 		mutex_unlock(&n->lock);
 	}
-	op_leave(&op);
-	return r;
+	return op_end(&op, r);
 }
 
 /* ---- extended attributes ---- */
@@ -417,7 +416,7 @@ static int xattr_change(struct mirror *m, uint64_t node, struct xattr *k)
 		r = setx_locked(&op, k);
 		mutex_unlock(&k->n->lock);
 	}
-	op_leave(&op);
+	r = op_end(&op, r);
 	node_put(m, k->n);
 	return r;
 }

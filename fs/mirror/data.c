@@ -280,7 +280,7 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 			r = write_locked(&op, &k);
 			range_unlock(k.n, &hold);
 		}
-		op_leave(&op);
+		r = op_end(&op, r);
 	}
 	node_put(m, k.n);
 	return r;

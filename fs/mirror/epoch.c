@@ -254,7 +254,11 @@ static int record_all(struct mirror *m, uint64_t first_seq)
 		/* Whoever left in this round needs an epoch, whatever began it. */
 		if (failed && !first_seq)
 			first_seq = first_in_flight(m);
-	} while (!r && failed);
+	} while (!r && failed && !mirror_is_short(m));
+	if (!r && failed) {
+		free(rec);
+		return -EROFS; /* too few are left: no epoch of theirs */
+	}
 	if (!r) {
 		m->seq_reserved = rec->seq_reserved;
 		m->node_reserved = rec->node_reserved;

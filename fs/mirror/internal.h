@@ -471,6 +471,13 @@ MUST_CHECK int op_arm_data(struct op *op, struct node *n, uint64_t start,
 void op_born(struct op *op, struct node *n);
 /* Put out whoever missed it, durably; then leave. Before the reply. */
 void op_leave(struct op *op);
+/*
+ * The same, and what the application is told: -EROFS for a change that @r says
+ * succeeded, when fewer than min_stores of those that took it are left.
+ */
+MUST_CHECK int op_end(struct op *op, int r);
+/* Lock held: fewer online than min_stores, nothing is acknowledged. */
+bool mirror_is_short(const struct mirror *m);
 /* Slots that the calls go to now: of op->mask, those not put out meanwhile. */
 slot_mask op_slots(struct op *op);
 /*
@@ -506,8 +513,9 @@ MUST_CHECK int slot_ref_get(struct mirror *m, unsigned int slot,
 			    struct mirror_ref *ret_ref);
 void slots_unpin(struct mirror *m, slot_mask mask);
 /*
- * Mark out and record it; returns when that is durable. False: it is the last
- * one, which is never put out.
+ * Mark out and record it; returns when that is durable, or when too few are
+ * left for anything to be acknowledged (mirror_is_short()). False: it is the
+ * last one, which is never put out.
  */
 bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err);
 /* A node on it is not what its map says: in doubt until a lap heals it. */
@@ -527,7 +535,8 @@ void record_end(struct mirror *m);
 /*
  * Lock held, recording: an epoch of the online stores from @first_seq, the
  * members' states and the reservations, committed on each. A store that
- * fails is out as well, and it begins again. -EIO: the last one failed.
+ * fails is out as well, and it begins again. -EIO: the last one failed, -EROFS:
+ * fewer than min_stores are left, nothing counts as recorded.
  */
 MUST_CHECK int epoch_record(struct mirror *m, uint64_t first_seq);
 /* Lock held, recording: more numbers. */

@@ -242,6 +242,16 @@ static int make_locked(struct op *op, struct make *k, enum meta_kind kind,
 	return r;
 }
 
+/* What is not acknowledged, the kernel does not come to know. */
+static int entry_end(struct op *op, int r, const struct mirror_entry *entry)
+{
+	int end = op_end(op, r);
+
+	if (end && !r)
+		mirror_forget(op->m, entry->id, 1);
+	return end;
+}
+
 static int make(struct mirror *m, uint64_t parent, struct make *k,
 		enum meta_kind kind, const struct mirror_cred *cred,
 		struct mirror_entry *ret)
@@ -267,7 +277,7 @@ static int make(struct mirror *m, uint64_t parent, struct make *k,
 		r = make_locked(&op, k, kind, ret);
 		mutex_unlock(&k->parent->lock);
 	}
-	op_leave(&op);
+	r = entry_end(&op, r, ret);
 	node_put(m, k->n);
 	node_put(m, k->parent);
 	return r;
@@ -422,7 +432,7 @@ int mirror_link(struct mirror *m, uint64_t node, uint64_t new_parent,
 		r = link_locked(&op, &k, ret);
 		mutex_unlock(&k.parent->lock);
 		rwlock_unlock(&m->names);
-		op_leave(&op);
+		r = entry_end(&op, r, ret);
 	}
 	node_put(m, k.parent);
 	node_put(m, k.n);

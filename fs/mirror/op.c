@@ -14,7 +14,7 @@
  *	(calls)		on every slot of op_slots(), the lead first
  *	dirty_note()	in memory, whatever the outcome (dirty.c)
  *	op_judge()	puts out, durably, whoever missed it (I3)
- *	op_leave()	lets the generation end
+ *	op_end()	lets the generation end
  *
  * A generation ends when no operation of it is in flight; only then may a
  * checkpoint of it look who is online.  An operation that saw a store in its
@@ -30,9 +30,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 
-static unsigned int online_count(const struct mirror *m)
+bool mirror_is_short(const struct mirror *m)
 {
-	return (unsigned int)__builtin_popcount(m->online);
+	return (unsigned int)__builtin_popcount(m->online) < m->opt.min_stores;
 }
 
 int op_enter(struct mirror *m, struct op *op)
@@ -60,7 +60,7 @@ int op_enter(struct mirror *m, struct op *op)
 			break;
 		cond_wait(&m->gate, &m->lock);
 	}
-	if (m->broken || online_count(m) < m->opt.min_stores) {
+	if (m->broken || mirror_is_short(m)) {
 		r = -EROFS;
 	} else {
 		m->entered++;
@@ -101,7 +101,7 @@ static int number_prepare(struct mirror *m, unsigned int count)
 	int r = 0;
 
 	while (!r) {
-		if (m->broken)
+		if (m->broken || mirror_is_short(m))
 			return -EROFS;
 		if (m->recording) {
 			cond_wait(&m->recorded, &m->lock);
@@ -179,23 +179,28 @@ int departures_wait(struct mirror *m)
 	bool pending;
 
 	mutex_lock(&m->lock);
-	while ((pending = departure_pending(m, ALL_SLOTS)) && !m->broken)
+	while ((pending = departure_pending(m, ALL_SLOTS)) && !m->broken &&
+	       !mirror_is_short(m))
 		cond_wait(&m->recorded, &m->lock);
 	mutex_unlock(&m->lock);
 	return pending ? -EIO : 0;
 }
 
-void op_leave(struct op *op)
+int op_end(struct op *op, int r)
 {
 	struct mirror *m = op->m;
 
 	if (!op->entered)
-		return;
+		return r;
 	FAULT_POINT("mirror.leave");
 	mutex_lock(&m->lock);
 	if (op->numbered) {
-		while (departure_pending(m, op->mask) && !m->broken)
+		while (departure_pending(m, op->mask) && !m->broken &&
+		       !mirror_is_short(m))
 			cond_wait(&m->recorded, &m->lock);
+		/* Done here, but perhaps nowhere else: not acknowledged. */
+		if (!r && mirror_is_short(m))
+			r = -EROFS;
 		*(op->prev ? &op->prev->next : &m->ops) = op->next;
 		if (op->next)
 			op->next->prev = op->prev;
@@ -206,6 +211,12 @@ void op_leave(struct op *op)
 	cond_broadcast(&m->ended);
 	mutex_unlock(&m->lock);
 	op->entered = false;
+	return r;
+}
+
+void op_leave(struct op *op)
+{
+	ignore_result(op_end(op, 0));
 }
 
 uint64_t first_in_flight(const struct mirror *m)

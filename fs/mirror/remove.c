@@ -105,7 +105,7 @@ static int remove_name(struct mirror *m, uint64_t parent, struct removal *k)
 		r = remove_locked(&op, k);
 		mutex_unlock(&k->parent->lock);
 	}
-	op_leave(&op);
+	r = op_end(&op, r);
 	node_put(m, k->n);
 	node_put(m, k->parent);
 	return r;

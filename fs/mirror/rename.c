@@ -235,7 +235,7 @@ int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
 		dirs_unlock(&k);
 		rwlock_unlock(&m->names);
 	}
-	op_leave(&op);
+	r = op_end(&op, r);
 	node_put(m, k.victim);
 	node_put(m, k.n);
 	node_put(m, k.to);

@@ -90,6 +90,11 @@ void slot_mark_out_locked(struct mirror *m, unsigned int i,
 	m->reap_due = true;
 	cond_signal(&m->wake);
 	log_warn("store %s is out: %s", s->row.name, why);
+	if (!mirror_is_short(m))
+		return;
+	log_warn("fewer stores online than min_stores=%u: read-only",
+		 m->opt.min_stores);
+	cond_broadcast(&m->recorded); /* nobody records it now */
 }
 
 bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
@@ -110,14 +115,16 @@ bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 		slot_mark_out_locked(m, i, META_STORE_FAILED, why);
 	}
 	while (!s->online && !s->recorded && out) {
-		if (m->broken) {
+		if (mirror_is_short(m)) {
+			break; /* nothing is acknowledged: no epoch */
+		} else if (m->broken) {
 			out = false;
 		} else if (m->recording) {
 			cond_wait(&m->recorded, &m->lock);
 		} else {
 			record_begin(m);
 			if (epoch_record(m, first_in_flight(m)))
-				out = false;
+				out = mirror_is_short(m);
 			record_end(m);
 		}
 	}
@@ -276,6 +283,17 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	if (!store_statvfs(ref.store, &vfs))
 		ret->free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	mirror_ref_put(m, &ref);
+}
+
+bool mirror_read_only(struct mirror *m, unsigned int *ret_min_stores)
+{
+	bool read_only;
+
+	mutex_lock(&m->lock);
+	read_only = m->broken || mirror_is_short(m);
+	mutex_unlock(&m->lock);
+	*ret_min_stores = m->opt.min_stores;
+	return read_only;
 }
 
 void mirror_on_change(struct mirror *m, void (*fn)(void *arg), void *arg)

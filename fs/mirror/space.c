@@ -99,8 +99,7 @@ int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 		r = truncate_locked(&op, &k);
 		range_unlock(n, &hold);
 	}
-	op_leave(&op);
-	return r;
+	return op_end(&op, r);
 }
 
 /* ---- fallocate ---- */
@@ -199,7 +198,7 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 			r = fallocate_locked(&op, &k);
 			range_unlock(k.n, &hold);
 		}
-		op_leave(&op);
+		r = op_end(&op, r);
 	}
 	node_put(m, k.n);
 	return r;
