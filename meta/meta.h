@@ -358,6 +358,9 @@ MUST_CHECK int meta_iter_dentries(struct meta_reader *rd, uint64_t parent,
 MUST_CHECK int meta_iter_dentries_by_name(struct meta_reader *rd,
 					  uint64_t parent,
 					  struct meta_iter *ret_it);
+/* Every entry of the map, by parent and name: for check, which reads all. */
+MUST_CHECK int meta_iter_dentries_all(struct meta_reader *rd,
+				      struct meta_iter *ret_it);
 MUST_CHECK int meta_iter_names(struct meta_reader *rd, uint64_t node,
 			       struct meta_iter *ret_it);
 MUST_CHECK int meta_next_dentry(struct meta_iter *it, struct meta_dentry *ret);

@@ -342,6 +342,18 @@ int meta_iter_dentries_by_name(struct meta_reader *rd, uint64_t parent,
 	return 0;
 }
 
+int meta_iter_dentries_all(struct meta_reader *rd, struct meta_iter *ret_it)
+{
+	struct stmt *s;
+	int r = iter_open(rd, STMT_DENTRY_ITER_ALL, ret_it, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":parent", 0);
+	stmt_bind_blob(s, ":name", "", 0);
+	return 0;
+}
+
 int meta_iter_names(struct meta_reader *rd, uint64_t node,
 		    struct meta_iter *ret_it)
 {

@@ -350,8 +350,27 @@ static int load(struct meta *m, struct meta_reader *rd, char **ret_why)
 	return 0;
 }
 
+static bool has_wal(const struct meta *m)
+{
+	return faccessat(m->dir_fd, META_DB_NAME "-wal", F_OK,
+			 AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* A writer that is refused while it opens has made an empty WAL. */
+static void drop_empty_wal(struct meta *m)
+{
+	struct stat st;
+
+	writer_close(m);
+	if (fstatat(m->dir_fd, META_DB_NAME "-wal", &st, AT_SYMLINK_NOFOLLOW) ==
+		    0 &&
+	    S_ISREG(st.st_mode) && st.st_size == 0)
+		(void)unlinkat(m->dir_fd, META_DB_NAME "-wal", 0);
+}
+
 static int open_rw(struct meta *m, char **ret_why)
 {
+	bool had_wal = has_wal(m);
 	int64_t version;
 	int r;
 
@@ -366,9 +385,12 @@ static int open_rw(struct meta *m, char **ret_why)
 		r = check_schema(&m->writer.conn, ret_why);
 	if (r == 0)
 		r = load(m, &m->writer, ret_why);
-	if (r < 0)
+	if (r < 0) {
 		/* Leaves the WAL as it was. */
 		m->failed = r;
+		if (!had_wal)
+			drop_empty_wal(m);
+	}
 	return r;
 }
 

@@ -5,6 +5,8 @@
  *	1. Open the stores that were named, then the members that lie where
  *	   they were last.  A named path that holds no store is one of a member
  *	   that is away (its hint says so), or a mistake, which is refused.
+ *	   A store whose map cannot be used counts as missing: it may be behind
+ *	   or ahead, nobody can tell.
  *	2. Pick the source; refuse a fork, and an unclean end without a member
  *	   that may have gone on alone.
  *	3. Recover the source if anything is in doubt.
@@ -28,11 +30,18 @@ enum {
 	PATH_TEXT = 400,
 };
 
+struct lost_store {
+	struct store_identity id;
+	char why[PRESENT_WHY_MAX];
+};
+
 struct assembly {
 	struct present_set set;
 	struct meta_member *rows; /* META_STORE_MAX of them */
 	size_t row_count;
 	VEC(const char *) absent; /* named paths that hold no store */
+	/* named stores without a map that could be used */
+	VEC(struct lost_store) lost;
 	size_t source;
 };
 
@@ -64,6 +73,44 @@ static bool is_absence(int err)
 	       err == -ETIMEDOUT || err == -EHOSTDOWN;
 }
 
+static int note_lost(struct assembly *a)
+{
+	struct lost_store lost = {.id = a->set.lost};
+
+	memcpy(lost.why, a->set.why, sizeof(lost.why));
+	return vec_push(&a->lost, lost);
+}
+
+static bool is_lost(const struct assembly *a, const char *uuid)
+{
+	vec_for_each (lost, &a->lost) {
+		if (!strcmp(lost->id.store_uuid, uuid))
+			return true;
+	}
+	return false;
+}
+
+/* Said only when the volume goes on without them. */
+static void warn_of_lost(const struct assembly *a)
+{
+	vec_for_each (lost, &a->lost)
+		log_warn("going on without a store: %s", lost->why);
+}
+
+static int check_lost_volume(struct assembly *a)
+{
+	const struct store_identity *id = store_identity(a->set.v[0].store);
+
+	vec_for_each (lost, &a->lost) {
+		if (strcmp(lost->id.volume_uuid, id->volume_uuid))
+			return present_refuse(&a->set, -EINVAL,
+					      "store %s belongs to another "
+					      "volume than %s",
+					      lost->id.name, id->name);
+	}
+	return 0;
+}
+
 static int open_named(struct assembly *a, const char *const *paths,
 		      size_t count)
 {
@@ -74,20 +121,22 @@ static int open_named(struct assembly *a, const char *const *paths,
 		err = present_open(&a->set, paths[i], NULL, true);
 		if (err == -EALREADY)
 			continue;
-		if (err && !is_absence(err))
+		if (err && !is_absence(err) && !a->set.map_lost)
 			return err;
 		if (!err)
 			continue;
-		if (!a->absent.count)
+		/* A map that is lost says more than a disk that is away. */
+		if (!first[0] || (a->set.map_lost && !a->lost.count))
 			memcpy(first, a->set.why, sizeof(first));
-		err = vec_push(&a->absent, paths[i]);
+		err = a->set.map_lost ? note_lost(a)
+				      : vec_push(&a->absent, paths[i]);
 		if (err)
 			return err;
 	}
 	if (a->set.count)
-		return 0;
+		return check_lost_volume(a);
 	memcpy(a->set.why, first, sizeof(first));
-	return -EINVAL;
+	return a->lost.count ? -EUCLEAN : -EINVAL;
 }
 
 /* A store that was opened by another path than its hint: does a second one of
@@ -124,6 +173,8 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 
 	if (at >= 0)
 		return check_twin(a, row, (size_t)at);
+	if (is_lost(a, row->uuid))
+		return 0;
 	if (!row->path_hint[0] || row->state == META_STORE_DETACHED)
 		return 0;
 	err = present_open(&a->set, row->path_hint, row->uuid, false);
@@ -132,6 +183,8 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 	/* In use alone elsewhere, or two volumes in one: a person decides. */
 	if (err == -EBUSY || err == -EINVAL || err == -EEXIST)
 		return err;
+	if (a->set.map_lost)
+		return note_lost(a);
 	log_warn("%s; going on without it", a->set.why);
 	return 0;
 }
@@ -231,6 +284,15 @@ static int check_missing(struct assembly *a)
 		if (row->state != META_STORE_ONLINE ||
 		    present_find(&a->set, row->uuid) >= 0)
 			continue;
+		if (is_lost(a, row->uuid))
+			return present_refuse(
+				&a->set, -ENODEV,
+				"the volume was not left cleanly and the map "
+				"of store %s is damaged or missing: it may "
+				"have newer data; mount with -o degraded to go "
+				"on without it, then 'seqmirror attach "
+				"--rebuild'",
+				row->name);
 		return present_refuse(
 			&a->set, -ENODEV,
 			"the volume was not left cleanly and store %s (last at "
@@ -375,6 +437,7 @@ static int assemble(struct assembly *a, const char *const *paths, size_t count,
 	if (picked < 0)
 		return picked;
 	assert((size_t)picked == a->source);
+	warn_of_lost(a);
 	return hand_over(a, ret);
 }
 
@@ -396,6 +459,7 @@ int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
 	}
 	present_done(&a->set);
 	vec_done(&a->absent);
+	vec_done(&a->lost);
 	free(a->rows);
 	free(a);
 	return err;

@@ -159,6 +159,28 @@ int resync_engine_attach(struct resync_engine *e, unsigned int slot,
 	return r;
 }
 
+int resync_engine_take_back(struct resync_engine *e, unsigned int slot,
+			    const char *path, char *why, size_t why_len)
+{
+	struct engine_store s;
+	int r = claim(e, slot);
+
+	if (r < 0)
+		return busy(why, why_len, r);
+	r = engine_store_rebuild(e, slot, path, why, why_len);
+	if (r == 0)
+		r = engine_store_open(e, slot, path, &s, why, why_len);
+	if (r == 0) {
+		r = attach_claimed(e, slot, s.store, s.meta);
+		if (r < 0) {
+			engine_store_close(&s);
+			ignore_result(busy(why, why_len, r));
+		}
+	}
+	unclaim(e, slot);
+	return r;
+}
+
 int resync_engine_attach_open(struct resync_engine *e, unsigned int slot,
 			      struct store *store, struct meta *meta)
 {
@@ -345,6 +367,12 @@ int resync_engine_start(struct mirror *m, const struct resync_engine_options *o,
 	}
 	*ret = e;
 	return 0;
+}
+
+void resync_engine_closing(struct resync_engine *e)
+{
+	if (e)
+		atomic_store(&e->closing, true);
 }
 
 void resync_engine_stop(struct resync_engine *e)

@@ -37,6 +37,7 @@ struct engine_slot {
 struct resync_engine {
 	struct mirror *m; /* set at init, then read-only */
 	_Atomic bool auto_attach;
+	_Atomic bool closing;
 	pthread_t worker;
 	pthread_t monitor;
 
@@ -77,6 +78,13 @@ void engine_store_close(struct engine_store *s);
 MUST_CHECK int engine_store_open(struct resync_engine *e, unsigned int slot,
 				 const char *path, struct engine_store *ret,
 				 char *why, size_t why_len);
+/*
+ * Give the member's store a new map if its own is lost or shares no history
+ * with the volume: as in step with nothing, all of it to be compared.
+ */
+MUST_CHECK int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
+				    const char *path, char *why,
+				    size_t why_len);
 /* Is the member's own store at its path hint? */
 bool engine_store_is_back(struct resync_engine *e, unsigned int slot);
 /* What @meta is towards the lead; refuses all but STALE and IN_STEP. */

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "resync/engine.h"
+#include "resync/rebuild.h"
 
 static int refuse(char *why, size_t why_len, int err, const char *fmt, ...)
 	__attribute__((__format__(__printf__, 4, 5)));
@@ -62,7 +64,9 @@ int engine_relate(struct resync_engine *e, struct meta *meta,
 		break;
 	}
 	return refuse(why, why_len, -EINVAL,
-		      "its history has nothing in common with this volume");
+		      "its history has nothing in common with this volume; "
+		      "'attach --rebuild' compares all of it, and the volume "
+		      "wins");
 }
 
 static int check_identity(struct resync_engine *e,
@@ -86,6 +90,16 @@ static int check_identity(struct resync_engine *e,
 	return 0;
 }
 
+static int refuse_lost(char *why, size_t why_len, bool missing,
+		       const char *cause)
+{
+	return refuse(why, why_len, -EUCLEAN,
+		      "its map is %s (%s); 'seqmirror attach --rebuild' "
+		      "compares all of it with the volume, which wins",
+		      missing ? "missing" : "damaged",
+		      cause ? cause : "It cannot be read.");
+}
+
 static int open_both(const struct mirror_slot_info *info, const char *path,
 		     struct engine_store *ret, char *why, size_t why_len)
 {
@@ -99,13 +113,35 @@ static int open_both(const struct mirror_slot_info *info, const char *path,
 					  : strerror(-r));
 	r = meta_open(store_privdir(ret->store), META_OPEN_RW, &ret->meta,
 		      &meta_why);
+	if (r == -ENOENT || r == -EUCLEAN)
+		return refuse_lost(why, why_len, r == -ENOENT, meta_why);
 	if (r < 0)
 		return refuse(why, why_len, r, "%s: %s", path,
 			      meta_why ? meta_why : strerror(-r));
 	if (strcmp(meta_store_uuid(ret->meta), info->uuid))
-		return refuse(why, why_len, -EUCLEAN,
-			      "the map in %s is that of another store", path);
+		return refuse_lost(why, why_len, false,
+				   "It is the map of another store.");
 	return 0;
+}
+
+/* A member that is away, and its store at @path (NULL: where it was last). */
+static int find_member(struct resync_engine *e, unsigned int slot,
+		       const char **path, struct mirror_slot_info *ret,
+		       char *why, size_t why_len)
+{
+	if (slot >= mirror_slot_count(e->m))
+		return refuse(why, why_len, -ENODEV, "there is no such member");
+	mirror_slot_info(e->m, slot, ret);
+	if (!ret->used)
+		return refuse(why, why_len, -ENODEV, "there is no such member");
+	if (ret->state == META_STORE_ONLINE)
+		return refuse(why, why_len, -EBUSY, "it is online already");
+	if (ret->state == META_STORE_RESYNCING)
+		return refuse(why, why_len, -EBUSY,
+			      "it is being resynced already");
+	if (!*path)
+		*path = ret->path;
+	return check_identity(e, ret, *path, why, why_len);
 }
 
 int engine_store_open(struct resync_engine *e, unsigned int slot,
@@ -116,19 +152,7 @@ int engine_store_open(struct resync_engine *e, unsigned int slot,
 	int r;
 
 	*ret = (struct engine_store){0};
-	if (slot >= mirror_slot_count(e->m))
-		return refuse(why, why_len, -ENODEV, "there is no such member");
-	mirror_slot_info(e->m, slot, &info);
-	if (!info.used)
-		return refuse(why, why_len, -ENODEV, "there is no such member");
-	if (info.state == META_STORE_ONLINE)
-		return refuse(why, why_len, -EBUSY, "it is online already");
-	if (info.state == META_STORE_RESYNCING)
-		return refuse(why, why_len, -EBUSY,
-			      "it is being resynced already");
-	if (!path)
-		path = info.path;
-	r = check_identity(e, &info, path, why, why_len);
+	r = find_member(e, slot, &path, &info, why, why_len);
 	if (r == 0)
 		r = open_both(&info, path, ret, why, why_len);
 	if (r == 0)
@@ -136,6 +160,93 @@ int engine_store_open(struct resync_engine *e, unsigned int slot,
 				  why_len);
 	if (r < 0)
 		engine_store_close(ret);
+	return r;
+}
+
+/* ---- a lost map ---- */
+
+static int engine_stops(void *arg)
+{
+	const struct resync_engine *e = arg;
+
+	return atomic_load(&e->closing);
+}
+
+/* Lost, or made anew from the files alone: foreign. 1 yes, 0 no. */
+static int needs_rebuild(struct resync_engine *e, const struct store *store,
+			 char *why, size_t why_len)
+{
+	_cleanup_free_ char *cause = NULL;
+	enum resync_relation relation = RESYNC_STALE;
+	struct meta *meta = NULL;
+	struct mirror_ref ref;
+	int lead = mirror_lead(e->m);
+	int r = rebuild_is_lost(store, true, &cause);
+
+	if (r < 0)
+		return refuse(why, why_len, r, "its map cannot be opened: %s",
+			      cause ? cause : strerror(-r));
+	if (r > 0)
+		return 1;
+	r = lead < 0 ? -ENODEV : mirror_ref_get(e->m, (unsigned int)lead, &ref);
+	if (r < 0)
+		return refuse(why, why_len, r, "no store is online");
+	r = meta_open(store_privdir(store), META_OPEN_RO, &meta, NULL);
+	if (r == 0)
+		r = resync_relate(ref.meta, meta, &relation, &(uint64_t){0});
+	meta_close(meta);
+	mirror_ref_put(e->m, &ref);
+	if (r < 0)
+		return refuse(why, why_len, r, "its map cannot be compared: %s",
+			      strerror(-r));
+	return relation == RESYNC_FOREIGN;
+}
+
+static int rebuild_from_lead(struct resync_engine *e, struct store *store,
+			     char *why, size_t why_len)
+{
+	struct rebuild_counts counts;
+	struct resync_side source;
+	struct mirror_ref ref;
+	uint64_t cut;
+	int r = mirror_checkpoint(e->m, &cut);
+	int lead = mirror_lead(e->m);
+
+	if (r == 0)
+		r = lead < 0 ? -ENODEV
+			     : mirror_ref_get(e->m, (unsigned int)lead, &ref);
+	if (r < 0)
+		return refuse(why, why_len, r, "no store is online");
+	source = (struct resync_side){ref.store, ref.meta, e->m, ref.slot};
+	r = rebuild_like(&source, store, engine_stops, e, &counts, why,
+			 why_len);
+	mirror_ref_put(e->m, &ref);
+	if (r == 0)
+		log_info("a lost map was made anew: store=%s compare=%llu "
+			 "found=%llu",
+			 store_path(store), (unsigned long long)counts.compared,
+			 (unsigned long long)counts.found);
+	return r;
+}
+
+int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
+			 const char *path, char *why, size_t why_len)
+{
+	struct mirror_slot_info info;
+	struct store *store = NULL;
+	int r = find_member(e, slot, &path, &info, why, why_len);
+
+	if (r < 0)
+		return r;
+	r = store_open(path, info.uuid, &store);
+	if (r < 0)
+		return refuse(why, why_len, r, "%s cannot be opened: %s", path,
+			      r == -EBUSY ? "another process has it"
+					  : strerror(-r));
+	r = needs_rebuild(e, store, why, why_len);
+	if (r > 0)
+		r = rebuild_from_lead(e, store, why, why_len);
+	store_close(store);
 	return r;
 }
 

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "resync/present.h"
+#include "resync/take_back.h"
 
 struct offline {
 	struct present_set set;
@@ -385,7 +386,16 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 	o->rows = calloc(META_STORE_MAX, sizeof(*o->rows));
 	if (!o->rows)
 		return -ENOMEM;
-	err = open_all(o, paths, count);
+	err = take_back_all(
+		&(struct take_back){
+			.paths = paths,
+			.count = count,
+			.prefer = prefer,
+			.control = o->control,
+		},
+		o->set.why, sizeof(o->set.why));
+	if (!err)
+		err = open_all(o, paths, count);
 	if (!err)
 		err = choose(o, prefer);
 	if (err)

@@ -167,21 +167,33 @@ static int read_numbers(struct present *p)
 	return 0;
 }
 
+/* Without its map nobody can tell how far a store got. */
+static int refuse_lost(struct present_set *set, const struct present *p,
+		       bool missing, const char *why)
+{
+	const struct store_identity *id = store_identity(p->store);
+
+	set->map_lost = true;
+	set->lost = *id;
+	return present_refuse(
+		set, -EUCLEAN,
+		"the map of store %s is %s (%s); take it back from a good "
+		"member with 'seqmirror attach --rebuild' or 'resync "
+		"--prefer', or, if there is none, 'seqmirror check --rebuild'",
+		id->name, missing ? "missing" : "damaged",
+		why ? why : "it cannot be read");
+}
+
 static int check_map(struct present_set *set, const struct present *p)
 {
 	const struct store_identity *id = store_identity(p->store);
 
 	if (strcmp(meta_store_uuid(p->meta), id->store_uuid) ||
 	    strcmp(meta_volume_uuid(p->meta), id->volume_uuid))
-		return present_refuse(set, -EUCLEAN,
-				      "the map of store %s is that of another "
-				      "store",
-				      id->name);
+		return refuse_lost(set, p, false,
+				   "It is the map of another store.");
 	if (!p->epochs)
-		return present_refuse(set, -EUCLEAN,
-				      "store %s was never finished; remove its "
-				      "%s directory and make it anew",
-				      id->name, STORE_PRIVATE);
+		return refuse_lost(set, p, false, "It was never finished.");
 	return 0;
 }
 
@@ -193,17 +205,14 @@ static int open_map(struct present_set *set, struct present *p)
 
 	err = meta_open(store_privdir(p->store), META_OPEN_RW, &p->meta, &why);
 	if (err == -ENOENT || err == -EUCLEAN)
-		return present_refuse(
-			set, -EUCLEAN,
-			"the map of store %s is %s (%s); 'seqmirror check "
-			"--rebuild' makes it anew from the files",
-			name, err == -ENOENT ? "missing" : "damaged",
-			why ? why : strerror(-err));
+		return refuse_lost(set, p, err == -ENOENT, why);
 	if (err)
 		return present_refuse(set, err,
 				      "cannot open the map of store %s: %s",
 				      name, why ? why : strerror(-err));
 	err = read_numbers(p);
+	if (err == -EUCLEAN)
+		return refuse_lost(set, p, false, "Pages of it are damaged.");
 	if (err)
 		return present_refuse(set, err,
 				      "cannot read the map of store %s: %s",
@@ -217,6 +226,7 @@ int present_open(struct present_set *set, const char *path,
 	struct present p = {.named = named};
 	int err;
 
+	set->map_lost = false;
 	if (set->count == META_STORE_MAX)
 		return present_refuse(set, -E2BIG,
 				      "a volume has %d stores at most",

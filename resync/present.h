@@ -28,6 +28,10 @@ struct present {
 struct present_set {
 	struct present v[META_STORE_MAX];
 	size_t count;
+	/* Of the last present_open() that said -EUCLEAN: the store has proved
+	 * who it is, but its map cannot be used. */
+	bool map_lost;
+	struct store_identity lost;
 	char why[PRESENT_WHY_MAX];
 };
 

@@ -160,6 +160,8 @@ MUST_CHECK int resync_engine_start(struct mirror *m,
  * them busy.
  */
 void resync_engine_watch(struct resync_engine *e);
+/* The volume is about to close: whoever reads a tree for it gives up. */
+void resync_engine_closing(struct resync_engine *e);
 /* Cancels what runs, waits for its threads. */
 void resync_engine_stop(struct resync_engine *e);
 
@@ -171,6 +173,16 @@ void resync_engine_stop(struct resync_engine *e);
 MUST_CHECK int resync_engine_attach(struct resync_engine *e, unsigned int slot,
 				    const char *path, char *why,
 				    size_t why_len);
+/**
+ * resync_engine_take_back - the same for a member whose map is lost: it gets a
+ * new one, everything on it is compared, and what differs is written as the
+ * volume has it; what the volume does not have goes to found/.  Only at a
+ * person's word: such a store may be ahead of the volume.  Reads the store's
+ * tree before it returns.  A map that can be used is left as it is.
+ */
+MUST_CHECK int resync_engine_take_back(struct resync_engine *e,
+				       unsigned int slot, const char *path,
+				       char *why, size_t why_len);
 /* The same with a store that resync_assemble() has opened already. */
 MUST_CHECK int resync_engine_attach_open(struct resync_engine *e,
 					 unsigned int slot, struct store *store,
@@ -204,7 +216,8 @@ MUST_CHECK int resync_engine_wait(struct resync_engine *e, unsigned int slot,
 
 /**
  * resync_offline - bring every other of @paths in step with the furthest.
- * @prefer: index of the side to keep after a fork, -1: refuse forks.
+ * @prefer: index of the side to keep after a fork, -1: refuse forks.  With it
+ * a store whose map is lost, or was made anew, is compared with that side.
  * @ret_counts: one per path (the source's stays zero).
  * @why: the reason of an error; after a dry run perhaps a remark (the source
  * would be recovered first, so more may differ), else empty.

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/range.h"
 #include "base/text.h"
+#include "resync/side.h"
 
 enum {
 	/* Below every seq of a volume. */
@@ -46,6 +47,7 @@ struct adopting {
 /* An entry on both sides. */
 struct match {
 	const char *name;
+	int source_fd;		   /* the source's object itself, O_PATH */
 	struct meta_dentry dentry; /* the source's */
 	struct meta_node row;	   /* the source's */
 	struct store_stat source_st;
@@ -83,18 +85,19 @@ static int note_extra(struct adopting *a, const char *name)
 
 /* ---- the same thing? 1 yes, 0 no ---- */
 
-static int same_target(struct adopting *a, const char *name)
+static int same_target(struct adopting *a, const struct match *m)
 {
 	char x[PATH_MAX], y[PATH_MAX];
-	ssize_t n, m;
+	ssize_t n, k;
 
-	n = store_readlink(a->source->store, a->source_fd, name, x, sizeof(x));
+	n = store_readlink(a->source->store, m->source_fd, "", x, sizeof(x));
 	if (n < 0)
 		return (int)n;
-	m = store_readlink(a->target->store, a->target_fd, name, y, sizeof(y));
-	if (m < 0)
-		return (int)m;
-	return n == m && !memcmp(x, y, (size_t)n);
+	k = store_readlink(a->target->store, a->target_fd, m->name, y,
+			   sizeof(y));
+	if (k < 0)
+		return (int)k;
+	return n == k && !memcmp(x, y, (size_t)n);
 }
 
 /* One node has one file on a store: hard links must run alike. */
@@ -130,7 +133,7 @@ static int is_same(struct adopting *a, struct match *m)
 	    m->source_st.st.st_rdev != m->target_st.st.st_rdev)
 		return 0;
 	if (m->row.kind == META_SYMLINK) {
-		same = same_target(a, m->name);
+		same = same_target(a, m);
 		if (same <= 0)
 			return same;
 	}
@@ -231,6 +234,22 @@ static int commit_some(struct adopting *a)
 	return err;
 }
 
+/* Is what the source has under the name the node that its map says? Under a
+ * live source's hands it may be another by now: then there is no match. */
+static int look_at_source(struct adopting *a, struct match *m)
+{
+	int err;
+
+	m->source_fd =
+		store_openat(a->source->store, a->source_fd, m->name, O_PATH);
+	if (m->source_fd == -ENOENT)
+		return 0;
+	if (m->source_fd < 0)
+		return m->source_fd;
+	err = store_fstat(a->source->store, m->source_fd, true, &m->source_st);
+	return err ? err : side_matches(&m->row, &m->source_st);
+}
+
 /* 1: the source has this entry, and it could be looked at on both sides. */
 static int find_match(struct adopting *a, struct match *m)
 {
@@ -245,32 +264,43 @@ static int find_match(struct adopting *a, struct match *m)
 		err = meta_node_get(a->source_rd, m->dentry.node, &m->row);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = store_statat(a->source->store, a->source_fd, m->name, false,
-			   &m->source_st);
-	if (!err)
-		err = store_statat(a->target->store, a->target_fd, m->name,
-				   true, &m->target_st);
+	err = look_at_source(a, m);
+	if (err <= 0)
+		return err;
+	err = store_statat(a->target->store, a->target_fd, m->name, true,
+			   &m->target_st);
 	return err ? err : 1;
+}
+
+static int adopt_one(struct adopting *a, struct match *m)
+{
+	int r = find_match(a, m);
+
+	if (r > 0)
+		r = is_same(a, m);
+	if (r < 0)
+		return r;
+	if (!r)
+		return note_extra(a, m->name);
+	a->out->compared++;
+	r = put_rows(a, m);
+	if (!r)
+		r = queue_dir(a, m);
+	if (!r)
+		r = commit_some(a);
+	return r;
 }
 
 static int adopt_entry(void *arg, const struct store_dirent *e)
 {
 	struct adopting *a = arg;
-	struct match m = {.name = e->name};
-	int r = find_match(a, &m);
+	struct match m = {.name = e->name, .source_fd = -1};
+	int r;
 
-	if (r > 0)
-		r = is_same(a, &m);
-	if (r < 0)
-		return r;
-	if (!r)
-		return note_extra(a, e->name);
-	a->out->compared++;
-	r = put_rows(a, &m);
-	if (!r)
-		r = queue_dir(a, &m);
-	if (!r)
-		r = commit_some(a);
+	if (a->out->should_stop && a->out->should_stop(a->out->stop_arg))
+		return -ECANCELED;
+	r = adopt_one(a, &m);
+	close_fd(&m.source_fd);
 	return r;
 }
 
@@ -280,20 +310,29 @@ static int open_dir(const struct resync_side *side, const char *path)
 			       O_RDONLY | O_DIRECTORY);
 }
 
+static int extra_entry(void *arg, const struct store_dirent *e)
+{
+	return note_extra(arg, e->name);
+}
+
 static int adopt_dir(struct adopting *a)
 {
 	_cleanup_close_ int source_fd = -1;
 	_cleanup_close_ int target_fd = -1;
 
 	source_fd = open_dir(a->source, a->here.path);
-	if (source_fd < 0)
+	if (source_fd == -ENOENT || source_fd == -ENOTDIR ||
+	    source_fd == -ELOOP)
+		source_fd = -1; /* moved meanwhile */
+	else if (source_fd < 0)
 		return source_fd;
 	target_fd = open_dir(a->target, a->here.path);
 	if (target_fd < 0)
 		return target_fd;
 	a->source_fd = source_fd;
 	a->target_fd = target_fd;
-	return store_list(a->target->store, target_fd, adopt_entry, a);
+	return store_list(a->target->store, target_fd,
+			  source_fd < 0 ? extra_entry : adopt_entry, a);
 }
 
 static int adopt_root(struct adopting *a)

@@ -19,10 +19,17 @@
 struct volume_adopted {
 	uint64_t compared; /* entries found at the same place */
 	VEC(char *) extra; /* paths in the store */
+	/* Asked between entries; nonzero ends it with -ECANCELED. NULL: no. */
+	int (*should_stop)(void *arg);
+	void *stop_arg;
 };
 
 void volume_adopted_done(struct volume_adopted *a);
 
+/*
+ * The source may be live: an entry that moves away while it is looked at is
+ * one that it does not have.
+ */
 MUST_CHECK int volume_adopt(const struct resync_side *source,
 			    const struct resync_side *target,
 			    struct volume_adopted *ret);

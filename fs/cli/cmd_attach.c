@@ -14,6 +14,11 @@ struct words {
 	const char *store;
 	bool json;
 	bool wait;
+	bool rebuild;
+};
+
+enum {
+	OPT_REBUILD = CLI_OPT_FIRST,
 };
 
 static int begin(const struct words *words, struct client **ret_client,
@@ -24,7 +29,8 @@ static int begin(const struct words *words, struct client **ret_client,
 
 	if (err)
 		return err;
-	request = json_pack("{s:s}", "op", "attach");
+	request = json_pack("{s:s, s:b}", "op", "attach", "rebuild",
+			    (int)words->rebuild);
 	err = target_put_store(request, words->store);
 	if (err) {
 		json_decref(request);
@@ -76,6 +82,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 	static const struct option options[] = {
 		CLI_COMMON_OPTIONS,
 		{"wait", no_argument, NULL, 'w'},
+		{"rebuild", no_argument, NULL, OPT_REBUILD},
 		{0},
 	};
 	struct words words = {0};
@@ -91,6 +98,9 @@ static int run(const struct cli_command *self, int argc, char **argv)
 		case 'w':
 			words.wait = true;
 			break;
+		case OPT_REBUILD:
+			words.rebuild = true;
+			break;
 		default:
 			return cli_wrong(self, argv, NULL);
 		}
@@ -104,11 +114,14 @@ static int run(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cmd_attach = {
 	.name = "attach",
-	.synopsis = "[--wait] [--json] MOUNTPOINT STORE",
+	.synopsis = "[--wait] [--rebuild] [--json] MOUNTPOINT STORE",
 	.summary = "take a member back and resync it",
-	.help = "  -w, --wait  return when the store is in step\n"
-		"      --json  one JSON object\n"
-		"  -h, --help  this text\n"
+	.help = "  -w, --wait     return when the store is in step\n"
+		"      --rebuild  take it back although its map is lost: "
+		"compare all of it\n"
+		"                 with the volume, which wins\n"
+		"      --json     one JSON object\n"
+		"  -h, --help     this text\n"
 		"\n"
 		"STORE is the member's name, its UUID, or the directory where "
 		"it lies now.\n",

@@ -126,7 +126,7 @@ static const char *attach_path(struct control_op *op,
 int op_attach(struct control_op *op)
 {
 	char path[PATH_TEXT_MAX];
-	char why[256] = "";
+	char why[512] = "";
 	struct mirror_slot_info info;
 	unsigned int slot;
 	int err = op_slot(op, &slot, &info);
@@ -136,9 +136,11 @@ int op_attach(struct control_op *op)
 	/* Back by itself, perhaps a moment ago: nothing is left to do. */
 	if (info.state != META_STORE_ONLINE &&
 	    info.state != META_STORE_RESYNCING)
-		err = resync_engine_attach(op->target->engine, slot,
-					   attach_path(op, &info, path), why,
-					   sizeof(why));
+		err = (json_flag(op->request, "rebuild")
+			       ? resync_engine_take_back
+			       : resync_engine_attach)(
+			op->target->engine, slot, attach_path(op, &info, path),
+			why, sizeof(why));
 	if (err)
 		return op_fail(op, err, info.name, "%s",
 			       *why ? why : ui_why(err));

@@ -26,7 +26,10 @@ struct op_row {
 static const struct op_row op_rows[] = {
 	{"status", op_status, false, {NULL}},
 	{"detach", op_detach, true, {"!s:store", "s:path", "s:path_hex"}},
-	{"attach", op_attach, true, {"!s:store", "s:path", "s:path_hex"}},
+	{"attach",
+	 op_attach,
+	 true,
+	 {"!s:store", "s:path", "s:path_hex", "b:rebuild"}},
 	{"add", op_add, true, {"!s:path", "s:path_hex", "s:name"}},
 	{"remove", op_remove, true, {"!s:store", "s:path", "s:path_hex"}},
 	{"resync", op_resync, true, {"s:store", "s:path", "s:path_hex"}},

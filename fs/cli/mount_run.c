@@ -252,6 +252,7 @@ static int take_down(struct volume *v)
 {
 	int err = 0;
 
+	resync_engine_closing(v->engine);
 	control_stop(v->control);
 	if (v->engine)
 		resync_engine_stop(v->engine);

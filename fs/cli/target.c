@@ -40,7 +40,12 @@ int target_open_map(const char *path, struct meta **ret_map,
 	else if (err)
 		ui_error(path, "its map cannot be read: %s",
 			 why ? why : ui_why(err));
-	return err;
+	if (err || strcmp(meta_store_uuid(*ret_map), ret_id->store_uuid) == 0)
+		return err;
+	ui_error(path, "its map is that of another store");
+	meta_close(*ret_map);
+	*ret_map = NULL;
+	return -EUCLEAN;
 }
 
 struct wanted {

@@ -100,6 +100,11 @@ WHERE parent = :parent AND seq > :seq ORDER BY seq;
 SELECT parent, name, node, seq
 FROM dentry WHERE parent = :parent ORDER BY name;
 
+-- name: dentry_iter_all
+-- Check: every entry once, from any on.
+SELECT parent, name, node, seq
+FROM dentry WHERE (parent, name) > (:parent, :name) ORDER BY parent, name;
+
 -- name: dentry_iter_node
 -- The names of a node. Index dentry_by_node.
 SELECT parent, name, node, seq

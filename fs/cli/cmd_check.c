@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * check: an unmounted store against its own map.
+ *
+ * A repair may bring to light what it could not see before (the inside of a
+ * directory that nobody knew), so it is repeated until a check finds nothing
+ * that it could still put right.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "fs/cli/check_print.h"
+#include "fs/cli/cli.h"
+#include "fs/cli/mountinfo.h"
+#include "fs/cli/target.h"
+#include "fs/cli/ui.h"
+#include "resync/rebuild.h"
+
+#define ROUNDS_MAX 8
+
+enum {
+	OPT_REPAIR = CLI_OPT_FIRST,
+	OPT_REBUILD,
+};
+
+struct words {
+	const char *word;
+	char path[PATH_MAX];
+	bool json;
+	bool repair;
+	bool rebuild;
+};
+
+struct session {
+	const struct words *words;
+	struct store *store;
+	struct check_print *print;
+	struct check_repair *repair; /* NULL: only look */
+	uint64_t map_time_ns;
+	const char *lost; /* why the map cannot be used at all; NULL: it can */
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	(void)sig;
+	interrupted = 1;
+}
+
+/* ---- opening ---- */
+
+static int open_store(const struct words *w, struct store **ret)
+{
+	struct store_identity id;
+	int err = store_probe_identity(w->path, &id);
+
+	if (!err)
+		err = store_open(w->path, NULL, ret);
+	switch (err) {
+	case 0:
+		return 0;
+	case -ENOENT:
+	case -ENOTDIR:
+		ui_error(w->word, "not a store");
+		break;
+	case -EUCLEAN:
+		ui_error(w->word, "its identity (.seqmirror/store) is damaged: "
+				  "nobody can tell which store this is; copy "
+				  "what you need and make it anew");
+		break;
+	case -EBUSY:
+		ui_error(w->word, "in use by another process; unmount the "
+				  "volume or detach the store first");
+		break;
+	default:
+		ui_error(w->word, "%s", ui_why(err));
+		break;
+	}
+	return err;
+}
+
+static int map_error(const struct words *w, int err, const char *why)
+{
+	if (err == -ENOENT || err == -EUCLEAN)
+		ui_error(w->word,
+			 "the map is %s (%s); if another member of the volume "
+			 "is good, take this one back with `seqmirror attach "
+			 "--rebuild` or `resync --prefer`; if not, `seqmirror "
+			 "check --rebuild %s` makes a new map from its files",
+			 err == -ENOENT ? "missing" : "damaged",
+			 why ? why : ui_why(err), w->word);
+	else
+		ui_error(w->word, "its map cannot be opened: %s",
+			 why ? why : ui_why(err));
+	return err;
+}
+
+static int open_map(struct session *s, struct meta **ret)
+{
+	_cleanup_free_ char *why = NULL;
+	const char *dir = store_privdir(s->store);
+	int err;
+
+	s->map_time_ns = check_map_time(dir);
+	err = meta_open(dir, s->repair ? META_OPEN_RW : META_OPEN_RO, ret,
+			&why);
+	return err ? map_error(s->words, err, why) : 0;
+}
+
+/* ---- one check ---- */
+
+static int on_found(void *arg, const struct check_finding *f)
+{
+	struct session *s = arg;
+	int err = check_print_found(s->print, f);
+
+	if (f->kind == CHECK_INTEGRITY || f->kind == CHECK_NOT_ITS_MAP ||
+	    f->kind == CHECK_UNFINISHED)
+		s->lost = check_kind_text(f->kind);
+	if (!err && s->repair && f->class == CHECK_WRONG)
+		err = check_repair_note(s->repair, f);
+	return err;
+}
+
+static int on_poll(void *arg, uint64_t places)
+{
+	struct session *s = arg;
+
+	check_print_progress(s->print, places);
+	return interrupted;
+}
+
+static int check_once(struct session *s, struct meta *map,
+		      struct check_result *ret)
+{
+	const struct check_args args = {
+		.side = {.store = s->store, .meta = map},
+		.map_time_ns = s->map_time_ns,
+		.found = on_found,
+		.poll = on_poll,
+		.arg = s,
+	};
+	_cleanup_free_ char *at = NULL;
+	int err = check_store(&args, ret, &at);
+
+	check_print_progress_end(s->print);
+	if (err == -ECANCELED)
+		ui_error("check", "interrupted");
+	else if (err && at && *at)
+		ui_error(s->words->word, "%s: %s", at, ui_why(err));
+	else if (err)
+		ui_error(s->words->word, "%s", ui_why(err));
+	return err;
+}
+
+static int verdict(const struct session *s, const struct check_result *result)
+{
+	if (s->lost)
+		return map_error(s->words, -EUCLEAN, s->lost);
+	return result->wrong ? 1 : 0;
+}
+
+static int look(struct session *s)
+{
+	struct check_result result;
+	struct meta *map = NULL;
+	int err = open_map(s, &map);
+
+	if (!err)
+		err = check_once(s, map, &result);
+	meta_close(map);
+	if (!err)
+		err = check_print_end(s->print, &result, s->words->word);
+	return err ? err : verdict(s, &result);
+}
+
+/* ---- repair ---- */
+
+static int repair_refused(const struct words *w, int err)
+{
+	if (err == -EBUSY)
+		ui_error(w->word,
+			 "not repaired: the volume was not left cleanly or a "
+			 "resync was not finished; mount it first, which "
+			 "settles that, then unmount and repair");
+	else
+		ui_error(w->word, "cannot be repaired: %s", ui_why(err));
+	return err;
+}
+
+/* 1: something was put right, look again; 0: nothing is left to do. */
+static int repair_once(struct session *s, struct meta *map,
+		       struct check_result *result)
+{
+	struct resync_side side = {.store = s->store, .meta = map};
+	uint64_t seq = 0;
+	int err = check_once(s, map, result);
+
+	if (err || !result->wrong)
+		return err;
+	err = check_repair_run(s->repair, &side, &seq);
+	if (err < 0)
+		return repair_refused(s->words, err);
+	if (err > 0)
+		check_print_repaired(s->print, seq);
+	/* From now on the map is newer than what was changed behind it. */
+	s->map_time_ns = 0;
+	return err;
+}
+
+static int repair(struct session *s)
+{
+	struct check_result result = {0};
+	struct meta *map = NULL;
+	uint64_t before = UINT64_MAX;
+	int err = 1;
+
+	for (int round = 0; err > 0 && round < ROUNDS_MAX; round++) {
+		s->repair = check_repair_new();
+		if (!s->repair)
+			return -ENOMEM;
+		if (round == 0)
+			err = open_map(s, &map);
+		if (err >= 0)
+			err = repair_once(s, map, &result);
+		check_repair_free(s->repair);
+		s->repair = NULL;
+		if (result.wrong >= before)
+			break; /* it does not get better */
+		before = result.wrong;
+	}
+	meta_close(map);
+	if (err >= 0)
+		err = check_print_end(s->print, &result, s->words->word);
+	return err < 0 ? err : verdict(s, &result);
+}
+
+static int check(const struct words *w)
+{
+	struct session s = {.words = w};
+	int err = open_store(w, &s.store);
+
+	if (err)
+		return err;
+	s.print = check_print_new(s.store, w->json);
+	if (!s.print)
+		err = -ENOMEM;
+	else
+		err = w->repair ? repair(&s) : look(&s);
+	check_print_free(s.print);
+	store_close(s.store);
+	return err;
+}
+
+/* ---- rebuild ---- */
+
+static int rebuild_print(const struct words *w, const struct store *store,
+			 const struct rebuild_counts *n)
+{
+	char entries[UI_WORDS_MAX];
+	char size[SIZE_TEXT_MAX];
+	const char *name = store_identity(store)->name;
+
+	if (w->json)
+		return check_print_rebuilt(store, n);
+	(void)printf("%s has a new map: %s, %s\n", name,
+		     ui_count(entries, n->entries, "entry", "entries"),
+		     size_format(size, n->bytes));
+	(void)printf("It shares no history with other members of its volume. "
+		     "To have them as well,\nlet one side win: `seqmirror "
+		     "resync --prefer STORE STORE STORE` compares all.\n");
+	if (n->found)
+		(void)printf("%s moved from .seqmirror/limbo to "
+			     ".seqmirror/found\n",
+			     ui_count(entries, n->found, "object", "objects"));
+	return 0;
+}
+
+static int rebuild(const struct words *w)
+{
+	struct rebuild_counts counts = {0};
+	_cleanup_free_ char *lost = NULL;
+	struct store *store = NULL;
+	char why[512];
+	int err = open_store(w, &store);
+
+	if (err)
+		return err;
+	err = rebuild_is_lost(store, true, &lost);
+	if (err == 0) {
+		ui_error(w->word, "the map is sound, nothing is rebuilt; "
+				  "`--repair` takes over what disagrees");
+		err = -EINVAL;
+	} else if (err < 0) {
+		err = map_error(w, err, lost);
+	} else {
+		err = rebuild_alone(store, &counts, why, sizeof(why));
+		if (err)
+			ui_error(w->word, "%s", why);
+		else
+			err = rebuild_print(w, store, &counts);
+	}
+	store_close(store);
+	return err;
+}
+
+/* ---- words ---- */
+
+static int parse(const struct cli_command *self, int argc, char **argv,
+		 struct words *w)
+{
+	static const struct option options[] = {
+		CLI_COMMON_OPTIONS,
+		{"repair", no_argument, NULL, OPT_REPAIR},
+		{"rebuild", no_argument, NULL, OPT_REBUILD},
+		{0},
+	};
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (opt) {
+		case CLI_OPT_HELP:
+			return cli_help(self);
+		case CLI_OPT_JSON:
+			w->json = true;
+			break;
+		case OPT_REPAIR:
+			w->repair = true;
+			break;
+		case OPT_REBUILD:
+			w->rebuild = true;
+			break;
+		default:
+			return cli_wrong(self, argv, NULL);
+		}
+	}
+	if (argc - optind != 1)
+		return cli_wrong(self, argv, "one STORE, please");
+	if (w->repair && w->rebuild)
+		return cli_wrong(self, argv, "--repair or --rebuild, not both");
+	w->word = argv[optind];
+	return -1;
+}
+
+static int run(const struct cli_command *self, int argc, char **argv)
+{
+	struct sigaction action = {.sa_handler = on_interrupt};
+	struct words words = {0};
+	int status = parse(self, argc, argv, &words);
+	int err;
+
+	if (status >= 0)
+		return status;
+	err = path_absolute(words.word, words.path);
+	if (err) {
+		ui_error(words.word, "%s", ui_why(err));
+		return CLI_FAILED;
+	}
+	action.sa_flags = (int)SA_RESETHAND;
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	err = words.rebuild ? rebuild(&words) : check(&words);
+	return err ? CLI_FAILED : CLI_DONE;
+}
+
+const struct cli_command cmd_check = {
+	.name = "check",
+	.synopsis = "[--repair|--rebuild] [--json] STORE",
+	.summary = "compare an unmounted store with its own map",
+	.help = "      --repair   the files of this store are right: number "
+		"anew what\n"
+		"                 disagrees; the other members take it over\n"
+		"      --rebuild  make a lost map anew from the files\n"
+		"      --json     one JSON object\n"
+		"  -h, --help     this text\n"
+		"\n"
+		"The status is 1 if anything is wrong. What lies in "
+		".seqmirror/found was put\n"
+		"there because nothing of the volume could lie where it was; "
+		"it is yours.\n",
+	.run = run,
+};

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "resync/rebuild.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "resync/volume_making.h"
+
+#define REBUILD_COMMIT_ROWS 100000u
+
+struct rebuild {
+	struct store *store;
+	struct making_store made; /* the store and its new map */
+	struct scan_numbers numbers;
+	char *why;
+	size_t why_len;
+};
+
+static int refuse(struct rebuild *r, int err, const char *fmt, ...)
+	__attribute__((__format__(__printf__, 3, 4)));
+
+static int refuse(struct rebuild *r, int err, const char *fmt, ...)
+{
+	va_list args;
+
+	if (!r->why_len || r->why[0])
+		return err;
+	va_start(args, fmt);
+	(void)vsnprintf(r->why, r->why_len, fmt, args);
+	va_end(args);
+	return err;
+}
+
+/* ---- is it lost? ---- */
+
+static int lost(char **ret_why, const char *why)
+{
+	*ret_why = strdup(why);
+	return *ret_why ? 1 : -ENOMEM;
+}
+
+static int look_inside(const struct store *store, struct meta *meta,
+		       bool thorough, char **ret_why)
+{
+	const struct store_identity *id = store_identity(store);
+	_cleanup_free_ struct meta_epoch *epochs = NULL;
+	struct meta_reader *rd;
+	size_t count = 0;
+	int r;
+
+	if (strcmp(meta_store_uuid(meta), id->store_uuid) ||
+	    strcmp(meta_volume_uuid(meta), id->volume_uuid))
+		return lost(ret_why, "It is the map of another store.");
+	rd = meta_reader_get(meta);
+	if (!rd)
+		return -EIO;
+	r = meta_epochs(rd, &epochs, &count);
+	if (r == 0 && thorough) {
+		r = meta_integrity(rd);
+		r = r == 0 ? -EUCLEAN : MIN(r, 0);
+	}
+	meta_reader_put(rd);
+	if (r == -EUCLEAN)
+		return lost(ret_why, "Pages of the map are damaged.");
+	if (r == 0 && !count)
+		return lost(ret_why, "The map was never finished.");
+	return r;
+}
+
+int rebuild_is_lost(const struct store *store, bool thorough, char **ret_why)
+{
+	struct meta *meta = NULL;
+	int r;
+
+	*ret_why = NULL;
+	r = meta_open(store_privdir(store), META_OPEN_RO, &meta, ret_why);
+	if (r == -EUCLEAN || r == -ENOENT)
+		return *ret_why ? 1 : lost(ret_why, "There is no map.");
+	if (r < 0)
+		return r;
+	r = look_inside(store, meta, thorough, ret_why);
+	meta_close(meta);
+	return r;
+}
+
+/* ---- the old map aside, a new one in its place ---- */
+
+static int set_aside(struct rebuild *r)
+{
+	static const char *const names[][2] = {
+		{"meta.db-wal", "meta.db.old-wal"},
+		{"meta.db", "meta.db.old"},
+	};
+	_cleanup_close_ int fd = open(store_privdir(r->store),
+				      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	/* Of a second attempt only what it has made itself would be kept. */
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (faccessat(fd, names[i][1], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			continue;
+		if (renameat(fd, names[i][0], fd, names[i][1]) < 0 &&
+		    errno != ENOENT)
+			return -errno;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (unlinkat(fd, names[i][0], 0) < 0 && errno != ENOENT)
+			return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int new_map(struct rebuild *r)
+{
+	const struct store_identity *id = store_identity(r->store);
+	const struct meta_node root = {.id = META_ROOT_ID, .kind = META_DIR};
+	_cleanup_free_ char *why = NULL;
+	int err = set_aside(r);
+
+	if (!err)
+		err = meta_create(store_privdir(r->store), id->volume_uuid,
+				  id->store_uuid, &root);
+	if (!err)
+		err = meta_open(store_privdir(r->store), META_OPEN_RW,
+				&r->made.side.meta, &why);
+	if (err)
+		return refuse(r, err, "cannot make a new map for store %s: %s",
+			      id->name, why ? why : strerror(-err));
+	r->made.side.store = r->store;
+	r->made.id = *id;
+	return 0;
+}
+
+static int finish(struct rebuild *r, const struct meta_member *rows,
+		  size_t row_count, const struct meta_epoch *epoch,
+		  uint64_t durable, bool in_step)
+{
+	struct meta *meta = r->made.side.meta;
+	int err;
+
+	FAULT_POINT("resync.rebuild.finish");
+	err = meta_begin(meta);
+	if (err)
+		return err;
+	for (size_t i = 0; !err && i < row_count; i++)
+		err = meta_member_put(meta, &rows[i]);
+	if (!err)
+		err = making_put_numbers(&r->made, &r->numbers, durable,
+					 in_step);
+	if (!err)
+		err = meta_epoch_append(meta, epoch);
+	if (err) {
+		meta_rollback(meta);
+		return err;
+	}
+	err = meta_commit(meta);
+	/* Where there is no room now the next mount makes it. */
+	if (!err)
+		ignore_result(meta_ballast_ensure(meta));
+	return err;
+}
+
+static void rebuild_end(struct rebuild *r)
+{
+	meta_close(r->made.side.meta);
+	r->made.side.meta = NULL;
+}
+
+static struct meta_member own_row(const struct rebuild *r)
+{
+	const struct store_identity *id = store_identity(r->store);
+	struct meta_member row = {0};
+
+	memcpy(row.uuid, id->store_uuid, sizeof(row.uuid));
+	memcpy(row.name, id->name, sizeof(row.name));
+	(void)snprintf(row.path_hint, sizeof(row.path_hint), "%s",
+		       store_path(r->store));
+	return row;
+}
+
+/* What a cut resync has left in limbo/ is nobody's now, and kept. */
+static int add_limbo(void *arg, const struct store_dirent *e)
+{
+	struct volume_adopted *a = arg;
+	char *path;
+	int err;
+
+	if (asprintf(&path, STORE_PRIVATE "/" STORE_LIMBO "/%s", e->name) < 0)
+		return -ENOMEM;
+	err = vec_push(&a->extra, path);
+	if (err)
+		free(path);
+	return err;
+}
+
+/* Before the map counts: whoever is cut here begins anew. */
+static int sweep(struct rebuild *r, struct volume_adopted *a)
+{
+	int err = store_list(r->store, store_limbo_fd(r->store), add_limbo, a);
+
+	if (!err && volume_adopt_sweep(r->store, a) < a->extra.count)
+		err = -EIO;
+	return err ? err : store_syncfs(r->store);
+}
+
+/* ---- from its files alone ---- */
+
+static int scan_all(struct rebuild *r, struct rebuild_counts *ret)
+{
+	struct meta *meta = r->made.side.meta;
+	struct scan_counts counts = {0};
+	int err = meta_begin(meta);
+
+	if (err)
+		return err;
+	err = making_put_root(&r->made, r->numbers.next_seq++);
+	if (err) {
+		meta_rollback(meta);
+		return err;
+	}
+	err = scan_tree(r->store, meta, store_root_fd(r->store), META_ROOT_ID,
+			&r->numbers, REBUILD_COMMIT_ROWS, &counts);
+	if (!err)
+		err = meta_commit(meta);
+	*ret = (struct rebuild_counts){.nodes = counts.nodes,
+				       .entries = counts.entries,
+				       .bytes = counts.bytes};
+	return err;
+}
+
+static int finish_alone(struct rebuild *r)
+{
+	struct meta_member row = own_row(r);
+	struct meta_epoch e = {
+		.first_seq = VOLUME_FIRST_SEQ,
+		.base = VOLUME_FIRST_SEQ - 1,
+		.member_count = 1,
+		.confirmed = true,
+	};
+	int err = uuid_generate(e.id);
+
+	if (err)
+		return err;
+	memcpy(e.members[0], row.uuid, sizeof(e.members[0]));
+	row.state = META_STORE_ONLINE;
+	row.durable_seq = r->numbers.next_seq - 1;
+	return finish(r, &row, 1, &e, row.durable_seq, true);
+}
+
+int rebuild_alone(struct store *store, struct rebuild_counts *ret, char *why,
+		  size_t why_len)
+{
+	struct rebuild r = {
+		.store = store,
+		.numbers = {.next_seq = VOLUME_FIRST_SEQ,
+			    .next_node = META_FIRST_ID},
+		.why = why,
+		.why_len = why_len,
+	};
+	struct volume_adopted left = {0};
+	int err;
+
+	if (why_len)
+		why[0] = '\0';
+	err = new_map(&r);
+	if (!err)
+		err = scan_all(&r, ret);
+	if (!err)
+		err = sweep(&r, &left);
+	if (!err)
+		err = finish_alone(&r);
+	ret->found = left.extra.count;
+	volume_adopted_done(&left);
+	if (err)
+		err = refuse(&r, err, "cannot rebuild the map of store %s: %s",
+			     store_identity(store)->name, strerror(-err));
+	rebuild_end(&r);
+	return err;
+}
+
+/* ---- like another member ---- */
+
+struct source_says {
+	struct meta_member *rows; /* META_STORE_MAX and one */
+	size_t row_count;
+	struct meta_epoch first;
+};
+
+static int ask_source(struct rebuild *r, struct meta *source,
+		      struct source_says *ret)
+{
+	struct meta_reader *rd = meta_reader_get(source);
+	_cleanup_free_ struct meta_epoch *epochs = NULL;
+	uint64_t seq = 0, node = 0;
+	size_t count = 0;
+	int err;
+
+	if (!rd)
+		return -EIO;
+	err = meta_members(rd, ret->rows, &ret->row_count);
+	if (!err)
+		err = meta_epochs(rd, &epochs, &count);
+	if (!err)
+		err = meta_number_get(rd, META_NUM_SEQ_RESERVED, &seq);
+	if (!err)
+		err = meta_number_get(rd, META_NUM_NODE_RESERVED, &node);
+	meta_reader_put(rd);
+	if (!err && !count)
+		err = -EUCLEAN;
+	if (err)
+		return err;
+	ret->first = epochs[0];
+	r->numbers.next_seq = seq + 1;
+	r->numbers.next_node = node + 1;
+	return 0;
+}
+
+/* It has seen none of them do anything, itself included. */
+static void forget_progress(struct rebuild *r, struct source_says *says)
+{
+	struct meta_member own = own_row(r);
+
+	own.state = META_STORE_RESYNCING;
+	for (size_t i = 0; i < says->row_count; i++) {
+		says->rows[i].durable_seq = 0;
+		if (strcmp(says->rows[i].uuid, own.uuid) != 0)
+			continue;
+		memcpy(own.name, says->rows[i].name, sizeof(own.name));
+		says->rows[i] = own;
+	}
+}
+
+static int put_root(struct rebuild *r)
+{
+	struct meta *meta = r->made.side.meta;
+	int err = meta_begin(meta);
+
+	if (err)
+		return err;
+	err = making_put_root(&r->made, 1);
+	if (err) {
+		meta_rollback(meta);
+		return err;
+	}
+	return meta_commit(meta);
+}
+
+static int like(struct rebuild *r, const struct resync_side *source,
+		struct volume_adopted *adopted, struct source_says *says)
+{
+	int err = ask_source(r, source->meta, says);
+
+	if (!err)
+		err = new_map(r);
+	if (!err)
+		err = put_root(r);
+	if (!err)
+		err = volume_adopt(source, &r->made.side, adopted);
+	if (err)
+		return err;
+	err = sweep(r, adopted);
+	forget_progress(r, says);
+	return err ? err
+		   : finish(r, says->rows, says->row_count, &says->first, 0,
+			    false);
+}
+
+int rebuild_like(const struct resync_side *source, struct store *store,
+		 int (*should_stop)(void *arg), void *arg,
+		 struct rebuild_counts *ret, char *why, size_t why_len)
+{
+	struct volume_adopted adopted = {.should_stop = should_stop,
+					 .stop_arg = arg};
+	struct source_says says = {
+		.rows = calloc(META_STORE_MAX, sizeof(*says.rows)),
+	};
+	struct rebuild r = {.store = store, .why = why, .why_len = why_len};
+	int err = -ENOMEM;
+
+	if (why_len)
+		why[0] = '\0';
+	*ret = (struct rebuild_counts){0};
+	if (says.rows)
+		err = like(&r, source, &adopted, &says);
+	if (err)
+		err = refuse(&r, err, "cannot rebuild the map of store %s: %s",
+			     store_identity(store)->name,
+			     err == -EXDEV ? "another filesystem is mounted "
+					     "inside it"
+					   : strerror(-err));
+	else
+		*ret = (struct rebuild_counts){
+			.compared = adopted.compared,
+			.found = adopted.extra.count,
+		};
+	rebuild_end(&r);
+	volume_adopted_done(&adopted);
+	free(says.rows);
+	return err;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rebuild - a store whose map is lost gets a new one.
+ *
+ * Without its map nobody can tell how far a store got: it may be behind, or it
+ * may be the one that went on alone.  So it is never taken for a member in
+ * step, and nothing on it is overwritten unasked.  Two ways lead back, each at
+ * a person's word:
+ *
+ * rebuild_alone(): its files are what there is.  The map is made from them,
+ * with fresh ids and numbers, and begins a lineage of its own.  It keeps the
+ * volume's and the store's UUID, so that it is recognised, and shares no epoch
+ * with any other member, so that it is foreign to all of them: no mount and no
+ * attach takes it for anything else.
+ *
+ * rebuild_like(): another member is right.  What lies under the same path and
+ * is of the same kind becomes the same node, wholly in doubt; what the source
+ * does not have there goes to found/.  The store is then merely stale from the
+ * beginning, and the resync that follows compares every file and writes what
+ * differs.
+ *
+ * The old map stays beside the new one as meta.db.old.  A map under way has no
+ * epoch: whoever meets it says that it was never finished, and both ways begin
+ * anew.
+ */
+#pragma once
+
+#include "resync/scan.h"
+
+struct rebuild_counts {
+	uint64_t nodes;	   /* alone: made from files */
+	uint64_t entries;  /* alone */
+	uint64_t bytes;	   /* alone: mapped */
+	uint64_t compared; /* like: entries to be compared */
+	uint64_t found;	   /* moved to found/ */
+};
+
+/**
+ * rebuild_is_lost - can the map of an open store not be used?
+ * @ret_why: why, in a sentence, to be freed; NULL when it can.
+ * @thorough: look at every page.
+ * Return: 1 lost, 0 sound, -EBUSY, -EPROTO (a newer version made it), ...
+ */
+MUST_CHECK int rebuild_is_lost(const struct store *store, bool thorough,
+			       char **ret_why);
+
+/** rebuild_alone - Return: 0, -errno with a sentence in @why. */
+MUST_CHECK int rebuild_alone(struct store *store, struct rebuild_counts *ret,
+			     char *why, size_t why_len);
+
+/**
+ * rebuild_like - @source is unmounted and without doubts, or live: then just
+ * checkpointed, and the map may move on meanwhile.
+ * @should_stop (may be NULL): nonzero ends it with -ECANCELED.
+ * Return: 0, -errno with a sentence in @why
+ */
+MUST_CHECK int rebuild_like(const struct resync_side *source,
+			    struct store *store, int (*should_stop)(void *arg),
+			    void *arg, struct rebuild_counts *ret, char *why,
+			    size_t why_len);

@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# check finds every kind of disagreement between a store and its map that can
+# be made by hand behind our back, says nothing about a sound store, changes
+# nothing; check --repair takes the files over, and the other store follows.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+report=$work/report.json
+
+# checked STORE: the report as JSON; the status must be what it says.
+checked()
+{
+	local rc=0
+
+	sm check --json "$@" >"$report" || rc=$?
+	jq -e . "$report" >/dev/null || fail "check --json: $(cat "$report")"
+	eq "status of check" "$rc" $(($(jq .wrong "$report") > 0))
+}
+
+sound()
+{
+	checked "$1"
+	eq "$1 wrong" "$(jq -c '[.findings[] | select(.class == "wrong")]' \
+		"$report")" "[]"
+}
+
+# wrong KIND PATH: exactly so, once.
+wrong()
+{
+	local count
+
+	count=$(jq --arg kind "$1" --arg path "$2" '[.findings[] |
+		select(.class == "wrong" and .kind == $kind and
+		       .path == $path)] | length' "$report")
+	((count == 1)) || fail "$1 $2 is told $count times: $(jq -c \
+		'.findings[]' "$report")"
+}
+
+# Changes from here on have a later time than the map.
+later_than_map()
+{
+	touch "$work/clock"
+	[[ $(stat -c %.Z "$work/clock") > $(stat -c %.Y a/.seqmirror/meta.db) ]]
+}
+
+image a 200
+image b 200
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+mkdir -p "$mnt/d/sub/deep" "$mnt/dir"
+for i in $(seq 100); do
+	echo "$i" >"$mnt/d/n$i"
+done
+truncate -s 8M "$mnt/sparse"
+echo data | dd of="$mnt/sparse" bs=1 seek=5000000 conv=notrunc status=none
+dd if=/dev/urandom of="$mnt/big" bs=1M count=2 status=none
+ln "$mnt/big" "$mnt/d/hard"
+ln -s somewhere "$mnt/symlink"
+mkfifo "$mnt/fifo"
+unmount_volume
+sound "$work/a"
+sound "$work/b"
+eq "names" "$(jq .names "$report")" 109
+wait_until 10 later_than_map
+
+# Each kind, in store a.
+echo unknown >a/d/unknown
+mkdir -p a/newdir/inside
+echo deep >a/newdir/inside/file
+rm a/d/n1
+rm a/fifo
+echo file >a/fifo
+mv a/d/n2 a/d/n3
+echo longer >>a/d/n4
+chmod 600 a/d/n5
+echo hole | dd of=a/sparse bs=1 seek=100000 conv=notrunc status=none
+ln a/d/n6 a/link
+rm a/d/hard
+cp a/big a/d/hard
+mv a/d/sub a/moved
+ln -sf elsewhere a/symlink
+fallocate -p -o 0 -l 4096 a/big
+touch -h -d @1000000000 a/dir
+setfattr -n user.changed -v 1 a/d/n7
+echo left >a/.seqmirror/limbo/4711
+echo kept >a/.seqmirror/found/kept
+(cd a && find . -type f ! -name lock -exec sha256sum {} + | sort) >before
+checked "$work/a"
+(cd a && find . -type f ! -name lock -exec sha256sum {} + | sort) >after
+diff before after || fail "check changed something"
+wrong unknown d/unknown
+wrong unknown newdir
+wrong missing d/n1
+wrong kind fifo
+wrong identity d/n3
+wrong missing d/n2
+wrong changed d/n4
+wrong changed d/n5
+wrong changed sparse
+wrong data sparse
+wrong unknown link
+wrong identity d/hard
+wrong missing d/sub
+wrong unknown moved
+wrong identity symlink
+wrong changed big
+wrong changed dir
+wrong changed d/n7
+wrong changed d/n6
+wrong limbo 4711
+eq "wrong in all" "$(jq .wrong "$report")" 20
+eq "start of the data" "$(jq '.findings[] | select(.kind == "data") | .start' \
+	"$report")" 98304
+eq "found" "$(jq '.findings[] | select(.kind == "found") | .count' \
+	"$report")" 1
+if sm check "$work/a" >text; then
+	fail "wrong, and status 0"
+fi
+grep -q "d/unknown: not in the map" text || fail "$(cat text)"
+grep -q "found: it lay where" text || fail "found/ is not explained"
+
+# The files of a are right: b takes them over.
+checked --repair "$work/a"
+eq "wrong after the repair" "$(jq .wrong "$report")" 0
+sound "$work/a"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+eq "unknown" "$(cat "$mnt/newdir/inside/file")" deep
+eq "moved" "$(ls "$mnt/moved")" deep
+unmount_volume
+same_tree "$work/a" "$work/b"
+eq "times of dir" "$(stat -c %Y b/dir)" 1000000000
+sound "$work/a"
+sound "$work/b"
+eq "from limbo" "$(cat a/.seqmirror/found/*4711*)" left
+
+# Killed: what was in work is in doubt, not wrong; a repair waits for the
+# mount.
+mount_volume -o checkpoint=1000 "$work/a" "$work/b"
+echo in doubt >"$mnt/doubt"
+echo more >>"$mnt/d/n9"
+rm "$mnt/d/n10"
+kill_daemon
+sound "$work/a"
+[[ $(jq .clean "$report") == false ]] || fail "clean after a kill"
+wait_until 10 later_than_map
+chmod 700 a/d/n11
+checked "$work/a"
+wrong changed d/n11
+refused "$SEQMIRROR" check --repair "$work/a"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+sound "$work/a"
+sound "$work/b"
+
+# Repaired, but the other one went on alone: a fork, nobody is overwritten.
+image_umount a
+mount_volume "$work/b"
+echo b alone >"$mnt/file"
+unmount_volume
+image_mount a
+echo a alone >a/file
+checked --repair "$work/a"
+refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
+eq "files" "$(cat a/file b/file | xargs)" "a alone b alone"
+
+# A copy of a store is one, and not a heap of disagreements.
+mkdir copy
+cp -a a/. copy
+sound "$work/copy"
+eq "copied" "$(jq .copied "$report")" true
+
+# Not for a store in use, and not for what is none.
+image_umount a
+mount_volume "$work/b"
+refused "$SEQMIRROR" check "$work/b"
+unmount_volume
+mkdir nothing
+refused "$SEQMIRROR" check "$work/nothing"

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A map that is damaged, cut, emptied, missing, another's or a newer program's
+# is recognised: the store counts as missing, a line says which and what to do,
+# nothing is changed; attach --rebuild and resync --prefer take it back by
+# comparing, and lose nothing that only it has.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+map=.seqmirror/meta.db
+harms=(zeroed cut empty missing garbage foreign)
+
+# harm HOW STORE
+harm()
+{
+	local db=$2/$map size
+
+	size=$(stat -c %s "$db")
+	case $1 in
+	zeroed) dd if=/dev/zero of="$db" bs=4096 count=$((size / 4096)) \
+		conv=notrunc status=none ;;
+	cut) truncate -s $((size / 2)) "$db" ;;
+	empty) truncate -s 0 "$db" ;;
+	missing) rm "$db" ;;
+	garbage) dd if=/dev/urandom of="$db" bs=4096 seek=1 \
+		count=$((size / 4096 - 1)) conv=notrunc status=none ;;
+	foreign) cp "$work/b/$map" "$db" ;;
+	newer) printf '\377' | dd of="$db" bs=1 seek=62 conv=notrunc \
+		status=none ;;
+	esac
+}
+
+# Of every file in the store, the private ones that matter included.
+fingerprint()
+{
+	(cd "$1" && find . -type f ! -name lock -printf '%P ' \
+		-exec sha256sum {} \; | sed 's/ .*\// /' | sort)
+}
+
+image a 200
+image b 200
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+python3 "$lib_dir/scenario.py" fill "$mnt" --image-mib 16 --mapped-mib 4 \
+	--files 200
+mkdir "$mnt/sub"
+echo one >"$mnt/sub/file"
+ln "$mnt/sub/file" "$mnt/sub/link"
+ln -s target "$mnt/sub/symlink"
+mkfifo "$mnt/sub/fifo"
+unmount_volume
+
+for how in "${harms[@]}"; do
+	echo "--- $how"
+	harm "$how" "$work/a"
+	fingerprint "$work/a" >before
+
+	# Alone it is refused, in one line, and so is looking at it.
+	refused "$SEQMIRROR" mount -f "$work/a" "$mnt"
+	grep -q "map of store a is" <<<"$refusal" || fail "$how: $refusal"
+	not_mounted "$mnt" || fail "$how: mounted"
+	refused "$SEQMIRROR" check "$work/a"
+	refused "$SEQMIRROR" status "$work/a"
+	refused "$SEQMIRROR" resync "$work/a" "$work/b"
+	grep -q -- "--prefer" <<<"$refusal" || fail "$how: $refusal"
+	fingerprint "$work/a" >after
+	diff before after || fail "$how: a refusal changed something"
+
+	# With the good one the volume is there, without it.
+	mount_volume "$work/a" "$work/b"
+	eq "state of a" "$(store_state a)" missing
+	eq "file" "$(cat "$mnt/sub/file")" one
+	grep -q "map of store a is" "$daemon_log" ||
+		fail "$how: nothing was said"
+	refused "$SEQMIRROR" attach "$mnt" a
+	grep -q -- "--rebuild" <<<"$refusal" || fail "$how: $refusal"
+
+	# What only it has is kept, what differs is written.
+	echo "$how" >"a/only_a_$how"
+	echo other >a/sub/file
+	rm a/sub/fifo
+	echo "while $how" >"$mnt/while"
+	timeout 120 "$SEQMIRROR" attach --rebuild --wait "$mnt" a >/dev/null ||
+		fail "$how: attach --rebuild: status $?"
+	eq "state of a" "$(store_state a)" online
+	unmount_volume
+	eq "found" "$(cat "a/.seqmirror/found/only_a_$how")" "$how"
+	eq "file" "$(cat a/sub/file)" one
+	same_tree "$work/a" "$work/b"
+	sm check "$work/a" >check.out || fail "$how: $(cat check.out)"
+	sm check "$work/b" >check.out || fail "$how: $(cat check.out)"
+done
+
+# A map of a newer program is not damage: nothing is done about it.
+cp "$work/a/$map" kept.db
+harm newer "$work/a"
+for words in mount\ -f check check\ --rebuild; do
+	# shellcheck disable=SC2086
+	if [[ $words == mount* ]]; then
+		refused "$SEQMIRROR" $words "$work/a" "$work/b" "$mnt"
+	else
+		refused "$SEQMIRROR" $words "$work/a"
+	fi
+	grep -q version <<<"$refusal" || fail "newer: $refusal"
+done
+cp kept.db "$work/a/$map"
+
+# A volume that was not left cleanly cannot do without it unasked.
+mount_volume "$work/a" "$work/b"
+echo unclean >"$mnt/unclean"
+kill_daemon
+harm zeroed "$work/a"
+rm -f "$work/a/$map-wal"
+refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
+grep -q "degraded" <<<"$refusal" || fail "unclean: $refusal"
+mount_volume -o degraded "$work/a" "$work/b"
+unmount_volume
+
+# Offline: the preferred side wins.
+refused "$SEQMIRROR" resync --dry-run --prefer b "$work/a" "$work/b"
+echo mine >a/mine
+sm resync --prefer b "$work/a" "$work/b" >/dev/null
+same_tree "$work/a" "$work/b"
+eq "found" "$(cat a/.seqmirror/found/mine)" mine
+sm check "$work/a" >check.out || fail "$(cat check.out)"
+
+# The only store: its own files are what there is.
+harm garbage "$work/a"
+refused "$SEQMIRROR" check --rebuild "$work/b"
+echo rebuilt >a/extra
+sm check --rebuild "$work/a" >/dev/null
+sm check "$work/a" >check.out || fail "$(cat check.out)"
+[[ -e a/.seqmirror/meta.db.old ]] || fail "the old map is gone"
+mount_volume "$work/a"
+eq "extra" "$(cat "$mnt/extra")" rebuilt
+echo alone >"$mnt/alone"
+unmount_volume
+
+# It is never taken for one in step.
+refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
+grep -q "no history in common" <<<"$refusal" || fail "$refusal"
+if sm resync "$work/a" "$work/b" 2>refused.err; then
+	fail "a rebuilt store was taken for a member in step"
+fi
+image_umount a
+mount_volume "$work/b"
+image_mount a
+refused "$SEQMIRROR" attach "$mnt" a
+unmount_volume
+
+# A person may say that it wins.
+sm resync --prefer a "$work/a" "$work/b" >/dev/null
+same_tree "$work/a" "$work/b"
+eq "alone" "$(cat b/alone)" alone
+sm check "$work/b" >check.out || fail "$(cat check.out)"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
