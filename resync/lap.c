@@ -492,7 +492,9 @@ int resync_lap(const struct resync_lap_args *args, struct resync_counts *counts)
 		return -ENOMEM;
 	lap->args = args;
 	lap->src = &args->source;
-	lap->dst = &args->target;
+	lap->target = args->target;
+	lap->target.unproved = &lap->doubt.dirs;
+	lap->dst = &lap->target;
 	lap->n = counts;
 	lap->dry = args->control && args->control->dry_run;
 	/* A live source goes on counting while the lap looks at it. */

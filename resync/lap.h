@@ -110,6 +110,7 @@ struct lap {
 	const struct resync_lap_args *args;
 	const struct resync_side *src;
 	const struct resync_side *dst;
+	struct resync_side target; /* dst: with the directories in doubt */
 	struct resync_counts *n;
 	bool dry;
 	bool copied;	  /* dry run: the identities in the map are void */

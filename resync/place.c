@@ -115,8 +115,12 @@ static int check_place(struct lap *lap, int dirfd, const struct meta_dentry *at,
 
 	if (lap->dry)
 		return 1;
-	r = dirfd < 0 ? dirfd
-		      : side_stat_entry(lap->dst, dirfd, at->name, row, &st);
+	if (side_is_unproved(lap->dst, at->parent, row))
+		r = -ESTALE;
+	else
+		r = dirfd < 0 ? dirfd
+			      : side_stat_entry(lap->dst, dirfd, at->name, row,
+						&st);
 	if (r == -ENOENT || r == -ESTALE)
 		r = 0;
 	if (r < 0)

@@ -184,6 +184,10 @@ static int match_by_name(struct reconcile *rc, const struct meta_dentry *have,
 		return r;
 	if (lap->copied)
 		ret->backing = (struct meta_backing){0};
+	/* In a copy a name proves nothing where names are in doubt. In limbo
+	 * it is the node's own. */
+	if (ret->backing.ino == 0 && rc->dir != META_LIMBO_ID)
+		return 0;
 	if (!side_matches(ret, st))
 		return 0;
 	if (ret->backing.ino == 0) {

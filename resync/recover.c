@@ -25,6 +25,9 @@
  * nothing was done; the next run founds another.  Others keep their intents
  * until the lap that heals them is closed.
  *
+ * In a copy the identities are void, and a node is found by its path, but not
+ * through a directory that is in doubt: what lies there is unknown, and new.
+ *
  * Two kinds of other members' intents are left alone here.  Generation 0 is a
  * resync's own: it wrote there what some source had, and says nothing about
  * this one.  And a member that was never durable through anything took part
@@ -310,6 +313,8 @@ static int armed_dirs(struct recover *r)
 			continue;
 		err = vec_push(&r->dirs,
 			       ((struct recover_dir){.node = in->node}));
+		if (!err)
+			err = idmap_set(&r->armed, in->node, 1);
 		if (err)
 			break;
 	}
@@ -412,12 +417,17 @@ static int recover_run(struct recover *r, struct meta *const *others,
 int resync_recover(struct resync_side *source, struct meta *const *others,
 		   size_t other_count, uint64_t *ret_bytes)
 {
-	struct recover r = {.side = source};
-	int err = recover_run(&r, others, other_count);
+	struct resync_side side = *source;
+	struct recover r = {.side = &side};
+	int err;
+
+	side.unproved = &r.armed;
+	err = recover_run(&r, others, other_count);
 
 	vec_done(&r.intents);
 	vec_done(&r.dirs);
 	vec_done(&r.orphans);
+	idmap_done(&r.armed);
 	if (!err)
 		*ret_bytes = r.bytes;
 	return err;

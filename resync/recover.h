@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/vec.h"
+#include "resync/idmap.h"
 #include "resync/scan.h"
 
 struct recover_dir {
@@ -13,7 +14,8 @@ struct recover_dir {
 };
 
 struct recover {
-	const struct resync_side *side;
+	const struct resync_side *side; /* with the armed directories */
+	struct idmap armed;
 	struct meta_reader *rd; /* the writer's view, inside the transaction */
 	struct scan_numbers numbers;
 	uint64_t bytes; /* looked at */

@@ -63,6 +63,8 @@ struct resync_control {
 
 /* ---- one lap; the engine and offline are made of these ---- */
 
+struct idmap;
+
 /* One end of a resync. For a live source, @live is the volume and @slot its
  * slot; for an unmounted store @live is NULL. */
 struct resync_side {
@@ -70,6 +72,10 @@ struct resync_side {
 	struct meta *meta;
 	struct mirror *live;
 	unsigned int slot;
+	/* Directories under the store's own intents (NULL: none): in a copy no
+	 * node is found by a path through them, for the name may lead to
+	 * another file than the map says. */
+	const struct idmap *unproved;
 };
 
 enum resync_relation {

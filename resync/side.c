@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/vec.h"
+#include "resync/idmap.h"
 
 /* A map that says a node lies deeper than this has a circle. */
 #define DEPTH_MAX 100000u
@@ -23,7 +24,8 @@ struct path_part {
 struct path {
 	VEC(char) names; /* one after the other, without slashes */
 	VEC(struct path_part) parts;
-	uint64_t top; /* META_ROOT_ID or META_LIMBO_ID */
+	uint64_t top;  /* META_ROOT_ID or META_LIMBO_ID */
+	bool unproved; /* through a directory in doubt */
 };
 
 static void path_done(struct path *p)
@@ -64,6 +66,17 @@ bool side_matches(const struct meta_node *row, const struct store_stat *st)
 	       (row->backing.gen == 0 || row->backing.gen == st->gen);
 }
 
+static bool is_unproved(const struct resync_side *side, uint64_t dir)
+{
+	return side->unproved && idmap_get(side->unproved, dir);
+}
+
+bool side_is_unproved(const struct resync_side *side, uint64_t dir,
+		      const struct meta_node *row)
+{
+	return row->backing.ino == 0 && is_unproved(side, dir);
+}
+
 static int path_add(struct path *p, const struct meta_dentry *d)
 {
 	struct path_part part = {p->names.count, d->name_len};
@@ -75,8 +88,8 @@ static int path_add(struct path *p, const struct meta_dentry *d)
 }
 
 /* From @first up to the root or limbo. */
-static int path_climb(struct meta_reader *rd, const struct meta_dentry *first,
-		      struct path *p)
+static int path_climb(const struct resync_side *side, struct meta_reader *rd,
+		      const struct meta_dentry *first, struct path *p)
 {
 	struct meta_dentry d = *first;
 	int r;
@@ -85,6 +98,7 @@ static int path_climb(struct meta_reader *rd, const struct meta_dentry *first,
 		r = path_add(p, &d);
 		if (r < 0)
 			return r;
+		p->unproved = p->unproved || is_unproved(side, d.parent);
 		if (d.parent == META_ROOT_ID || d.parent == META_LIMBO_ID) {
 			p->top = d.parent;
 			return 0;
@@ -165,9 +179,11 @@ static int open_as(const struct resync_side *side, struct meta_reader *rd,
 	struct store_stat st;
 	int r;
 
-	r = path_climb(rd, d, &path);
+	r = path_climb(side, rd, d, &path);
 	if (r < 0)
 		return r;
+	if (row->backing.ino == 0 && path.unproved)
+		return -ESTALE;
 	fd = path_open(side, &path, flags);
 	if (fd < 0)
 		return fd;
@@ -297,7 +313,9 @@ int side_open_parent(const struct resync_side *side, struct meta_reader *rd,
 		r = meta_next_dentry(&it, &d);
 		if (r <= 0)
 			return r < 0 ? r : result;
-		dirfd = side_open_dir(side, rd, d.parent);
+		dirfd = side_is_unproved(side, d.parent, &row)
+				? -ESTALE
+				: side_open_dir(side, rd, d.parent);
 		r = dirfd < 0
 			    ? dirfd
 			    : side_stat_entry(side, dirfd, d.name, &row, NULL);

@@ -6,7 +6,8 @@
  * root or to limbo/.  Whatever is found there must be the node: kind and
  * backing identity are compared after the open.  A row whose backing.ino is 0
  * (a restored copy: identities void) takes the identity of what lies at its
- * place, if the kind agrees.  On a live source mirror_node_open() is asked
+ * place, if the kind agrees and no directory on the way is in doubt
+ * (side->unproved).  On a live source mirror_node_open() is asked
  * instead, since the map may lag behind names there.
  */
 #pragma once
@@ -40,6 +41,10 @@ enum meta_kind side_kind(mode_t mode);
 
 /* Is what was found the node of this row? A void identity matches by kind. */
 bool side_matches(const struct meta_node *row, const struct store_stat *st);
+
+/* Would a name in @dir prove nothing about the node of @row? */
+bool side_is_unproved(const struct resync_side *side, uint64_t dir,
+		      const struct meta_node *row);
 
 /**
  * side_open_dir - as side_open_node() of a directory, to list it or to work

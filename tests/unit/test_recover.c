@@ -524,3 +524,28 @@ Test(recover, void_identities)
 	cr_expect(is_fresh(&w, extent_seq(&w, "y/other", 0)));
 	world_done(&w);
 }
+
+/* Nor do they further down, where a directory on the way is in doubt. */
+Test(recover, void_identities_below)
+{
+	struct world w;
+	uint64_t sub, deeper;
+
+	world_init(&w, fill_dirs);
+	sub = node_of(&w.a, "x/sub");
+	deeper = node_of(&w.a, "x/sub/deeper");
+	must(meta_begin(w.a.meta));
+	must(meta_backing_forget_all(w.a.meta, 1, 2));
+	must(meta_commit(w.a.meta));
+	/* Listed in the order of their ids, which says nothing. */
+	arm_dir(&w, "x/sub/deeper");
+	arm_dir(&w, "x/sub");
+	arm_dir(&w, "x");
+	arm(&w.a, node_of(&w.a, "x/sub/deeper/file"), META_INTENT_DATA, 0,
+	    META_BLOCK);
+	must(resync_recover(&w.a, NULL, 0, &w.bytes));
+	cr_expect_neq(node_of(&w.a, "x/sub"), sub);
+	cr_expect_neq(node_of(&w.a, "x/sub/deeper"), deeper);
+	cr_expect(is_fresh(&w, row_of(&w.a, "x/sub/deeper/file").seq));
+	world_done(&w);
+}

@@ -457,6 +457,58 @@ Test(resync_lap, a_copied_store_is_found_anew)
 	world_done(&w);
 }
 
+static void copy_target(struct world *w)
+{
+	char copy[128];
+
+	actor_close(&w->b);
+	snprintf(copy, sizeof(copy), "%s/c", w->dir);
+	copy_tree(w->b.path, copy);
+	snprintf(w->b.path, sizeof(w->b.path), "%s", copy);
+	actor_open(&w->b);
+}
+
+/* A copy of a store that was not left cleanly: names in doubt may lead to other
+ * files than its map says, and nothing but the path could tell. */
+static void names_lead_elsewhere(bool dry)
+{
+	struct store *s;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t dir, sub;
+	_cleanup_close_ int in_sub = -1;
+	_cleanup_close_ int in_dir = -1;
+
+	s = w.b.side.store;
+	must(meta_begin(w.b.side.meta));
+	dir = child(&w.b, META_ROOT_ID, "dir");
+	sub = child(&w.b, dir, "sub");
+	in_dir = dir_fd(&w.b, dir);
+	in_sub = dir_fd(&w.b, sub);
+	put_intent(&w.b, sub, META_INTENT_NAME, 0, 0);
+	must(meta_commit(w.b.side.meta));
+	/* Of one size and kind: nothing else is in doubt. */
+	must(store_rename(s, in_sub, "f6", in_dir, "t", 0));
+	must(store_rename(s, in_sub, "f5", in_sub, "f6", 0));
+	must(store_rename(s, in_dir, "t", in_sub, "f5", 0));
+	copy_target(&w);
+	history_begin(&w.a);
+	op_mode(&w.a, dir, 0711);
+	history_end(&w.a);
+	if (dry)
+		must(lap_as(&w, from, (struct lap_how){.dry = true},
+			    &(struct resync_counts){0}));
+	must(lap_as(&w, from, (struct lap_how){0}, &(struct resync_counts){0}));
+	world_equal(&w);
+	world_done(&w);
+}
+
+Test(resync_lap, names_in_doubt_prove_nothing_in_a_copy)
+{
+	names_lead_elsewhere(false);
+	names_lead_elsewhere(true);
+}
+
 /* ---- cuts ---- */
 
 Test(resync_lap, a_cut_lap_repeats_one_batch_at_most)
