@@ -29,6 +29,7 @@ static bool is_no_room(int r)
 	return store_error_is_space(r) || err_is_limit(r);
 }
 
+#define KILLS	  (MIRROR_KILL_SUIDGID | MIRROR_KILL_SGID)
 #define SET_OWNER (MIRROR_SET_UID | MIRROR_SET_GID)
 #define SET_TIMES                                                     \
 	(MIRROR_SET_ATIME | MIRROR_SET_MTIME | MIRROR_SET_ATIME_NOW | \
@@ -195,8 +196,8 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		return r == -ENOENT ? -ESTALE : r;
 	if (what & MIRROR_SET_SIZE)
 		r = mirror_truncate(m, k.n, (uint64_t)want->st_size,
-				    what & MIRROR_KILL_SUIDGID);
-	if (!r && (what & ~(MIRROR_SET_SIZE | MIRROR_KILL_SUIDGID))) {
+				    what & KILLS);
+	if (!r && (what & ~(MIRROR_SET_SIZE | KILLS))) {
 		r = op_enter(m, &op);
 		if (!r) {
 			mutex_lock(&k.n->lock);
@@ -254,9 +255,10 @@ static int cap_slot(struct mirror *m, unsigned int slot, void *arg)
 
 /*
  * What write(2), truncate(2) and fallocate(2) do to set-id bits: S_ISUID goes,
- * S_ISGID where group-execute is set, file capabilities always.
+ * S_ISGID where group-execute is set or the writer is not of the group, file
+ * capabilities always.
  */
-static int privs_drop_locked(struct op *op, struct node *n)
+static int privs_drop_locked(struct op *op, struct node *n, unsigned int kill)
 {
 	struct mirror *m = op->m;
 	struct setting k = {.n = n};
@@ -268,7 +270,7 @@ static int privs_drop_locked(struct op *op, struct node *n)
 		return r;
 	want = st;
 	want.st_mode &= ~(mode_t)S_ISUID;
-	if (st.st_mode & S_IXGRP)
+	if ((st.st_mode & S_IXGRP) || (kill & MIRROR_KILL_SGID))
 		want.st_mode &= ~(mode_t)S_ISGID;
 	k.want = &want;
 	if (want.st_mode != st.st_mode)
@@ -276,17 +278,15 @@ static int privs_drop_locked(struct op *op, struct node *n)
 	r = fan_ask(m, cap_slot, n, &cap, "capability");
 	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
 		return r;
-	if (r < 0 && !k.what) {
-		atomic_store(&n->no_privs, true);
-		return 0;
-	}
-	r = attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
-	if (!r)
+	r = r < 0 && !k.what
+		    ? 0
+		    : attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
+	if (!r && !(want.st_mode & S_ISGID))
 		atomic_store(&n->no_privs, true);
 	return r;
 }
 
-int node_privs_drop(struct mirror *m, struct node *n)
+int node_privs_drop(struct mirror *m, struct node *n, unsigned int kill)
 {
 	struct op op;
 	int r;
@@ -296,7 +296,7 @@ int node_privs_drop(struct mirror *m, struct node *n)
 	r = op_enter(m, &op);
 	if (!r) {
 		mutex_lock(&n->lock);
-		r = privs_drop_locked(&op, n);
+		r = privs_drop_locked(&op, n, kill);
 		mutex_unlock(&n->lock);
 	}
 	return op_end(&op, r);

@@ -252,7 +252,7 @@ static int write_locked(struct op *op, struct writing *k)
 }
 
 int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
-		 uint64_t off, bool kill_suidgid)
+		 uint64_t off, unsigned int kill)
 {
 	struct writing k = {.buf = buf, .len = len, .off = off};
 	struct range_hold hold;
@@ -268,8 +268,8 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		return r == -ENOENT ? -ESTALE : r;
 	if (k.n->kind != META_FILE)
 		r = -EINVAL;
-	if (!r && kill_suidgid)
-		r = node_privs_drop(m, k.n);
+	if (!r && kill)
+		r = node_privs_drop(m, k.n, kill);
 	if (!r)
 		r = room_take_data(m, k.n, off, off + len);
 	if (!r) {

@@ -650,7 +650,8 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 /* ---- attr.c, data.c ---- */
 
 /* Set-id bits and capabilities go before somebody without CAP_FSETID writes. */
-MUST_CHECK int node_privs_drop(struct mirror *m, struct node *n);
+MUST_CHECK int node_privs_drop(struct mirror *m, struct node *n,
+			       unsigned int kill);
 /* Extents as the lead's file has them now, under the operation's seq. */
 MUST_CHECK int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 				 uint64_t end);
@@ -670,7 +671,7 @@ MUST_CHECK int data_copy_state(struct mirror *m, struct node *n,
 			       unsigned int from, unsigned int to,
 			       struct range r);
 MUST_CHECK int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
-			       bool kill_suidgid);
+			       unsigned int kill);
 
 /* ---- stat.c ---- */
 

@@ -149,7 +149,13 @@ MUST_CHECK int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie,
 #define MIRROR_SET_MTIME     (1u << 5)
 #define MIRROR_SET_ATIME_NOW (1u << 6)
 #define MIRROR_SET_MTIME_NOW (1u << 7)
-#define MIRROR_KILL_SUIDGID  (1u << 8) /* with SIZE: drop set-id bits */
+/*
+ * With SIZE, and of writers: who lacks CAP_FSETID takes set-id bits and file
+ * capabilities away, the group's bit where the group may execute; KILL_SGID: as
+ * no member of the group, in any case.
+ */
+#define MIRROR_KILL_SUIDGID (1u << 8)
+#define MIRROR_KILL_SGID    (1u << 9)
 
 MUST_CHECK int mirror_getattr(struct mirror *m, uint64_t node,
 			      struct stat *ret_st);
@@ -173,15 +179,12 @@ MUST_CHECK int mirror_statvfs(struct mirror *m, struct statvfs *ret);
 
 MUST_CHECK ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf,
 			       size_t len, uint64_t off);
-/*
- * All of it or an error.  @kill_suidgid: the writer lacks CAP_FSETID, drop
- * set-id bits and file capabilities first.
- */
+/* All of it or an error.  @kill: MIRROR_KILL_*, done first. */
 MUST_CHECK int mirror_write(struct mirror *m, uint64_t node, const void *buf,
-			    size_t len, uint64_t off, bool kill_suidgid);
+			    size_t len, uint64_t off, unsigned int kill);
 /* mode as fallocate(2); COLLAPSE and INSERT are -EOPNOTSUPP. */
 MUST_CHECK int mirror_fallocate(struct mirror *m, uint64_t node, int mode,
-				uint64_t off, uint64_t len, bool kill_suidgid);
+				uint64_t off, uint64_t len, unsigned int kill);
 /* SEEK_DATA/SEEK_HOLE on the lead. The kernel's dirty pages must be flushed. */
 MUST_CHECK int mirror_seek(struct mirror *m, uint64_t node, uint64_t off,
 			   int whence, uint64_t *ret_off);

@@ -77,7 +77,7 @@ static int truncate_locked(struct op *op, struct spacing *k)
 }
 
 int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
-		    bool kill_suidgid)
+		    unsigned int kill)
 {
 	struct spacing k = {.n = n, .size = size};
 	struct range_hold hold;
@@ -88,8 +88,8 @@ int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 		return n->kind == META_DIR ? -EISDIR : -EINVAL;
 	if (size > META_RANGE_MAX)
 		return -EFBIG;
-	if (kill_suidgid)
-		r = node_privs_drop(m, n);
+	if (kill)
+		r = node_privs_drop(m, n, kill);
 	if (r)
 		return r;
 	r = op_enter(m, &op);
@@ -164,7 +164,7 @@ static int fallocate_locked(struct op *op, struct spacing *k)
 }
 
 int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
-		     uint64_t len, bool kill_suidgid)
+		     uint64_t len, unsigned int kill)
 {
 	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
 			  FALLOC_FL_ZERO_RANGE;
@@ -186,8 +186,8 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		return r == -ENOENT ? -ESTALE : r;
 	if (k.n->kind != META_FILE)
 		r = k.n->kind == META_DIR ? -EISDIR : -ENODEV;
-	if (!r && kill_suidgid)
-		r = node_privs_drop(m, k.n);
+	if (!r && kill)
+		r = node_privs_drop(m, k.n, kill);
 	if (!r && !(mode & FALLOC_FL_PUNCH_HOLE))
 		r = room_take_data(m, k.n, off, off + len);
 	if (!r) {

@@ -32,6 +32,14 @@ static inline struct mirror_cred ops_cred(fuse_req_t req)
 /** ops_in_group - whether who asks belongs to a group. */
 bool ops_in_group(fuse_req_t req, gid_t gid);
 
+/**
+ * ops_kill - what a change of contents takes away from a file, MIRROR_KILL_*.
+ * @kills:     the kernel says, or we know, that the caller may not keep it
+ * @ret_bits:  whether it takes set-id bits
+ */
+unsigned int ops_kill(fuse_req_t req, fuse_ino_t node, bool kills,
+		      bool *ret_bits);
+
 /* ops_name.c */
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t node, uint64_t nlookup);

@@ -28,6 +28,29 @@ bool ops_in_group(fuse_req_t req, gid_t gid)
 	return false;
 }
 
+unsigned int ops_kill(fuse_req_t req, fuse_ino_t node, bool kills,
+		      bool *ret_bits)
+{
+	unsigned int kill = MIRROR_KILL_SUIDGID;
+	struct stat st;
+
+	*ret_bits = kills;
+	if (!kills)
+		return 0;
+	/* If it cannot be told: yes. The call that follows will fail too. */
+	if (mirror_getattr(mirror_of(req), node, &st))
+		return kill;
+	*ret_bits = false;
+	if (!S_ISREG(st.st_mode))
+		return kill;
+	if ((st.st_mode & S_ISGID) && !ops_in_group(req, st.st_gid))
+		kill |= MIRROR_KILL_SGID;
+	*ret_bits = (st.st_mode & S_ISUID) ||
+		    ((st.st_mode & S_ISGID) &&
+		     ((st.st_mode & S_IXGRP) || (kill & MIRROR_KILL_SGID)));
+	return kill;
+}
+
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct stat st;
@@ -97,13 +120,14 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
 	const struct mirror_cred cred = ops_cred(req);
 	unsigned int ours = setattr_what(what);
 	struct stat st;
-	bool kills;
+	bool kills, had;
 	int err;
 
 	(void)fi;
-	kills = device_request_kills(FUSE_SETATTR, cred.uid);
-	if ((ours & MIRROR_SET_SIZE) && session_of(req)->killpriv && kills)
-		ours |= MIRROR_KILL_SUIDGID;
+	kills = device_request_kills(FUSE_SETATTR, cred.uid) &&
+		session_of(req)->killpriv;
+	if (ours & MIRROR_SET_SIZE)
+		ours |= ops_kill(req, node, kills, &had);
 	if (ours)
 		err = mirror_setattr(mirror_of(req), node, want, ours, &cred,
 				     &st);

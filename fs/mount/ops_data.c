@@ -67,32 +67,19 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t len, off_t off,
 	reply_buf(req, buf, got);
 }
 
-/* Whether a file has bits that a writer other than root takes away: the group
- * one only where it means set-group-id. */
-static bool has_setid(struct mirror *mirror, uint64_t node)
-{
-	struct stat st;
-
-	/* If it cannot be told: yes. The call that follows will fail too. */
-	if (mirror_getattr(mirror, node, &st))
-		return true;
-	return S_ISREG(st.st_mode) &&
-	       ((st.st_mode & S_ISUID) ||
-		(st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP));
-}
-
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 	      off_t off, struct fuse_file_info *fi)
 {
 	struct mount_session *session = session_of(req);
+	unsigned int kill;
 	bool kills, had;
 	int err;
 
 	kills = device_request_kills(FUSE_WRITE, fuse_req_ctx(req)->uid) &&
 		session->killpriv && !fi->writepage;
-	had = kills && has_setid(session->mirror, node);
+	kill = ops_kill(req, node, kills, &had);
 	err = mirror_write(session->mirror, node, buf, len, (uint64_t)off,
-			   kills);
+			   kill);
 	if (had)
 		notify_attributes(session, node);
 	reply_count(req, err ? err : (ssize_t)len);
@@ -110,12 +97,13 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
 {
 	struct mount_session *session = session_of(req);
 	bool kills = session->killpriv && fuse_req_ctx(req)->uid != 0;
-	bool had = kills && has_setid(session->mirror, node);
+	bool had;
+	unsigned int kill = ops_kill(req, node, kills, &had);
 	int err;
 
 	(void)fi;
 	err = mirror_fallocate(session->mirror, node, mode, (uint64_t)off,
-			       (uint64_t)len, kills);
+			       (uint64_t)len, kill);
 	if (had)
 		notify_attributes(session, node);
 	reply_err(req, err);

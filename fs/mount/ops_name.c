@@ -104,8 +104,8 @@ void op_forget_multi(fuse_req_t req, size_t count,
 }
 
 /*
- * A new file keeps its set-group-id bit in a directory that hands its group on
- * if the caller belongs to that group. A store knows but one of his groups and
+ * A new file, or fifo and the like, keeps its set-group-id bit in a directory that
+ * hands its group on if the caller belongs to that group. A store knows but one of his groups and
  * takes the bit away; here it is put back.
  */
 static void keep_setgid(fuse_req_t req, mode_t mode, struct mirror_entry *entry)
@@ -145,7 +145,7 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	else
 		err = mirror_mknod(mirror_of(req), parent, name, mode, rdev,
 				   &cred, &entry);
-	if (!err && S_ISREG(entry.st.st_mode))
+	if (!err)
 		keep_setgid(req, mode, &entry);
 out:
 	reply_entry(req, err, &entry);

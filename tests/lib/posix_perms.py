@@ -206,6 +206,7 @@ def case_who_owns_what_is_made(side: Side):
         side.open("s", os.O_CREAT, 0o6777)
         side.mkdir("d", 0o7777)
         side.mkfifo("p", 0o666)
+        side.mkfifo("q", 0o2777)
         side.symlink("x", "l")
         side.mknod("n", stat.S_IFREG | 0o666)
         side.mknod("u", stat.S_IFSOCK | 0o666)
@@ -216,6 +217,13 @@ def case_who_owns_what_is_made(side: Side):
 
     side.as_user(run, groups=[EXTRA])
     side.tree()
+    for gid in (GROUP, EXTRA, 77):
+        os.mkdir(f"below{gid}")
+        owned(f"below{gid}", 0, gid, 0o2777)
+        os.chdir(f"below{gid}")
+        side.as_user(run, groups=[EXTRA])
+        side.tree()
+        os.chdir("..")
 
 
 def case_chmod_and_groups(side: Side):
@@ -312,6 +320,23 @@ def case_setid_and_users(side: Side):
         os.chmod(name, mode)
         side.as_user(run, ("write", b"xx"))
         side.lstat(name)
+
+
+def case_setid_and_strangers(side: Side):
+    """Who is not of the group takes its bit away where nobody may execute."""
+    for mode in (0o2646, 0o2606, 0o6646, 0o2766):
+        for call in (("write", b"xx"), ("ftruncate", 5), ("write", b"more"),
+                     ("fallocate", 0, 0, 10000)):
+            spit("f", b"data")
+            owned("f", 0, 77, mode)
+            fd = os.open("f", os.O_RDWR)
+            side.as_user(lambda side, c=call, f=fd: side.call(c[0], f, *c[1:]))
+            side.fstat(fd)
+            os.chmod("f", mode)
+            side.as_user(lambda side, c=call, f=fd: side.call(c[0], f, *c[1:]),
+                         groups=[77])
+            side.fstat(fd)
+            os.close(fd)
 
 
 def direct_write(side, name):
