@@ -13,6 +13,16 @@
 #define RETRY_NS     (2 * CLOCK_NS_PER_SEC)
 #define RETRY_NS_MAX (300 * CLOCK_NS_PER_SEC)
 
+struct engine_name engine_name(struct resync_engine *e, unsigned int slot)
+{
+	struct mirror_slot_info info;
+	struct engine_name name;
+
+	mirror_slot_info(e->m, slot, &info);
+	(void)snprintf(name.text, sizeof(name.text), "%s", info.name);
+	return name;
+}
+
 /* ---- the worker ---- */
 
 /* The next slot, or -1 when the engine ends. */
@@ -73,9 +83,10 @@ static void *worker_main(void *arg)
 		result = engine_run(e, (unsigned int)slot, &counts, why,
 				    sizeof(why));
 		if (result == 0)
-			log_info("a store is in step again: slot=%d laps=%llu "
+			log_info("a store is in step again: store=%s laps=%llu "
 				 "bytes=%llu",
-				 slot, (unsigned long long)counts.laps,
+				 engine_name(e, (unsigned int)slot).text,
+				 (unsigned long long)counts.laps,
 				 (unsigned long long)counts.bytes_copied);
 		mutex_lock(&e->lock);
 		finish_locked(e, slot, result, &counts, why);
@@ -258,6 +269,7 @@ static void check_running(struct resync_engine *e)
 static void look_for(struct resync_engine *e, unsigned int slot)
 {
 	struct engine_slot *s = &e->slot[slot];
+	struct engine_name name;
 	char why[256] = "";
 	bool wait;
 	int r;
@@ -269,17 +281,18 @@ static void look_for(struct resync_engine *e, unsigned int slot)
 	if (wait || !engine_store_is_back(e, slot))
 		return;
 	r = resync_engine_attach(e, slot, NULL, why, sizeof(why));
+	name = engine_name(e, slot);
 	if (r == 0) {
-		log_info("a member is back: slot=%u", slot);
+		log_info("a member is back: store=%s", name.text);
 		return;
 	}
 	mutex_lock(&e->lock);
 	/* Said once, and again when it is another reason. */
 	if (strcmp(s->last_why, why)) {
 		(void)snprintf(s->last_why, sizeof(s->last_why), "%s", why);
-		log_warn("a member is back and cannot be attached: slot=%u "
+		log_warn("a member is back and cannot be attached: store=%s "
 			 "why=%s",
-			 slot, why);
+			 name.text, why);
 	}
 	s->retry_wait_ns = s->retry_wait_ns
 				   ? MIN(s->retry_wait_ns * 2, RETRY_NS_MAX)

@@ -65,6 +65,12 @@ struct resync_engine {
 	uint64_t paid_bytes;
 };
 
+/* engine.c: what the slot's store is called, for messages. */
+struct engine_name {
+	char text[64];
+};
+struct engine_name engine_name(struct resync_engine *e, unsigned int slot);
+
 /* ---- engine_open.c ---- */
 
 /* A member's store and map, opened and proved; closed again on failure. */

@@ -313,8 +313,8 @@ static int run_sources(struct run *run, char *why, size_t why_len)
 			return -ECANCELED;
 		if (i > 0)
 			log_info("the resync begins again with another source: "
-				 "slot=%u",
-				 run->slot);
+				 "store=%s",
+				 engine_name(run->e, run->slot).text);
 		r = run_from(run, why, why_len);
 	}
 	return r;
@@ -338,7 +338,8 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	if (!why[0])
 		(void)snprintf(why, why_len, "its resync failed: %s",
 			       strerror(-r));
-	log_warn("a resync ended early: slot=%u why=%s", run->slot, why);
+	log_warn("a resync ended early: store=%s why=%s",
+		 engine_name(e, run->slot).text, why);
 	mirror_unattach(e->m, run->slot, state, why);
 }
 

@@ -46,9 +46,12 @@ static int add_names(struct words *w, const char *text)
 	if (!w->names_text)
 		return -ENOMEM;
 	rest = w->names_text;
-	while ((name = strsep(&rest, ",")))
+	while ((name = strsep(&rest, ","))) {
+		if (!*name)
+			return -EINVAL;
 		if (vec_push(&w->names, (const char *)name))
 			return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -174,7 +177,7 @@ static int parse(const struct cli_command *self, int argc, char **argv,
 		case OPT_NAME:
 			if (add_names(w, optarg))
 				return cli_wrong(self, argv,
-						 "--name once, as NAME,NAME");
+						 "--name once, as NAME,NAME, none empty");
 			break;
 		case OPT_ADOPT:
 			w->adopt = true;

@@ -39,6 +39,8 @@ no_init d/two/sub d/two
 no_init d/three d/full
 no_init --name same,same d/three d/four
 no_init --name a/b,c d/three d/four
+no_init --name '' d/three d/four
+no_init --name ,second d/three d/four
 no_init --unknown d/three
 
 sm init --name x,y d/three d/four >/dev/null
