@@ -17,7 +17,7 @@ build=(
 # What the mount tests use besides: fusermount3, setfacl, setfattr, losetup
 # and mkfs.ext4.
 test=(
-	libcriterion-dev fuse3 acl attr e2fsprogs util-linux sqlite3 jq
+	libcriterion-dev fuse3 acl attr e2fsprogs util-linux sqlite3 jq iproute2
 	sudo
 )
 # Others that seqmirror is compared with; those that cannot be had are left out

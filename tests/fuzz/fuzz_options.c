@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What stands behind -o. */
+#include "fs/mount/mount.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct mount_options options;
+	char why[MOUNT_WHY_MAX];
+	char *text = malloc(size + 1);
+	int err;
+
+	FUZZ_CHECK(text);
+	memcpy(text, data, size);
+	text[size] = '\0';
+	mount_options_init(&options);
+	why[0] = '\0';
+	err = mount_options_parse(&options, text, why);
+	FUZZ_CHECK(!err || err == -EINVAL || err == -EOPNOTSUPP);
+	FUZZ_CHECK(!err == !why[0]);
+	FUZZ_CHECK(memchr(why, '\0', sizeof(why)));
+	mount_options_done(&options);
+	free(text);
+	return 0;
+}
