@@ -191,6 +191,24 @@ enum meta_number {
 	/* 1: it was such a copy, and neither was brought in step nor founded
 	 * an epoch since. */
 	META_NUM_COPY = 10,
+	/* Where a scrub was when it was last recorded; begun 0: none is. */
+	META_NUM_SCRUB_BEGUN = 11, /* time_ns */
+	META_NUM_SCRUB_NODE = 12,  /* to go on with */
+	META_NUM_SCRUB_OFFSET = 13,
+	META_NUM_SCRUB_UNTIL = 14, /* the last node */
+	META_NUM_SCRUB_NODES = 15, /* done so far */
+	META_NUM_SCRUB_BYTES = 16,
+	META_NUM_SCRUB_FOUND = 17,
+	META_NUM_SCRUB_FIXED = 18,
+	META_NUM_SCRUB_BUSY = 19,
+	/* What the last one that came to its end has proved. */
+	META_NUM_SCRUBBED = 20, /* time_ns of its end; 0: never */
+	META_NUM_SCRUBBED_BEGUN = 21,
+	META_NUM_SCRUBBED_NODES = 22,
+	META_NUM_SCRUBBED_BYTES = 23,
+	META_NUM_SCRUBBED_FOUND = 24,
+	META_NUM_SCRUBBED_FIXED = 25,
+	META_NUM_SCRUBBED_BUSY = 26,
 };
 
 /* ---- open, close ---- */
@@ -411,6 +429,10 @@ MUST_CHECK int meta_delta_sum(struct meta_reader *rd, uint64_t seq,
 /* The time of the newest moment with seq <= @seq; -ENOENT. */
 MUST_CHECK int meta_moment_at(struct meta_reader *rd, uint64_t seq,
 			      uint64_t *ret_time_ns);
+/* The time of the oldest moment with seq >= @seq: by then all numbered up to
+ * it was done. -ENOENT. */
+MUST_CHECK int meta_moment_from(struct meta_reader *rd, uint64_t seq,
+				uint64_t *ret_time_ns);
 
 /*
  * Whether anything in this map numbered above @from is newer than what the

@@ -20,6 +20,22 @@ static const char *const number_keys[] = {
 	[META_NUM_ROOT_INO] = "root_ino",
 	[META_NUM_ROOT_GEN] = "root_gen",
 	[META_NUM_COPY] = "copy",
+	[META_NUM_SCRUB_BEGUN] = "scrub_begun",
+	[META_NUM_SCRUB_NODE] = "scrub_node",
+	[META_NUM_SCRUB_OFFSET] = "scrub_offset",
+	[META_NUM_SCRUB_UNTIL] = "scrub_until",
+	[META_NUM_SCRUB_NODES] = "scrub_nodes",
+	[META_NUM_SCRUB_BYTES] = "scrub_bytes",
+	[META_NUM_SCRUB_FOUND] = "scrub_found",
+	[META_NUM_SCRUB_FIXED] = "scrub_fixed",
+	[META_NUM_SCRUB_BUSY] = "scrub_busy",
+	[META_NUM_SCRUBBED] = "scrubbed",
+	[META_NUM_SCRUBBED_BEGUN] = "scrubbed_begun",
+	[META_NUM_SCRUBBED_NODES] = "scrubbed_nodes",
+	[META_NUM_SCRUBBED_BYTES] = "scrubbed_bytes",
+	[META_NUM_SCRUBBED_FOUND] = "scrubbed_found",
+	[META_NUM_SCRUBBED_FIXED] = "scrubbed_fixed",
+	[META_NUM_SCRUBBED_BUSY] = "scrubbed_busy",
 };
 
 static const char *number_key(enum meta_number what)
@@ -243,6 +259,21 @@ int meta_moment_at(struct meta_reader *rd, uint64_t seq, uint64_t *ret_time_ns)
 {
 	_cleanup_stmt_ struct stmt *s = NULL;
 	int r = stmt_borrow(&rd->conn, STMT_MOMENT_GET_AT, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":seq", seq);
+	r = stmt_step(s);
+	if (r < 0)
+		return r;
+	return r ? stmt_column_u64(s, 0, ret_time_ns) : -ENOENT;
+}
+
+int meta_moment_from(struct meta_reader *rd, uint64_t seq,
+		     uint64_t *ret_time_ns)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = stmt_borrow(&rd->conn, STMT_MOMENT_GET_FROM, &s);
 
 	if (r < 0)
 		return r;

@@ -6,9 +6,7 @@
 #include <string.h>
 
 #include "base/vec.h"
-
-/* A map that says a node lies deeper than this has a circle. */
-#define DEPTH_MAX 100000u
+#include "resync/map_path.h"
 
 /* One thing that one side did. */
 struct deed {
@@ -119,52 +117,6 @@ static int is_same(struct diverge *d, const struct meta_node *a,
 	return a->kind == b->kind ? is_old_anywhere(d, 0, a) : 0;
 }
 
-/* ---- paths ---- */
-
-static char *path_before(const struct meta_dentry *name, char *rest)
-{
-	size_t len = rest ? strlen(rest) : 0;
-	char *path = malloc(name->name_len + len + 2);
-
-	if (path) {
-		char *at = mempcpy(path, name->name, name->name_len);
-
-		if (rest)
-			*at++ = '/';
-		if (rest)
-			at = mempcpy(at, rest, len);
-		*at = '\0';
-	}
-	free(rest);
-	return path;
-}
-
-/* 1 and the path, 0 it lies nowhere under the root. */
-static int path_of(struct meta_reader *rd, const struct meta_dentry *name,
-		   char **ret_path)
-{
-	struct meta_dentry d = *name;
-	char *path = NULL;
-	int r = 0;
-
-	for (unsigned int depth = 0; depth < DEPTH_MAX; depth++) {
-		if (d.parent == META_LIMBO_ID)
-			break;
-		path = path_before(&d, path);
-		if (!path)
-			return -ENOMEM;
-		if (d.parent == META_ROOT_ID) {
-			*ret_path = path;
-			return 1;
-		}
-		r = meta_dentry_of(rd, d.parent, &d);
-		if (r < 0)
-			break;
-	}
-	free(path);
-	return r == -ENOENT ? 0 : r;
-}
-
 /* ---- deeds ---- */
 
 static int deed_add(struct diverge *d, unsigned int side, char *path,
@@ -184,7 +136,7 @@ static int deed_at(struct diverge *d, unsigned int side, unsigned int teller,
 		   const struct diverge_side *what)
 {
 	char *path;
-	int r = path_of(d->rd[teller], name, &path);
+	int r = map_path(d->rd[teller], name, &path);
 
 	return r <= 0 ? r : deed_add(d, side, path, what);
 }
@@ -209,7 +161,7 @@ static int deed_look_at(struct diverge *d, unsigned int side, uint64_t node)
 	int r = meta_dentry_of(d->rd[side], node, &name);
 
 	if (r == 0 && deed && deed->what.node == node && deed->side == side)
-		r = path_of(d->rd[side], &name, &deed->own_path);
+		r = map_path(d->rd[side], &name, &deed->own_path);
 	if (r > 0)
 		deed->what.path = deed->own_path;
 	return r == -ENOENT ? 0 : MIN(r, 0);

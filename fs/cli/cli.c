@@ -10,9 +10,9 @@
 #include "fs/cli/ui.h"
 
 static const struct cli_command *const commands[] = {
-	&cmd_init,   &cmd_mount,   &cmd_unmount, &cmd_status, &cmd_detach,
-	&cmd_attach, &cmd_add,	   &cmd_remove,	 &cmd_resync, &cmd_check,
-	&cmd_diff,   &cmd_changes, &cmd_map,
+	&cmd_init,   &cmd_mount, &cmd_unmount, &cmd_status, &cmd_detach,
+	&cmd_attach, &cmd_add,	 &cmd_remove,  &cmd_resync, &cmd_check,
+	&cmd_scrub,  &cmd_diff,	 &cmd_changes, &cmd_map,
 };
 
 int cli_help(const struct cli_command *self)

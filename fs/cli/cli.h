@@ -46,6 +46,7 @@ extern const struct cli_command cmd_remove;
 extern const struct cli_command cmd_resync;
 extern const struct cli_command cmd_changes;
 extern const struct cli_command cmd_check;
+extern const struct cli_command cmd_scrub;
 extern const struct cli_command cmd_diff;
 extern const struct cli_command cmd_map;
 

@@ -32,6 +32,9 @@
  *	resync-set	[paused], [rate], [cancel], [STORE]
  *	changes		since, [until], [blocks]	items: changes
  *	map		node		items: extents; reply: seq, stores
+ *	scrub		[repair], [restart], [rate], [STORE]
+ *	scrub-cancel
+ *	scrub-state	[findings]	items: findings; reply: as in `status`
  *	diff		STORE		items: as diff.h; against the lead
  *
  * STORE is the key "store" (a name or UUID) with, if the word may be a path,
@@ -47,6 +50,7 @@
 #include "base/cleanup.h"
 #include "fs/cli/control_path.h"
 #include "resync/resync.h"
+#include "resync/scrub.h"
 
 enum {
 	CONTROL_CLIENT_MAX = 16,
@@ -60,6 +64,7 @@ struct control;
 struct control_target {
 	struct mirror *mirror;
 	struct resync_engine *engine;
+	struct scrub *scrub;
 	/* Both live as long as the server. */
 	const char *mountpoint; /* absolute */
 	const char *name;	/* what people call the mount, or "" */

@@ -44,6 +44,13 @@ static const struct op_row op_rows[] = {
 	 {"b:paused", "i:rate", "b:cancel", "s:store", "s:path", "s:path_hex"}},
 	{"changes", op_changes, false, {"!s:since", "s:until", "b:blocks"}},
 	{"map", op_map, false, {"!i:node"}},
+	{"scrub",
+	 op_scrub,
+	 false,
+	 {"b:repair", "b:restart", "i:rate", "s:store", "s:path",
+	  "s:path_hex"}},
+	{"scrub-cancel", op_scrub_cancel, false, {NULL}},
+	{"scrub-state", op_scrub_state, false, {"b:findings"}},
 	{"diff", op_diff, false, {"!s:store", "s:path", "s:path_hex"}},
 };
 

@@ -61,3 +61,6 @@ int op_resync_set(struct control_op *op);
 int op_changes(struct control_op *op);
 int op_map(struct control_op *op);
 int op_diff(struct control_op *op);
+int op_scrub(struct control_op *op);
+int op_scrub_cancel(struct control_op *op);
+int op_scrub_state(struct control_op *op);

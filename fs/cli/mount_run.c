@@ -26,6 +26,7 @@ struct volume {
 	struct mirror *mirror;
 	struct mount_session *session;
 	struct resync_engine *engine;
+	struct scrub *scrub;
 	struct control *control;
 };
 
@@ -189,12 +190,23 @@ static int start_engine(struct volume *v, const struct mount_options *options)
 	return 0;
 }
 
+static int start_scrub(struct volume *v, const struct mount_options *options)
+{
+	int err = scrub_start(v->mirror, v->engine, options->resync_rate,
+			      &v->scrub);
+
+	if (err)
+		ui_error("mount", "the scrub: %s", ui_why(err));
+	return err;
+}
+
 /* Without the socket the volume can still be used and unmounted. */
 static void start_control(struct volume *v, const struct mount_options *options)
 {
 	struct control_target target = {
 		.mirror = v->mirror,
 		.engine = v->engine,
+		.scrub = v->scrub,
 		.mountpoint = mount_session_path(v->session),
 		.name = options->name,
 	};
@@ -229,6 +241,8 @@ static int bring_up(struct volume *v, struct mount_request *r)
 	signalled = v->session;
 	err = start_engine(v, &r->options);
 	if (!err)
+		err = start_scrub(v, &r->options);
+	if (!err)
 		start_control(v, &r->options);
 	return err;
 }
@@ -254,6 +268,7 @@ static int take_down(struct volume *v)
 
 	resync_engine_closing(v->engine);
 	control_stop(v->control);
+	scrub_stop(v->scrub);
 	if (v->engine)
 		resync_engine_stop(v->engine);
 	signalled = NULL;

@@ -196,6 +196,49 @@ static int put_resync(struct mirror *m, struct resync_engine *e, json_t *report,
 	return json_object_set_new(report, "resync", json_null()) ? -ENOMEM : 0;
 }
 
+static int put_scrub_counts(json_t *report, const struct scrub_counts *n)
+{
+	return put_time(report, "begun", n->begun_ns) ||
+	       json_put_number(report, "nodes", n->nodes) ||
+	       json_put_number(report, "bytes", n->bytes) ||
+	       json_put_number(report, "found", n->found) ||
+	       json_put_number(report, "repaired", n->fixed) ||
+	       json_put_number(report, "busy", n->busy);
+}
+
+int report_scrub(struct scrub *scrub, json_t *report)
+{
+	struct scrub_state s;
+	json_t *last = json_null();
+
+	scrub_state(scrub, &s);
+	if (json_object_set_new(report, "running", json_boolean(s.running)) ||
+	    json_put_text(report, "phase", s.phase) ||
+	    put_scrub_counts(report, &s.now) ||
+	    json_put_number(report, "rate_bytes",
+			    (uint64_t)MAX(s.rate_bytes, 0.0)) ||
+	    json_put_text(report, "failed", s.result < 0 ? s.why : ""))
+		return -ENOMEM;
+	if (s.last.ended_ns) {
+		last = json_object();
+		if (put_scrub_counts(last, &s.last) ||
+		    put_time(last, "ended", s.last.ended_ns)) {
+			json_decref(last);
+			return -ENOMEM;
+		}
+	}
+	return json_object_set_new(report, "last", last) ? -ENOMEM : 0;
+}
+
+static int put_scrub(struct scrub *scrub, json_t *report)
+{
+	json_t *object = json_object();
+
+	if (json_object_set_new(report, "scrub", object))
+		return -ENOMEM;
+	return report_scrub(scrub, object);
+}
+
 int report_volume(const struct control_target *target, json_t *report)
 {
 	struct mirror *m = target->mirror;
@@ -215,6 +258,7 @@ int report_volume(const struct control_target *target, json_t *report)
 	if (json_put_text(report, "volume", mirror_volume_uuid(m)) ||
 	    json_put_text(report, "name", target->name) ||
 	    put_resync(m, target->engine, report, &running) ||
+	    put_scrub(target->scrub, report) ||
 	    json_put_text(report, "state",
 			  running ? "resyncing"
 			  : whole ? "healthy"

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "resync/resync.h"
+#include "resync/scrub.h"
 
 /** report_state_name - "online", "detached", ...: the words of the JSON. */
 const char *report_state_name(enum meta_store_state state);
@@ -34,6 +35,13 @@ MUST_CHECK int report_counts(const struct resync_counts *counts,
 /** report_progress - lap, bytes_done, bytes_total, eta_seconds and more. */
 MUST_CHECK int report_progress(const struct resync_progress *progress,
 			       const char *store, json_t *report);
+
+/**
+ * report_scrub - running, phase, begun, nodes, bytes, found, repaired, busy,
+ * rate_bytes, failed; last: null, or the same of the last that came to its
+ * end, with ended.
+ */
+MUST_CHECK int report_scrub(struct scrub *scrub, json_t *report);
 
 /**
  * report_unmounted - what a store's own map says; the store is not changed.

@@ -207,6 +207,45 @@ static void print_resync(const json_t *resync)
 		(void)putchar('\n');
 }
 
+static void print_scrub_counts(const json_t *s)
+{
+	char count[3][UI_WORDS_MAX];
+	char size[SIZE_TEXT_MAX];
+
+	(void)printf(
+		"%s, %s, %s found, %s repaired",
+		ui_count(count[0], json_number(s, "nodes"), "node", "nodes"),
+		size_format(size, json_number(s, "bytes")),
+		ui_count(count[1], json_number(s, "found"), "difference",
+			 "differences"),
+		ui_count(count[2], json_number(s, "repaired"), "", ""));
+	if (json_number(s, "busy"))
+		(void)printf(", %s left out",
+			     ui_count(count[0], json_number(s, "busy"),
+				      "busy place", "busy places"));
+	(void)putchar('\n');
+}
+
+static void print_scrub(const json_t *scrub)
+{
+	const json_t *last = json_object_get(scrub, "last");
+	uint64_t rate = json_number(scrub, "rate_bytes");
+	char size[SIZE_TEXT_MAX];
+
+	if (json_flag(scrub, "running")) {
+		(void)printf("\nscrub: %s", json_text(scrub, "phase"));
+		if (rate)
+			(void)printf(", %s/s", size_format(size, rate));
+		(void)fputs("\n  ", stdout);
+		print_scrub_counts(scrub);
+	}
+	if (!json_is_object(last))
+		return;
+	(void)printf("\nlast scrub: %s to %s\n  ", json_text(last, "begun"),
+		     json_text(last, "ended"));
+	print_scrub_counts(last);
+}
+
 int status_print(const json_t *report)
 {
 	_cleanup_ui_table_ struct ui_table *t =
@@ -228,5 +267,7 @@ int status_print(const json_t *report)
 	ui_table_print(t);
 	if (json_is_object(resync))
 		print_resync(resync);
+	if (mounted)
+		print_scrub(json_object_get(report, "scrub"));
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "fs/store/internal.h"
 
@@ -324,5 +325,46 @@ int store_copy_attrs(const struct store *src, struct store_obj from_obj,
 	err = sides_copy(&from, &to);
 	free(from.names);
 	free(to.names);
+	return err;
+}
+
+/* ---- for comparing ---- */
+
+static int xattr_hash_one(const struct side *side, const char *name, char *buf,
+			  uint64_t *hash)
+{
+	/* Nothing is lifted to read it: a look leaves no trace. */
+	ssize_t len =
+		store_getxattr(side->s, side->o, name, buf, XATTR_BUF_BYTES);
+
+	if (len == -ENODATA || len == -EACCES || len == -EPERM)
+		return 0;
+	if (len < 0)
+		return (int)len;
+	*hash += XXH3_64bits_withSeed(buf, (size_t)len,
+				      XXH3_64bits(name, strlen(name))) |
+		 1;
+	return 0;
+}
+
+int store_xattr_hash(const struct store *s, struct store_obj o,
+		     uint64_t *ret_hash)
+{
+	struct side side = {.s = s, .o = o};
+	_cleanup_free_ char *buf = NULL;
+	const char *name = NULL;
+	uint64_t hash = 0;
+	int err = names_read(&side);
+
+	while (!err && (name = names_next(&side, name))) {
+		if (!is_copied(name))
+			continue;
+		if (!buf)
+			buf = malloc(XATTR_BUF_BYTES);
+		err = buf ? xattr_hash_one(&side, name, buf, &hash) : -ENOMEM;
+	}
+	free(side.names);
+	if (!err)
+		*ret_hash = hash;
 	return err;
 }

@@ -311,6 +311,14 @@ MUST_CHECK int store_list(const struct store *s, int dirfd,
 MUST_CHECK int store_copy_attrs(const struct store *src, struct store_obj from,
 				const struct store *dst, struct store_obj to);
 
+/*
+ * A hash of the extended attributes that store_copy_attrs() would copy, ACLs
+ * among them, whatever order they come in. 0: there are none. What this user
+ * may not read is left out.
+ */
+MUST_CHECK int store_xattr_hash(const struct store *s, struct store_obj o,
+				uint64_t *ret_hash);
+
 /* Does an error mean that the device is gone (put the store out at once)? */
 bool store_error_is_fatal(int err);
 /* Does it mean that there is no room (the application's error)? */

@@ -215,6 +215,9 @@ ON CONFLICT (seq) DO UPDATE SET time_ns = excluded.time_ns;
 -- name: moment_get_at
 SELECT time_ns FROM moment WHERE seq <= :seq ORDER BY seq DESC LIMIT 1;
 
+-- name: moment_get_from
+SELECT time_ns FROM moment WHERE seq >= :seq ORDER BY seq LIMIT 1;
+
 -- ---- epoch ----
 
 -- name: epoch_append

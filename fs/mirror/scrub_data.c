@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Contents, slice by slice, where any store has data.  What is a hole on all
+ * of them reads as zeros on all of them.
+ *
+ * Clean pages are dropped before a slice is read, so that the disks are
+ * compared and not what is remembered of them, and afterwards, so that a scrub
+ * does not fill the memory.  Dirty ones stay.
+ *
+ * Data where a store's own map has a hole is a change behind the mirror's back,
+ * which a resync would not see.  If it is zeros only, it counts where the
+ * filesystem does not make such blocks itself (xfs writes zeros into what it
+ * had preallocated when a file grows past it).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/mirror/scrub_internal.h"
+
+#define SLICE_BLOCKS (SCRUB_SLICE / META_BLOCK)
+
+struct slice {
+	struct range range; /* whole blocks */
+	slot_mask mask;	    /* whose file is the node */
+	slot_mask unreadable[SLICE_BLOCKS];
+	slot_mask unmapped[SLICE_BLOCKS]; /* data, and no row */
+	slot_mask later; /* written after the last numbered change */
+	size_t got;	 /* bytes, of the longest replica */
+};
+
+static size_t block_of(const struct slice *sl, uint64_t off)
+{
+	return (size_t)((off - sl->range.start) / META_BLOCK);
+}
+
+/* ---- reading ---- */
+
+/* Which block of a slice cannot be read. */
+static void read_blocks(struct scan *c, unsigned int i, int fd,
+			struct slice *sl)
+{
+	char *buf = c->s->buffer[i];
+
+	for (uint64_t off = sl->range.start; off < sl->range.end;
+	     off += META_BLOCK, buf += META_BLOCK) {
+		ssize_t got = store_read(c->m->slot[i].store, fd, buf,
+					 META_BLOCK, off);
+
+		if (got < 0)
+			sl->unreadable[block_of(sl, off)] |= SLOT_BIT(i);
+		got = MAX(got, (ssize_t)0);
+		memset(buf + got, 0, META_BLOCK - (size_t)got);
+	}
+}
+
+static void read_slice(struct scan *c, unsigned int i, int fd, struct slice *sl)
+{
+	struct store *s = c->m->slot[i].store;
+	size_t len = (size_t)range_len(sl->range);
+	ssize_t got;
+
+	store_drop_cache(s, fd, sl->range.start, len);
+	got = store_read(s, fd, c->s->buffer[i], len, sl->range.start);
+	if (got < 0)
+		read_blocks(c, i, fd, sl);
+	else
+		memset(c->s->buffer[i] + got, 0, len - (size_t)got);
+	sl->got = MAX(sl->got, (size_t)MAX(got, (ssize_t)0));
+	store_drop_cache(s, fd, sl->range.start, len);
+}
+
+/* ---- data without a row ---- */
+
+static bool map_is_exact(const struct store *s)
+{
+	const struct store_caps *caps = store_caps(s);
+
+	return caps->punch_hole && caps->seek_hole &&
+	       caps->block_size <= META_BLOCK;
+}
+
+static bool makes_zeros(const struct store *s)
+{
+	uint64_t type = store_caps(s)->fs_type;
+
+	return type != EXT4_SUPER_MAGIC && type != BTRFS_SUPER_MAGIC &&
+	       type != TMPFS_MAGIC;
+}
+
+static void clear_mapped(struct slice *sl, unsigned int i, struct range r)
+{
+	r = range_intersect(r, sl->range);
+	for (; r.start < r.end; r.start += META_BLOCK)
+		sl->unmapped[block_of(sl, r.start)] &= ~SLOT_BIT(i);
+}
+
+static int clear_rows(struct scan *c, unsigned int i, struct slice *sl)
+{
+	struct meta_reader *rd = meta_reader_get(c->m->slot[i].meta);
+	struct meta_iter it = {0};
+	struct meta_extent e;
+	int r;
+
+	if (!rd)
+		return -EIO;
+	r = meta_iter_extents(rd, c->n->id, sl->range.start, sl->range.end,
+			      &it);
+	while (!r && (r = meta_next_extent(&it, &e)) > 0) {
+		clear_mapped(sl, i, (struct range){e.start, e.end});
+		r = 0;
+	}
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	return r;
+}
+
+static bool is_zero(const char *block)
+{
+	static const char zeros[META_BLOCK];
+
+	return !memcmp(block, zeros, META_BLOCK);
+}
+
+static int find_unmapped(struct scan *c, unsigned int i, int fd,
+			 struct slice *sl)
+{
+	struct store *s = c->m->slot[i].store;
+	uint64_t at = sl->range.start, end;
+	size_t blocks = block_of(sl, sl->range.end);
+	int r = 0;
+
+	if (!map_is_exact(s))
+		return 0;
+	while (at < sl->range.end && !store_seek(s, fd, at, SEEK_DATA, &at) &&
+	       at < sl->range.end) {
+		if (store_seek(s, fd, at, SEEK_HOLE, &end))
+			break;
+		for (uint64_t b = at & ~(uint64_t)(META_BLOCK - 1);
+		     b < MIN(end, sl->range.end); b += META_BLOCK)
+			sl->unmapped[block_of(sl, b)] |= SLOT_BIT(i);
+		at = end;
+	}
+	r = clear_rows(c, i, sl);
+	for (size_t b = 0; b < blocks && makes_zeros(s); b++)
+		if (is_zero(c->s->buffer[i] + b * META_BLOCK))
+			sl->unmapped[b] &= ~SLOT_BIT(i);
+	return r;
+}
+
+/* ---- one slice ---- */
+
+static int slice_read(struct scan *c, struct slice *sl)
+{
+	struct range range = sl->range;
+	int fd, r = 0;
+
+	*sl = (struct slice){.range = range};
+	for_each_slot(i, scrub_online(c))
+	{
+		r = node_fd_get(c->m, c->n, i, false, &fd);
+		/* Its directory tells what is wrong with the name. */
+		if (scrub_is_answer(r))
+			continue;
+		if (r && store_error_is_ours(r))
+			return r;
+		sl->mask |= SLOT_BIT(i);
+		if (r) {
+			for (size_t b = 0; b < SLICE_BLOCKS; b++)
+				sl->unreadable[b] |= SLOT_BIT(i);
+			continue;
+		}
+		read_slice(c, i, fd, sl);
+		r = find_unmapped(c, i, fd, sl);
+		node_fd_put(c->m, c->n, i);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static struct scrub_votes block_votes(struct scan *c, const struct slice *sl,
+				      size_t b)
+{
+	struct scrub_votes v = {
+		.all = sl->mask,
+		.unreadable = sl->unreadable[b],
+		.edited = sl->unmapped[b] | sl->later,
+	};
+
+	for_each_slot(i, v.all & ~v.unreadable)
+	{
+		v.group[i] = (unsigned char)i;
+		for_each_slot(k, v.all & ~v.unreadable)
+		{
+			if (k >= i)
+				break;
+			if (memcmp(c->s->buffer[i] + b * META_BLOCK,
+				   c->s->buffer[k] + b * META_BLOCK,
+				   META_BLOCK))
+				continue;
+			v.group[i] = v.group[k];
+			break;
+		}
+	}
+	return v;
+}
+
+/* Equal everywhere, but not as the maps have it: 1 and the finding. */
+static int judge_unmapped(struct scan *c, const struct slice *sl, size_t b,
+			  struct scrub_finding *f)
+{
+	slot_mask odd = sl->unmapped[b];
+	unsigned int any;
+
+	if (!odd)
+		return 0;
+	f->kind = SCRUB_MAP;
+	f->by = SCRUB_BY_MAP;
+	f->losers = odd;
+	if (odd != sl->mask)
+		return 1;
+	/* All have it: what is missing is the rows. Zeros need none. */
+	f->losers = 0;
+	any = (unsigned int)__builtin_ctz(odd);
+	return !is_zero(c->s->buffer[any] + b * META_BLOCK);
+}
+
+/* 1 and what is wrong with the block, 0 nothing. */
+static int block_judge(struct scan *c, const struct slice *sl, size_t b,
+		       struct scrub_finding *f)
+{
+	struct scrub_votes v = block_votes(c, sl, b);
+
+	*f = (struct scrub_finding){
+		.kind = SCRUB_DATA,
+		.node = c->n->id,
+		.start = sl->range.start + b * META_BLOCK,
+		.end = sl->range.start + (b + 1) * META_BLOCK,
+	};
+	if (!sl->mask)
+		return 0;
+	if (scrub_agrees(&v))
+		return judge_unmapped(c, sl, b, f);
+	scrub_judge(c, &v, f);
+	if (v.unreadable)
+		f->kind = SCRUB_READ;
+	return 1;
+}
+
+static bool slice_is_sound(struct scan *c, const struct slice *sl)
+{
+	struct scrub_finding f;
+
+	for (size_t b = 0; b < block_of(sl, sl->range.end); b++)
+		if (block_judge(c, sl, b, &f))
+			return false;
+	return true;
+}
+
+/* ---- a second look ---- */
+
+/*
+ * A plain write behind the mirror's back leaves one time as modification and
+ * change time, later than the last change that has a number.  Other changes
+ * of the node set the two apart, on every store.
+ */
+static void find_later(struct scan *c, struct slice *sl)
+{
+	struct timespec mtime[META_STORE_MAX] = {0};
+	struct stat st;
+	uint64_t ns;
+	bool same = true;
+
+	if (!scrub_is_settled(c->n, (struct range){0, 0}) ||
+	    scrub_settled_ns(c, &ns))
+		return;
+	for_each_slot(i, sl->mask)
+	{
+		int first = __builtin_ctz(sl->mask);
+
+		if (node_stat_on(c->m, c->n, i, &st))
+			return;
+		mtime[i] = st.st_mtim;
+		same &= !memcmp(&mtime[i], &mtime[first], sizeof(*mtime));
+		if (st.st_mtim.tv_sec == st.st_ctim.tv_sec &&
+		    st.st_mtim.tv_nsec == st.st_ctim.tv_nsec &&
+		    scrub_is_later(&st.st_mtim, ns))
+			sl->later |= SLOT_BIT(i);
+	}
+	if (same)
+		sl->later = 0;
+}
+
+/* 1 settled and read, 0 at work, -errno. Under the range's lock meanwhile. */
+static int slice_again(struct scan *c, struct slice *sl)
+{
+	struct range_hold hold;
+	slot_mask before;
+	int r = 0;
+
+	range_lock(c->n, &hold, sl->range.start, sl->range.end);
+	if (scrub_is_settled(c->n, sl->range)) {
+		before = scrub_online(c);
+		r = slice_read(c, sl);
+		if (!r && !slice_is_sound(c, sl))
+			find_later(c, sl);
+		if (!r)
+			r = scrub_online(c) == before;
+	}
+	range_unlock(c->n, &hold);
+	return r;
+}
+
+static bool same_verdict(const struct scrub_finding *a,
+			 const struct scrub_finding *b)
+{
+	return a->end == b->start && a->kind == b->kind && a->by == b->by &&
+	       a->losers == b->losers;
+}
+
+static int slice_tell(struct scan *c, const struct slice *sl)
+{
+	struct scrub_finding run = {0}, f;
+	int r = 0;
+
+	if (node_is_unlinked(c->m, c->n))
+		return 0;
+	for (size_t b = 0; !r && b < block_of(sl, sl->range.end); b++) {
+		if (!block_judge(c, sl, b, &f))
+			continue;
+		if (run.end && same_verdict(&run, &f)) {
+			run.end = f.end;
+			continue;
+		}
+		if (run.end)
+			r = c->s->found(c->s->arg, &run);
+		run = f;
+	}
+	return !r && run.end ? c->s->found(c->s->arg, &run) : r;
+}
+
+static int slice_confirm(struct scan *c, struct slice *sl)
+{
+	for (unsigned int tries = 0; tries < SCRUB_TRIES; tries++) {
+		int r = slice_again(c, sl);
+
+		if (r < 0)
+			return r;
+		if (r > 0)
+			return slice_tell(c, sl);
+		r = mirror_checkpoint(c->m, NULL);
+		if (r)
+			return r;
+	}
+	c->s->busy++;
+	return 0;
+}
+
+/* ---- the file ---- */
+
+/* The first data of any store. 1, 0 none. */
+static int next_data(struct scan *c, uint64_t off, uint64_t *ret)
+{
+	int fd, found = 0;
+	uint64_t at;
+
+	for_each_slot(i, scrub_online(c))
+	{
+		int r = node_fd_get(c->m, c->n, i, false, &fd);
+
+		if (r && store_error_is_ours(r))
+			return r;
+		if (r)
+			continue;
+		r = store_seek(c->m->slot[i].store, fd, off, SEEK_DATA, &at);
+		node_fd_put(c->m, c->n, i);
+		if (r && r != -ENXIO)
+			at = off; /* reading will say what is wrong */
+		else if (r)
+			continue;
+		*ret = found ? MIN(*ret, at) : at;
+		found = 1;
+	}
+	return found;
+}
+
+static int buffers_get(struct scan *c)
+{
+	for_each_slot(i, c->mask)
+	{
+		if (!c->s->buffer[i])
+			c->s->buffer[i] = malloc(SCRUB_SLICE);
+		if (!c->s->buffer[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int scrub_data(struct scan *c, uint64_t *offset)
+{
+	_cleanup_free_ struct slice *sl = malloc(sizeof(*sl));
+	uint64_t at = *offset;
+	int r = sl ? buffers_get(c) : -ENOMEM;
+
+	while (!r) {
+		*offset = at;
+		r = next_data(c, at, &at);
+		if (r <= 0)
+			break;
+		sl->range.start = at & ~(uint64_t)(META_BLOCK - 1);
+		sl->range.end = sl->range.start + SCRUB_SLICE;
+		r = slice_read(c, sl);
+		if (!r && !slice_is_sound(c, sl))
+			r = slice_confirm(c, sl);
+		at = sl->range.start + SCRUB_SLICE;
+		c->s->bytes += sl->got;
+		if (!r) {
+			*offset = at;
+			r = c->s->pace(c->s->arg, sl->got);
+		}
+	}
+	return r;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to the files that scrub.h lists. */
+#pragma once
+
+#include <errno.h>
+
+#include "fs/mirror/internal.h"
+#include "fs/mirror/scrub.h"
+
+/* How often something is looked at that does not rest. */
+#define SCRUB_TRIES 3u
+
+struct scan {
+	struct mirror *m;
+	struct mirror_scrub *s;
+	struct node *n;
+	slot_mask mask; /* pinned */
+};
+
+/* How the stores vote on one thing. */
+struct scrub_votes {
+	slot_mask all;
+	slot_mask unreadable;
+	slot_mask edited;		     /* disagree with their own map */
+	unsigned char group[META_STORE_MAX]; /* equal where it is the same */
+};
+
+bool scrub_agrees(const struct scrub_votes *v);
+void scrub_judge(const struct scan *c, const struct scrub_votes *v,
+		 struct scrub_finding *f);
+
+/* Not the store fails: what lies there is not the node. */
+static inline bool scrub_is_answer(int r)
+{
+	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR ||
+	       r == -ENXIO;
+}
+
+/* Stores of the scan that are online still. */
+slot_mask scrub_online(const struct scan *c);
+
+/*
+ * The real time by which the last numbered change of the node was over.
+ * -ENOENT: not known.
+ */
+MUST_CHECK int scrub_settled_ns(const struct scan *c, uint64_t *ret_ns);
+/* Was it changed after that? */
+bool scrub_is_later(const struct timespec *t, uint64_t settled_ns);
+
+/* Nothing of the node waits for a checkpoint. */
+bool scrub_is_settled(struct node *n, struct range r);
+
+MUST_CHECK int scrub_data(struct scan *c, uint64_t *offset);
+MUST_CHECK int scrub_attr(struct scan *c);
+MUST_CHECK int scrub_names(struct scan *c);

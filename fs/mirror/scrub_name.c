@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The entries of a directory: each that the maps have lies on every store and
+ * is the node, and nothing else lies there.  Names are asked one by one, so
+ * memory does not follow the size of the directory; what is suspect is kept,
+ * up to a bound, and asked again under the directory's lock.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/mirror/scrub_internal.h"
+
+#define BATCH_NAMES 256u
+/* More in one directory are left to the next scrub. */
+#define SUSPECTS_MAX 4096u
+
+struct suspect {
+	char name[META_NAME_MAX + 1];
+};
+
+struct names {
+	struct scan *c;
+	unsigned int slot; /* being listed */
+	struct meta_reader *rd[META_STORE_MAX];
+	slot_mask mask; /* that have a reader */
+	unsigned int lead;
+	VEC(struct suspect) suspects;
+};
+
+static int suspect_add(struct names *k, const char *name)
+{
+	struct suspect s;
+
+	if (k->suspects.count >= SUSPECTS_MAX)
+		return 0;
+	(void)strncpy(s.name, name, sizeof(s.name) - 1);
+	s.name[sizeof(s.name) - 1] = '\0';
+	return vec_push(&k->suspects, s);
+}
+
+static bool kind_is(enum meta_kind kind, mode_t mode)
+{
+	static const mode_t type[] = {
+		[META_FILE] = S_IFREG,	  [META_DIR] = S_IFDIR,
+		[META_SYMLINK] = S_IFLNK, [META_FIFO] = S_IFIFO,
+		[META_SOCK] = S_IFSOCK,	  [META_CHR] = S_IFCHR,
+		[META_BLK] = S_IFBLK,
+	};
+
+	return (mode & S_IFMT) == type[kind];
+}
+
+/* What one store has under a name. */
+enum seen {
+	SEEN_RIGHT, /* the node of the map, or nothing where it has none */
+	SEEN_NOTHING,
+	SEEN_OTHER,
+	SEEN_EXTRA,  /* the map has no such name */
+	SEEN_NO_ROW, /* it is there, its own map has it not as the lead's */
+};
+
+static int see_row(struct names *k, unsigned int i, const char *name,
+		   const struct store_stat *st, enum seen *ret)
+{
+	struct meta_dentry own, lead;
+	struct meta_node row;
+	int r = meta_dentry_get(k->rd[k->lead], k->c->n->id, name, strlen(name),
+				&lead);
+
+	if (r == -ENOENT) {
+		*ret = SEEN_EXTRA;
+		return 0;
+	}
+	if (!r)
+		r = meta_dentry_get(k->rd[i], k->c->n->id, name, strlen(name),
+				    &own);
+	if (!r)
+		r = meta_node_get(k->rd[i], own.node, &row);
+	if (r == -ENOENT || (!r && own.node != lead.node)) {
+		*ret = SEEN_NO_ROW;
+		return 0;
+	}
+	if (r)
+		return r;
+	*ret = kind_is(row.kind, st->st.st_mode) &&
+			       (!row.backing.ino ||
+				(row.backing.ino == st->st.st_ino &&
+				 (!row.backing.gen ||
+				  row.backing.gen == st->gen)))
+		       ? SEEN_RIGHT
+		       : SEEN_OTHER;
+	return 0;
+}
+
+static int see(struct names *k, unsigned int i, const char *name,
+	       enum seen *ret)
+{
+	struct scan *c = k->c;
+	struct store_stat st;
+	int dirfd, r = node_fd_get(c->m, c->n, i, false, &dirfd);
+
+	if (r)
+		return r;
+	r = store_statat(c->m->slot[i].store, dirfd, name, true, &st);
+	node_fd_put(c->m, c->n, i);
+	if (!r)
+		return see_row(k, i, name, &st, ret);
+	*ret = SEEN_NOTHING;
+	return r == -ENOENT ? 0 : r;
+}
+
+/* ---- the first look ---- */
+
+/* A batch of the lead's entries after @seq; how many. */
+static int batch_read(struct names *k, uint64_t seq, struct meta_dentry *v)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	int count = 0;
+	int r = meta_iter_dentries(k->rd[k->lead], k->c->n->id, seq, &it);
+
+	while (!r && count < (int)BATCH_NAMES &&
+	       (r = meta_next_dentry(&it, &v[count])) > 0) {
+		count++;
+		r = 0;
+	}
+	return r < 0 ? r : count;
+}
+
+static int check_entry(struct names *k, const struct meta_dentry *d)
+{
+	enum seen seen;
+
+	for_each_slot(i, k->mask)
+	{
+		int r = see(k, i, d->name, &seen);
+
+		if (r && store_error_is_ours(r))
+			return r;
+		if (r || seen != SEEN_RIGHT)
+			return suspect_add(k, d->name);
+	}
+	k->c->s->entries++;
+	return 0;
+}
+
+static int check_entries(struct names *k)
+{
+	_cleanup_free_ struct meta_dentry *v = calloc(BATCH_NAMES, sizeof(*v));
+	uint64_t seq = 0;
+	int count, r = v ? 0 : -ENOMEM;
+
+	while (!r) {
+		count = batch_read(k, seq, v);
+		if (count <= 0)
+			return count;
+		for (int i = 0; !r && i < count; i++)
+			r = check_entry(k, &v[i]);
+		seq = v[count - 1].seq;
+		if (!r)
+			r = k->c->s->pace(k->c->s->arg, 0);
+	}
+	return r;
+}
+
+static int check_listed(void *arg, const struct store_dirent *e)
+{
+	struct names *k = arg;
+	struct meta_dentry d;
+	int r = meta_dentry_get(k->rd[k->lead], k->c->n->id, e->name,
+				strlen(e->name), &d);
+
+	return r == -ENOENT ? suspect_add(k, e->name) : r;
+}
+
+static int check_listings(struct names *k)
+{
+	struct scan *c = k->c;
+	int fd, r = 0;
+
+	for_each_slot(i, k->mask)
+	{
+		r = node_fd_get(c->m, c->n, i, false, &fd);
+		if (r && store_error_is_ours(r))
+			return r;
+		if (r)
+			continue; /* the directory above tells */
+		r = store_list(c->m->slot[i].store, fd, check_listed, k);
+		node_fd_put(c->m, c->n, i);
+		if (r == -ENOMEM)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- a second look, under the directory's lock ---- */
+
+struct entry_votes {
+	slot_mask with[SEEN_NO_ROW + 1];
+	slot_mask failed;
+};
+
+static int look_again(struct names *k, const char *name, struct entry_votes *v)
+{
+	enum seen seen;
+
+	*v = (struct entry_votes){0};
+	feed_drain(k->c->m);
+	for_each_slot(i, k->mask & scrub_online(k->c))
+	{
+		int r = see(k, i, name, &seen);
+
+		if (r && store_error_is_ours(r))
+			return r;
+		if (scrub_is_answer(r))
+			continue; /* the directory above tells */
+		if (r)
+			v->failed |= SLOT_BIT(i);
+		else
+			v->with[seen] |= SLOT_BIT(i);
+	}
+	return 0;
+}
+
+static int tell(struct names *k, struct scrub_finding *f, enum scrub_kind kind,
+		slot_mask losers, slot_mask right)
+{
+	f->kind = kind;
+	f->losers = losers;
+	f->by = right || kind == SCRUB_EXTRA ? SCRUB_BY_MAP : SCRUB_BY_NOBODY;
+	return losers ? k->c->s->found(k->c->s->arg, f) : 0;
+}
+
+static int judge(struct names *k, const char *name, const struct entry_votes *v)
+{
+	slot_mask right = v->with[SEEN_RIGHT];
+	struct scrub_finding f = {.dir = k->c->n->id};
+	struct meta_dentry d;
+	int r;
+
+	(void)strncpy(f.name, name, sizeof(f.name) - 1);
+	r = meta_dentry_get(k->rd[k->lead], f.dir, name, strlen(name), &d);
+	if (r && r != -ENOENT)
+		return r;
+	f.node = r ? 0 : d.node;
+	if (v->failed) {
+		f.by = SCRUB_BY_READING;
+		r = tell(k, &f, SCRUB_READ, v->failed, right);
+		if (r)
+			return r;
+	}
+	if (!f.node)
+		return tell(k, &f, SCRUB_EXTRA, v->with[SEEN_EXTRA], 0);
+	r = tell(k, &f, SCRUB_MISSING, v->with[SEEN_NOTHING], right);
+	return r ? r
+		 : tell(k, &f, SCRUB_OTHER,
+			v->with[SEEN_OTHER] | v->with[SEEN_NO_ROW], right);
+}
+
+static int confirm(struct names *k, const char *name)
+{
+	struct node *dir = k->c->n;
+	struct entry_votes v;
+	int r = 0;
+
+	mutex_lock(&dir->lock);
+	if (!node_is_unlinked(k->c->m, dir))
+		r = look_again(k, name, &v);
+	else
+		v = (struct entry_votes){0};
+	mutex_unlock(&dir->lock);
+	return r ? r : judge(k, name, &v);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct suspect *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+static int confirm_all(struct names *k)
+{
+	const char *last = NULL;
+	int r = 0;
+
+	if (k->suspects.count)
+		qsort(k->suspects.data, k->suspects.count,
+		      sizeof(*k->suspects.data), by_name);
+	vec_for_each (s, &k->suspects) {
+		if (r || (last && !strcmp(last, s->name)))
+			continue;
+		last = s->name;
+		r = confirm(k, s->name);
+	}
+	return r;
+}
+
+int scrub_names(struct scan *c)
+{
+	struct names k = {.c = c};
+	int lead = mirror_lead(c->m);
+	int r = 0;
+
+	if (lead < 0 || !(c->mask & SLOT_BIT(lead)))
+		return 0; /* it has just left */
+	k.lead = (unsigned int)lead;
+	feed_drain(c->m);
+	for_each_slot(i, c->mask)
+	{
+		k.rd[i] = meta_reader_get(c->m->slot[i].meta);
+		if (!k.rd[i])
+			r = -EIO;
+		else
+			k.mask |= SLOT_BIT(i);
+	}
+	if (!r)
+		r = check_entries(&k);
+	if (!r)
+		r = check_listings(&k);
+	if (!r)
+		r = confirm_all(&k);
+	for_each_slot(i, k.mask) meta_reader_put(k.rd[i]);
+	vec_done(&k.suspects);
+	return r;
+}
