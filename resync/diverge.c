@@ -65,7 +65,14 @@ static bool is_shared_seq(const struct diverge *d, uint64_t seq, uint64_t other)
 	return seq <= d->from || (seq < d->parted && other >= seq);
 }
 
-/* ---- nodes from before the parting; resync/fork.c has the reasons ---- */
+/*
+ * ---- nodes from before the parting ----
+ *
+ * Told by numbers alone, since stores that share all epochs are compared too: a
+ * node is from before if either side has a number at or below `from` for its
+ * attributes, which are set at birth, or for one of its names.  Ids rise, so
+ * all ids below such a one are.
+ */
 
 static int row_of(struct meta_reader *rd, uint64_t id, struct meta_node *ret)
 {
