@@ -131,6 +131,22 @@ static int batch_collect(struct scrub *s, size_t from, struct batch *b)
 	return r;
 }
 
+static int batch_fix(struct scrub *s, const struct batch *b, char *why,
+		     size_t why_len)
+{
+	int r = mirror_scrub_put_out(s->m, b->losers, b->v.data, b->v.count);
+	int back = 0;
+
+	if (r == -EBUSY)
+		(void)snprintf(why, why_len,
+			       "fewer than min_stores would stay online");
+	/* Nobody was put out. */
+	if (r == -EBUSY || r == -EAGAIN)
+		return r;
+	back = all_back(s, b->losers, why, why_len);
+	return r ? r : back;
+}
+
 static int batch_run(struct scrub *s, size_t from)
 {
 	struct batch b = {0};
@@ -138,12 +154,7 @@ static int batch_run(struct scrub *s, size_t from)
 	int r = batch_collect(s, from, &b);
 
 	if (!r)
-		r = mirror_scrub_put_out(s->m, b.losers, b.v.data, b.v.count);
-	if (r == -EBUSY)
-		(void)snprintf(why, sizeof(why),
-			       "fewer than min_stores would stay online");
-	if (!r)
-		r = all_back(s, b.losers, why, sizeof(why));
+		r = batch_fix(s, &b, why, sizeof(why));
 	if (r && !*why)
 		(void)snprintf(why, sizeof(why), "%s", strerror(-r));
 	vec_for_each (at, &b.at) {

@@ -9,8 +9,9 @@
  *
  * Data where a store's own map has a hole is a change behind the mirror's back,
  * which a resync would not see.  If it is zeros only, it counts where the
- * filesystem does not make such blocks itself (xfs writes zeros into what it
- * had preallocated when a file grows past it).
+ * filesystem does not make such blocks itself: xfs writes zeros into what it had
+ * preallocated when a file grows past it, btrfs into the last block of a hole
+ * that a file is cut off in.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -87,8 +88,7 @@ static bool makes_zeros(const struct store *s)
 {
 	uint64_t type = store_caps(s)->fs_type;
 
-	return type != EXT4_SUPER_MAGIC && type != BTRFS_SUPER_MAGIC &&
-	       type != TMPFS_MAGIC;
+	return type != EXT4_SUPER_MAGIC && type != TMPFS_MAGIC;
 }
 
 static void clear_mapped(struct slice *sl, unsigned int i, struct range r)

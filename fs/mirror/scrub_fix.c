@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "fs/mirror/scrub_internal.h"
@@ -225,7 +226,9 @@ static int put_out(struct mirror *m, slot_mask losers,
 
 	for_each_slot(i, losers) if (!r && !slot_put_out(m, i, "scrub",
 							 -ESTALE)) r = -EIO;
+	FAULT_POINT("mirror.scrub.out");
 	for_each_slot(i, losers) if (!r) r = doubt_write(m, i, v, count);
+	FAULT_POINT("mirror.scrub.marked");
 	return r;
 }
 
