@@ -171,6 +171,7 @@ static int step(struct compare *c, struct range range, enum plan_action action)
 		return compare_range(lap, c->sfd, c->tfd, range,
 				     c->source_size);
 	if (action == PLAN_WRITE) {
+		lap->n->bytes_needed += range_len(range);
 		if (lap->dry)
 			return lap_moved(lap, range_len(range));
 		return copy_range(lap, c->sfd, c->tfd, range.start, range.end,

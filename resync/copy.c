@@ -428,6 +428,20 @@ static int add_piece(struct chooser *c, struct meta_extent e)
 	return r < 0 ? r : batch_add(c->lap, part, false);
 }
 
+/* What of it the target has nothing for. */
+static void count_needed(struct chooser *c, const struct meta_extent *e)
+{
+	uint64_t bytes = e->end - e->start;
+
+	for (size_t i = 0; i < c->have.count; i++) {
+		uint64_t start = MAX(e->start, c->have.data[i].start);
+		uint64_t end = MIN(e->end, c->have.data[i].end);
+
+		bytes -= end > start ? end - start : 0;
+	}
+	c->lap->n->bytes_needed += bytes;
+}
+
 static int choose(struct chooser *c, const struct meta_extent *want)
 {
 	struct plan_trust trust = {
@@ -456,6 +470,7 @@ static int choose(struct chooser *c, const struct meta_extent *want)
 			      &c->out);
 	for (size_t i = 0; r == 0 && i < c->out.v.count; i++) {
 		bytes -= c->out.v.data[i].end - c->out.v.data[i].start;
+		count_needed(c, &c->out.v.data[i]);
 		r = add_piece(c, c->out.v.data[i]);
 	}
 	c->lap->skipped_bytes += bytes;

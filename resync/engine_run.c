@@ -335,9 +335,12 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	} else if (r == -EREMCHG || r == -EINVAL || r == -EAGAIN) {
 		state = META_STORE_MISSING;
 	}
-	if (!why[0])
-		(void)snprintf(why, why_len, "its resync failed: %s",
-			       strerror(-r));
+	if (!why[0]) {
+		char text[200];
+
+		resync_why(r, run->counts, text, sizeof(text));
+		(void)snprintf(why, why_len, "its resync failed: %s", text);
+	}
 	log_warn("a resync ended early: store=%s why=%s",
 		 engine_name(e, run->slot).text, why);
 	mirror_unattach(e->m, run->slot, state, why);

@@ -290,6 +290,7 @@ static int count_new(struct fill_dir *fd, const struct fill_want *w)
 		return 0;
 	lap->n->nodes++;
 	lap->filled_bytes += w->bytes;
+	lap->n->bytes_needed += w->bytes;
 	r = lap_moved(lap, w->bytes);
 	if (r == 0)
 		r = meta_dentry_count(lap->s, w->row.id, &names);

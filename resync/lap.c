@@ -483,7 +483,8 @@ static int lap_rounds(struct lap *lap)
 	return r < 0 ? r : -EUCLEAN;
 }
 
-int resync_lap(const struct resync_lap_args *args, struct resync_counts *counts)
+static int lap_run(const struct resync_lap_args *args,
+		   struct resync_counts *counts)
 {
 	struct lap *lap = calloc(1, sizeof(*lap));
 	int r;
@@ -519,5 +520,24 @@ int resync_lap(const struct resync_lap_args *args, struct resync_counts *counts)
 	counts->seconds += (double)(clock_mono_ns() - lap->begun_ns) / 1e9;
 	lap_done(lap);
 	free(lap);
+	return r;
+}
+
+int resync_lap(const struct resync_lap_args *args, struct resync_counts *counts)
+{
+	bool dry = args->control && args->control->dry_run;
+	int r = 0;
+
+	if (!dry && counts->laps == 0)
+		r = shortfall_check(args, counts);
+	if (r < 0)
+		return r;
+	r = lap_run(args, counts);
+	if (dry && r == 0)
+		r = shortfall_count(args, counts);
+	/* Somebody else was faster: what is lacking now. */
+	if (!dry && r == -ENOSPC &&
+	    shortfall_plan(args, &counts->bytes_short) < 0)
+		counts->bytes_short = 0;
 	return r;
 }

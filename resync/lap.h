@@ -346,3 +346,18 @@ MUST_CHECK int compare_range(struct lap *lap, int sfd, int tfd,
 
 MUST_CHECK int attr_files(struct lap *lap);
 MUST_CHECK int attr_dirs(struct lap *lap);
+
+/* ---- shortfall.c: room on the target's disk ---- */
+
+/*
+ * Before anything is changed: -ENOSPC when the lap would write more than is
+ * free where the target has nothing yet; counts->bytes_short says how much.
+ */
+MUST_CHECK int shortfall_check(const struct resync_lap_args *args,
+			       struct resync_counts *counts);
+/* By a dry run, as of now. */
+MUST_CHECK int shortfall_plan(const struct resync_lap_args *args,
+			      uint64_t *ret_short);
+/* Of a dry run that has counted what is needed. */
+MUST_CHECK int shortfall_count(const struct resync_lap_args *args,
+			       struct resync_counts *counts);

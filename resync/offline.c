@@ -170,10 +170,14 @@ static int resync_one(struct offline *o, size_t i)
 		err = resync_lap(&args, counts);
 	counts->seconds =
 		(double)(clock_mono_ns() - begin_ns) / (double)CLOCK_NS_PER_SEC;
-	if (err)
+	if (err) {
+		char why[200];
+
+		resync_why(err, counts, why, sizeof(why));
 		return present_refuse(&o->set, err,
 				      "cannot bring store %s in step: %s",
-				      present_name(&o->set, i), strerror(-err));
+				      present_name(&o->set, i), why);
+	}
 	o->in_step[i] = true;
 	o->changed = true;
 	return 0;

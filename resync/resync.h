@@ -40,6 +40,10 @@ struct resync_counts {
 	uint64_t bytes_compared; /* read on both and compared */
 	uint64_t bytes_unmapped; /* mapped on the target, now holes */
 	uint64_t found;		 /* foreign objects moved to found/ */
+	/* Of bytes_copied: where the target maps nothing yet. */
+	uint64_t bytes_needed;
+	/* What its disk lacks for that: of a dry run, and after -ENOSPC. */
+	uint64_t bytes_short;
 	double seconds;
 };
 
@@ -114,6 +118,10 @@ struct resync_lap_args {
 };
 MUST_CHECK int resync_lap(const struct resync_lap_args *args,
 			  struct resync_counts *counts);
+
+/* resync_why - why a resync ended with @err, for people. */
+void resync_why(int err, const struct resync_counts *counts, char *why,
+		size_t why_len);
 
 /* ---- crash repair of a source, before it is mounted or copied from ---- */
 

@@ -108,6 +108,11 @@ void follow_print(const json_t *counts, bool forecast)
 			     ".seqmirror/found\n",
 			     ui_count(count[0], json_number(counts, "found"),
 				      "object", "objects"));
+	if (json_number(counts, "bytes_short"))
+		(void)printf("  its disk is too small: %s more than is free "
+			     "are needed\n",
+			     size_format(text[0],
+					 json_number(counts, "bytes_short")));
 	if (!forecast)
 		(void)printf("  in %s, %s\n",
 			     ui_seconds(time, json_seconds(counts, "seconds")),

@@ -155,6 +155,7 @@ int report_counts(const struct resync_counts *counts, const char *store,
 		{"bytes_compared", counts->bytes_compared},
 		{"bytes_unmapped", counts->bytes_unmapped},
 		{"found", counts->found},
+		{"bytes_short", counts->bytes_short},
 	};
 
 	if (json_put_bytes(report, "store", store))

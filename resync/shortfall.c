@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Has the target's disk room for what a lap will write?
+ *
+ * Only a dry run knows how much of it falls where the target has nothing yet.
+ * It is made when the sum of the delta does not fit anyway, so that a lap for
+ * which there is plenty of room is not planned twice.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "resync/lap.h"
+
+/* Rows summed up at most; more of them are planned. */
+#define SUM_ROWS 8000000u
+
+static int free_bytes(const struct store *s, uint64_t *ret)
+{
+	struct statvfs v;
+	int r = store_statvfs(s, &v);
+
+	if (r < 0)
+		return r;
+	*ret = (uint64_t)v.f_bavail * (v.f_frsize ? v.f_frsize : v.f_bsize);
+	return 0;
+}
+
+int shortfall_count(const struct resync_lap_args *args,
+		    struct resync_counts *counts)
+{
+	uint64_t room = 0;
+	int r = free_bytes(args->target.store, &room);
+
+	if (r == 0)
+		counts->bytes_short =
+			counts->bytes_needed - MIN(counts->bytes_needed, room);
+	return r;
+}
+
+/* 1: it certainly has room. */
+static int is_plenty(const struct resync_lap_args *args)
+{
+	struct meta_reader *rd = meta_reader_get(args->source.meta);
+	struct meta_delta_sum sum;
+	uint64_t room = 0;
+	int r;
+
+	if (!rd)
+		return -EIO;
+	r = meta_delta_sum(rd, args->from, SUM_ROWS, &sum);
+	meta_reader_put(rd);
+	if (r == 0)
+		r = free_bytes(args->target.store, &room);
+	return r < 0 ? r : sum.exact && sum.bytes <= room;
+}
+
+int shortfall_plan(const struct resync_lap_args *args, uint64_t *ret_short)
+{
+	struct resync_control control = {.dry_run = true};
+	struct resync_lap_args dry = *args;
+	struct resync_counts counts = {0};
+	int r;
+
+	if (args->control) {
+		control.should_stop = args->control->should_stop;
+		control.arg = args->control->arg;
+	}
+	dry.control = &control;
+	r = resync_lap(&dry, &counts);
+	if (r == 0)
+		*ret_short = counts.bytes_short;
+	return r;
+}
+
+int shortfall_check(const struct resync_lap_args *args,
+		    struct resync_counts *counts)
+{
+	int r = is_plenty(args);
+
+	if (r != 0)
+		return MIN(r, 0);
+	r = shortfall_plan(args, &counts->bytes_short);
+	if (r < 0)
+		return r;
+	return counts->bytes_short ? -ENOSPC : 0;
+}
+
+void resync_why(int err, const struct resync_counts *counts, char *why,
+		size_t why_len)
+{
+	char size[SIZE_TEXT_MAX];
+
+	if (err == -ENOSPC && counts->bytes_short)
+		(void)snprintf(why, why_len,
+			       "its disk is too small: %s (%llu bytes) more "
+			       "than is free are needed",
+			       size_format(size, counts->bytes_short),
+			       (unsigned long long)counts->bytes_short);
+	else
+		(void)snprintf(why, why_len, "%s", strerror(-err));
+}
