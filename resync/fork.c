@@ -41,6 +41,20 @@ static int move_entries(struct lap *lap, uint64_t dir, uint64_t to)
 	}
 }
 
+/* An id that neither side has: a lap that was cut has left some behind, and
+ * nodes of the source under ids that were free then. */
+static int free_id(struct lap *lap, uint64_t id, uint64_t *ret_id)
+{
+	struct meta_node row;
+	int r = 0;
+
+	for (uint64_t k = 0; r == 0 && k < LAP_FOREIGN_TRIES; k++) {
+		*ret_id = LAP_FOREIGN_ID + k * LAP_FOREIGN_STEP + id;
+		r = meta_node_get(lap->t, *ret_id, &row);
+	}
+	return r == -ENOENT ? 0 : r < 0 ? r : -EOVERFLOW;
+}
+
 static int renumber(struct lap *lap, const struct meta_node *own)
 {
 	struct meta *meta = lap->dst->meta;
@@ -48,8 +62,9 @@ static int renumber(struct lap *lap, const struct meta_node *own)
 	struct meta_dentry d;
 	int r;
 
-	row.id |= LAP_FOREIGN_ID;
-	r = meta_node_put(meta, &row);
+	r = free_id(lap, own->id, &row.id);
+	if (r == 0)
+		r = meta_node_put(meta, &row);
 	while (r == 0) {
 		r = meta_dentry_of(lap->t, own->id, &d);
 		if (r < 0)

@@ -40,7 +40,9 @@
 #define LAP_GAP (UINT64_C(256) << 10)
 /* Ids of nodes that only the target knows and that the source's numbers
  * must not meet; fork.c. */
-#define LAP_FOREIGN_ID (UINT64_C(1) << 62)
+#define LAP_FOREIGN_ID	  (UINT64_C(1) << 62)
+#define LAP_FOREIGN_STEP  (UINT64_C(1) << 48)
+#define LAP_FOREIGN_TRIES (UINT64_C(1) << 13)
 
 /* A directory whose entries are made equal. */
 struct work_dir {

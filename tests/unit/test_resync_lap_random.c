@@ -42,7 +42,8 @@ static void random_doubt(struct world *w, struct rng *rng)
 }
 
 /* Cut at every step in turn, each time going on from what that left. */
-static uint64_t lap_in_pieces(struct world *w, uint64_t from, struct rng *rng)
+static uint64_t lap_in_pieces(struct world *w, uint64_t from,
+			      struct lap_how how, struct rng *rng)
 {
 	struct resync_counts n;
 	unsigned int patience = 20;
@@ -54,7 +55,8 @@ static uint64_t lap_in_pieces(struct world *w, uint64_t from, struct rng *rng)
 			.left = (unsigned int)rng_below(rng, patience++),
 		};
 
-		r = lap_as(w, from, (struct lap_how){.cutter = &cutter}, &n);
+		how.cutter = &cutter;
+		r = lap_as(w, from, how, &n);
 		cr_assert(r == 0 || r == -ECANCELED, "%s", strerror(-r));
 		bytes += n.bytes_copied;
 		/* A process that ended has no open files. */
@@ -112,7 +114,8 @@ Test(resync_lap_random, random_histories, .timeout = 100)
 			if (round > 0 && rng_below(&rng, 2))
 				random_doubt(&w, &rng);
 			if (rng_below(&rng, 2))
-				lap_in_pieces(&w, from, &rng);
+				lap_in_pieces(&w, from, (struct lap_how){0},
+					      &rng);
 			else if (rng_below(&rng, 2))
 				lap(&w, from);
 			else
@@ -171,7 +174,7 @@ Test(resync_lap_random, random_crashes, .timeout = 100)
 		w.a.seq += 1000;
 		random_history(&w.a, &rng, 50);
 		if (run % 3 == 0)
-			lap_in_pieces(&w, from, &rng);
+			lap_in_pieces(&w, from, (struct lap_how){0}, &rng);
 		else
 			lap(&w, from);
 		world_equal(&w);
@@ -189,6 +192,7 @@ Test(resync_lap_random, random_forks, .timeout = 100)
 		struct resync_counts dry, n;
 		struct world w;
 		uint64_t from, born;
+		struct lap_how fork;
 
 		world_init(&w);
 		random_history(&w.a, &rng, 80);
@@ -197,18 +201,54 @@ Test(resync_lap_random, random_forks, .timeout = 100)
 		born = w.a.next_id;
 		w.b.seq = w.a.seq;
 		w.b.next_id = w.a.next_id;
+		fork = (struct lap_how){.both = true, .fork_node = born};
 		random_history(&w.a, &rng, 60);
 		random_history(&w.b, &rng, 60);
-		must(lap_as(&w, from,
-			    (struct lap_how){.dry = true,
-					     .both = true,
-					     .fork_node = born},
-			    &dry));
-		must(lap_as(&w, from,
-			    (struct lap_how){.both = true, .fork_node = born},
-			    &n));
+		fork.dry = true;
+		must(lap_as(&w, from, fork, &dry));
+		fork.dry = false;
+		if (run % 3 == 0)
+			lap_in_pieces(&w, from, fork, &rng);
+		else
+			must(lap_as(&w, from, fork, &n));
 		world_equal(&w);
-		equal_counts(&dry, &n);
+		if (run % 3)
+			equal_counts(&dry, &n);
+		world_done(&w);
+	}
+}
+
+/* What a lap that was cut has made, and what it had set aside, have one number
+ * when the next one begins. */
+Test(resync_lap_random, a_fork_cut_twice, .timeout = 100)
+{
+	for (unsigned int step = 5, r = 1; r; step += 5) {
+		struct lap_how fork = {.both = true};
+		struct rng rng = {.state = 815};
+		struct resync_counts n;
+		struct world w;
+		uint64_t from;
+
+		world_init(&w);
+		random_history(&w.a, &rng, 40);
+		must(lap_as(&w, 0, (struct lap_how){0}, &n));
+		from = w.b.seq = w.a.seq;
+		fork.fork_node = w.b.next_id = w.a.next_id;
+		random_history(&w.a, &rng, 40);
+		random_history(&w.b, &rng, 40);
+		r = 0;
+		for (unsigned int cuts = 0; cuts < 2; cuts++) {
+			struct cutter cutter = {.left = step};
+
+			fork.cutter = &cutter;
+			if (lap_as(&w, from, fork, &n) == -ECANCELED)
+				r++;
+			actor_close(&w.b);
+			actor_open(&w.b);
+		}
+		fork.cutter = NULL;
+		must(lap_as(&w, from, fork, &n));
+		world_equal(&w);
 		world_done(&w);
 	}
 }
