@@ -279,11 +279,11 @@ static int open_named(struct mirror *m, unsigned int i, int dirfd,
 	struct store *s = m->slot[i].store;
 	int fd = store_openat(s, dirfd, name, flags);
 
-	if (flags != O_RDWR || fd >= 0)
-		return fd;
-	if (fd == -EACCES)
-		return store_openat_forced(s, dirfd, name, O_RDWR);
-	if (fd == -EROFS)
+	/* What its owner may only search, or not even that, is ours all the
+	 * same. */
+	if (fd == -EACCES && flags != O_PATH)
+		return store_openat_forced(s, dirfd, name, flags);
+	if (fd == -EROFS && flags == O_RDWR)
 		return store_openat(s, dirfd, name, O_RDONLY);
 	return fd;
 }

@@ -132,13 +132,45 @@ def xattrs(path):
     return {n: os.getxattr(path, n, follow_symlinks=False) for n in names}
 
 
+class Reach:
+    """Paths of any length: what is too long for one call goes by way of a
+    descriptor of the directory."""
+    LONG = 4000
+
+    def __init__(self):
+        self.open = {}  # root: (directory, descriptor)
+
+    def directory(self, root, below):
+        if self.open.get(root, (None,))[0] != below:
+            fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+            for name in below.split(b"/"):
+                deeper = os.open(name, os.O_PATH | os.O_DIRECTORY |
+                                 os.O_NOFOLLOW, dir_fd=fd)
+                os.close(fd)
+                fd = deeper
+            if root in self.open:
+                os.close(self.open[root][1])
+            self.open[root] = (below, fd)
+        return self.open[root][1]
+
+    def __call__(self, root, path):
+        full = os.path.join(root, path)
+        if len(full) < self.LONG:
+            return full
+        below, name = os.path.split(path)
+        return b"/proc/self/fd/%d/%s" % (self.directory(root, below), name)
+
+
+reach = Reach()
+
+
 def walk(root):
     """{path: lstat} of everything below the root, and b"." for itself."""
     found = {b".": os.lstat(root)}
     todo = [b""]
     while todo:
         below = todo.pop()
-        with os.scandir(os.path.join(root, below)) as entries:
+        with os.scandir(reach(root, below)) as entries:
             for entry in entries:
                 if not below and entry.name in PRIVATE:
                     continue
@@ -179,7 +211,7 @@ class Compare:
         fds = []
         try:
             for root in (self.a, self.b):
-                fds.append(os.open(os.path.join(root, path),
+                fds.append(os.open(reach(root, path),
                                    os.O_RDONLY | os.O_NOFOLLOW))
             if self.holes:
                 for fd in fds:
@@ -235,7 +267,7 @@ class Compare:
                      f"{other.st_uid}:{other.st_gid}")
         if self.times and st.st_mtime_ns != other.st_mtime_ns:
             self.say(path, f"mtime {st.st_mtime_ns} and {other.st_mtime_ns}")
-        full = [os.path.join(root, path) for root in (self.a, self.b)]
+        full = [reach(root, path) for root in (self.a, self.b)]
         if kind != stat.S_IFDIR and st.st_nlink != other.st_nlink:
             self.say(path, f"links {st.st_nlink} and {other.st_nlink}")
         one, two = xattrs(full[0]), xattrs(full[1])

@@ -5,6 +5,7 @@
  *	-s SEED		otherwise from the clock; printed
  *	-n COUNT	operations (default 10000)
  *	-u UID		as this user, of the group of that number
+ *	-p		modes that a daemon without rights can live with
  *	-t		no writeback caching: maps are written out at once
  *	-a		nothing is preallocated; SEEK_HOLE is compared exactly
  *	-w COUNT	compare both trees after so many (default 10000)
@@ -53,7 +54,7 @@ struct run {
 	uint64_t seed;
 	unsigned long count, walk_every;
 	uid_t user;
-	bool strict_map, no_alloc, verbose;
+	bool plain_modes, strict_map, no_alloc, verbose;
 	unsigned int minimise_s;
 	struct event event[EVENTS];
 	unsigned int events;
@@ -374,7 +375,7 @@ static void fresh_dir(struct run *r)
 /* False: the sides differ at the last of the trace. */
 static bool run_all(struct run *r)
 {
-	struct picker *p = picker_new(r->seed, r->user != 0);
+	struct picker *p = picker_new(r->seed, r->user != 0, r->plain_modes);
 	bool good = true;
 
 	fresh_dir(r);
@@ -475,7 +476,7 @@ static void parse(struct run *r, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:u:taw:e:E:m:v")) != -1)
+	while ((c = getopt(argc, argv, "s:n:u:ptaw:e:E:m:v")) != -1)
 		switch (c) {
 		case 's':
 			r->seed = strtoull(optarg, NULL, 10);
@@ -485,6 +486,9 @@ static void parse(struct run *r, int argc, char **argv)
 			break;
 		case 'u':
 			r->user = (uid_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'p':
+			r->plain_modes = true;
 			break;
 		case 't':
 			r->strict_map = true;

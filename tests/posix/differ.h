@@ -119,7 +119,7 @@ extern const gid_t gids[WHO_COUNT];
 /* ---- pick.c ---- */
 
 struct picker;
-struct picker *picker_new(uint64_t seed, bool is_user);
+struct picker *picker_new(uint64_t seed, bool is_user, bool plain_modes);
 void picker_free(struct picker *p);
 void pick(struct picker *p, struct op *op);
 /* What the plain side said of the last one. */

@@ -234,6 +234,7 @@ void do_map_write(struct side *s, const struct op *op, struct outcome *o)
 void do_map_read(struct side *s, const struct op *op, struct outcome *o)
 {
 	size_t skip = (size_t)(op->off & 4095), done;
+	struct stat st;
 	char *map;
 
 	if (op->len <= 0 || op->len > DATA_MAX)
@@ -243,6 +244,10 @@ void do_map_read(struct side *s, const struct op *op, struct outcome *o)
 		return;
 	done = copy_out(s->buf, map + skip, (size_t)op->len);
 	say(o, " read %zu", done);
+	/* What lies behind the end in its page is nobody's promise. */
+	if (!fstat(fd_of(s, op), &st) && (off_t)done > st.st_size - op->off)
+		done = st.st_size > op->off ? (size_t)(st.st_size - op->off)
+					    : 0;
 	say_bytes(o, s->buf, done);
 	unmap_it(op, map);
 }

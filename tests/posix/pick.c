@@ -18,7 +18,7 @@ enum {
 
 struct picker {
 	uint64_t state;
-	bool is_user;
+	bool is_user, plain_modes;
 	unsigned int sum; /* of all weights */
 	char known[KNOWN][KNOWN_MAX + 1];
 	unsigned int count, next;
@@ -63,7 +63,7 @@ static bool chance(struct picker *p, unsigned int percent)
 	return below(p, 100) < percent;
 }
 
-struct picker *picker_new(uint64_t seed, bool is_user)
+struct picker *picker_new(uint64_t seed, bool is_user, bool plain_modes)
 {
 	struct picker *p = calloc(1, sizeof(*p));
 
@@ -71,6 +71,7 @@ struct picker *picker_new(uint64_t seed, bool is_user)
 		abort();
 	p->state = seed;
 	p->is_user = is_user;
+	p->plain_modes = plain_modes;
 	for (unsigned int i = 0; i < KIND_COUNT; i++)
 		p->sum += kinds[i].weight;
 	return p;
@@ -437,6 +438,9 @@ void pick(struct picker *p, struct op *op)
 	op->at = chance(p, 7) ? pick_slot(p, op->kind) : -1;
 	op->flags = pick_flags(p, op->kind);
 	op->mode = pick_mode(p);
+	if (p->plain_modes)
+		op->mode = op->kind == K_umask ? op->mode & 077
+					       : (op->mode & 01777) | 0100;
 	op->val = (uint32_t)draw(p);
 	if (op->kind == K_umask && chance(p, 70))
 		op->mode = 022;
