@@ -281,7 +281,7 @@ static int open_named(struct mirror *m, unsigned int i, int dirfd,
 
 	/* What its owner may only search, or not even that, is ours all the
 	 * same. */
-	if (fd == -EACCES && flags != O_PATH)
+	if (fd == -EACCES)
 		return store_openat_forced(s, dirfd, name, flags);
 	if (fd == -EROFS && flags == O_RDWR)
 		return store_openat(s, dirfd, name, O_RDONLY);
@@ -506,8 +506,9 @@ int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
 	mutex_unlock(&m->fds);
 	if (ret->obj.fd >= 0)
 		return 0;
+	/* Without root's rights a name below a directory may not do. */
 	if (n->kind == META_FILE || n->kind == META_DIR || n == m->root ||
-	    node_is_unlinked(m, n))
+	    geteuid() != 0 || node_is_unlinked(m, n))
 		return node_fd_get(m, n, i, false, &ret->obj.fd);
 	r = node_name_get(m, n, &ret->parent, ret->name);
 	if (r)

@@ -155,7 +155,8 @@ int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
 	r = stat_by_fd(m, n, i, &st);
 	if (!r) {
 		r = stat_by_name(m, n, i, &st);
-		if (r == -ENOENT || r == -ESTALE || r == -ENOTDIR) {
+		if (r == -ENOENT || r == -ESTALE || r == -ENOTDIR ||
+		    r == -EACCES) {
 			/* It moved, or its identity is not known yet. */
 			r = node_fd_get(m, n, i, true, &fd);
 			if (r)

@@ -41,15 +41,11 @@ int obj_stat(const struct store *s, struct store_obj o, struct stat *ret)
 	return err;
 }
 
-int store_chmod(const struct store *s, struct store_obj o, mode_t mode)
+static int chmod_obj(struct store_obj o, mode_t mode)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
-	int err = store_gate(s, "store.chmod");
 
-	assert(obj_ok(o));
-	if (err)
-		return err;
 	if (o.fd >= 0 && !RETRY_EINTR(fchmod(o.fd, mode & 07777)))
 		return 0;
 	if (o.fd >= 0 && errno != EBADF)
@@ -64,6 +60,20 @@ int store_chmod(const struct store *s, struct store_obj o, mode_t mode)
 	if (S_ISLNK(st.st_mode))
 		return -EOPNOTSUPP;
 	return chmod_fd(fd, mode);
+}
+
+int store_chmod(const struct store *s, struct store_obj o, mode_t mode)
+{
+	int err = store_gate(s, "store.chmod");
+	bool held;
+
+	assert(obj_ok(o));
+	if (err)
+		return err;
+	held = mode_hold(s);
+	err = chmod_obj(o, mode);
+	mode_release(s, held);
+	return err;
 }
 
 int store_chown(const struct store *s, struct store_obj o, uid_t uid, gid_t gid)

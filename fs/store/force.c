@@ -93,6 +93,39 @@ static int reopen(int path_fd, int flags)
 					       O_NONBLOCK | O_NOCTTY)));
 }
 
+/* Its directory may be one that its owner may not search. */
+static int open_path_forced(const struct store *s, int dirfd, const char *name)
+{
+	_cleanup_close_ int fd = store_openat(s, dirfd, name, O_PATH);
+	struct mode_lift lift;
+	int err;
+
+	if (fd != -EACCES)
+		return steal_fd(&fd);
+	err = mode_lift_begin(s, dirfd, S_IXUSR, &lift);
+	if (err)
+		return err == -EPERM ? -EACCES : err;
+	fd = store_openat(s, dirfd, name, O_PATH);
+	err = mode_lift_end(s, &lift);
+	if (fd >= 0 && err)
+		return err;
+	return steal_fd(&fd);
+}
+
+bool mode_hold(const struct store *s) NO_THREAD_SAFETY_ANALYSIS
+{
+	if (geteuid() == 0)
+		return false;
+	mutex_lock(&s->state->lift);
+	return true;
+}
+
+void mode_release(const struct store *s, bool held) NO_THREAD_SAFETY_ANALYSIS
+{
+	if (held)
+		mutex_unlock(&s->state->lift);
+}
+
 int store_openat_forced(const struct store *s, int dirfd, const char *name,
 			int flags)
 {
@@ -105,9 +138,11 @@ int store_openat_forced(const struct store *s, int dirfd, const char *name,
 	fd = store_openat(s, dirfd, name, flags);
 	if (fd != -EACCES)
 		return steal_fd(&fd);
-	path_fd = store_openat(s, dirfd, name, O_PATH);
+	path_fd = open_path_forced(s, dirfd, name);
 	if (path_fd < 0)
-		return -EACCES;
+		return path_fd;
+	if (flags & O_PATH)
+		return steal_fd(&path_fd);
 	if (fstat(path_fd, &st))
 		return -errno;
 	if (S_ISLNK(st.st_mode))

@@ -173,6 +173,9 @@ struct mode_lift {
 MUST_CHECK int mode_lift_begin(const struct store *s, int fd, mode_t bits,
 			       struct mode_lift *ret_lift);
 MUST_CHECK int mode_lift_end(const struct store *s, struct mode_lift *lift);
+/* While a mode is set or asked for, none is lifted. Root lifts none. */
+bool mode_hold(const struct store *s);
+void mode_release(const struct store *s, bool held);
 
 /* ---- stat.c ---- */
 

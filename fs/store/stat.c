@@ -73,14 +73,18 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 		    bool want_gen, struct store_stat *ret)
 {
 	struct store_stat out = {0};
+	bool held = mode_hold(s);
 	struct statx stx;
 	int err;
 
-	if (RETRY_EINTR(statx(dirfd, name,
-			      AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
-				      (name[0] ? 0 : AT_EMPTY_PATH),
-			      STATX_BASIC_STATS | STATX_BTIME, &stx)))
-		return -errno;
+	err = sys_result(
+		RETRY_EINTR(statx(dirfd, name,
+				  AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
+					  (name[0] ? 0 : AT_EMPTY_PATH),
+				  STATX_BASIC_STATS | STATX_BTIME, &stx)));
+	mode_release(s, held);
+	if (err)
+		return err;
 	stat_from_statx(&stx, &out.st);
 	if (stx.stx_mask & STATX_BTIME)
 		out.btime_ns = stx_ns(&stx.stx_btime);

@@ -42,8 +42,9 @@ if ! as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt" 2>err; then
 		skip "users cannot mount here: $(tail -n 1 err)"
 	fail "mount: $(cat err)"
 fi
-"$DIFFER" -u 65534 -p -s "${1:-1}" -n "${2:-10000}" ${DIFFER_MORE:-} "$mnt" "$work/plain" ||
+"$DIFFER" -u 65534 -p -s "${1:-1}" -n "${2:-20000}" "$mnt" "$work/plain" ||
 	fail "not like ext4"
+as_user "$SEQMIRROR" status "$mnt"
 eq "state" "$(as_user "$SEQMIRROR" status --json "$mnt" | jq -r .state)" \
 	healthy
 as_user fusermount3 -u "$mnt"
