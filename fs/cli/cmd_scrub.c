@@ -181,7 +181,7 @@ static int show(const struct words *w, json_t *state, json_t *findings)
 		     ui_count(count[1], found, "difference", "differences"),
 		     ui_count(count[2], fixed, "", ""));
 	if (json_number(state, "busy"))
-		(void)printf("%s never at rest and left out\n",
+		(void)printf("%s not at rest, or shut, and left out\n",
 			     ui_count(count[0], json_number(state, "busy"),
 				      "place was", "places were"));
 	return 0;

@@ -77,7 +77,7 @@ struct mirror_scrub {
 	uint64_t nodes;
 	uint64_t entries;
 	uint64_t bytes; /* compared; of one replica */
-	uint64_t busy;	/* nodes and slices that never rested */
+	uint64_t busy;	/* nodes and slices that never rested, or were shut */
 	/* private */
 	char *buffer[META_STORE_MAX];
 };

@@ -283,5 +283,8 @@ int scrub_attr(struct scan *c)
 	_cleanup_free_ struct looks *all = malloc(sizeof(*all));
 	int r = all ? look_all(c, all) : -ENOMEM;
 
+	/* Nobody could look at it: that is not the same as equal. */
+	if (!r && !all->mask && !node_is_unlinked(c->m, c->n))
+		c->s->busy++;
 	return r || is_sound(c, all) ? r : confirm(c, all);
 }

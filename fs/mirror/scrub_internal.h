@@ -29,11 +29,12 @@ bool scrub_agrees(const struct scrub_votes *v);
 void scrub_judge(const struct scan *c, const struct scrub_votes *v,
 		 struct scrub_finding *f);
 
-/* Not the store fails: what lies there is not the node. */
+/* Not the store fails: what lies there is not the node, or an ordinary user
+ * has shut oneself out of the directory it lies in. */
 static inline bool scrub_is_answer(int r)
 {
 	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR ||
-	       r == -ENXIO;
+	       r == -ENXIO || r == -EACCES || r == -EPERM;
 }
 
 /* Stores of the scan that are online still. */

@@ -198,6 +198,7 @@ static int check_listings(struct names *k)
 struct entry_votes {
 	slot_mask with[SEEN_NO_ROW + 1];
 	slot_mask failed;
+	slot_mask shut; /* an ordinary user, to oneself */
 };
 
 static int look_again(struct names *k, const char *name, struct entry_votes *v)
@@ -212,6 +213,8 @@ static int look_again(struct names *k, const char *name, struct entry_votes *v)
 
 		if (r && store_error_is_ours(r))
 			return r;
+		if (r == -EACCES || r == -EPERM)
+			v->shut |= SLOT_BIT(i);
 		if (scrub_is_answer(r))
 			continue; /* the directory above tells */
 		if (r)
@@ -269,6 +272,8 @@ static int confirm(struct names *k, const char *name)
 	else
 		v = (struct entry_votes){0};
 	mutex_unlock(&dir->lock);
+	if (!r && v.shut)
+		k->c->s->busy++;
 	return r ? r : judge(k, name, &v);
 }
 

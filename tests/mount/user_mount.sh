@@ -45,6 +45,22 @@ as_user sh -c "echo changed >$mnt/note && rm -r $mnt/ops/rename"
 as_user "$SEQMIRROR" attach --wait "$mnt" b >/dev/null
 eq "state" "$(as_user "$SEQMIRROR" status --json "$mnt" | jq -r .state)" \
 	healthy
+
+# A scrub of files that shut their owner out, and a repair.
+as_user sh -c "cd $mnt && echo r >ro && echo n >none &&
+	setfattr -n user.a -v 1 ro && setfattr -n user.a -v 1 none &&
+	chmod 444 ro && chmod 0 none && mkdir shut && echo x >shut/x &&
+	chmod 0 shut && sync -f ."
+as_user "$SEQMIRROR" scrub --wait "$mnt" >scrub.log 2>&1 ||
+	fail "a scrub as a user: $(cat scrub.log)"
+grep -q "1 place was not at rest, or shut" scrub.log || fail "$(cat scrub.log)"
+as_user sh -c "chmod 644 $work/b/ro && echo R >$work/b/ro && chmod 444 $work/b/ro"
+if as_user "$SEQMIRROR" scrub --wait "$mnt" >scrub.log 2>&1; then
+	fail "not found"
+fi
+as_user "$SEQMIRROR" scrub --repair --prefer a --wait "$mnt" >scrub.log 2>&1 ||
+	fail "a repair as a user: $(cat scrub.log)"
+eq "ro" "$(cat b/ro)" r
 as_user fusermount3 -u "$mnt"
 wait_until 20 not_mounted "$mnt"
 no_daemon_left()
