@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "meta/db.h"
+#include "meta/mark.h"
 
 #define NEW_NAME META_DB_NAME ".new"
 
@@ -62,10 +62,14 @@ static int create_rows(struct meta *m, const char *volume_uuid,
 	assert(strlen(volume_uuid) <= META_UUID_LEN);
 	assert(strlen(store_uuid) <= META_UUID_LEN);
 	assert(root->id == META_ROOT_ID && root->kind == META_DIR);
-	r = meta_begin(m);
+	r = mark_token(&m->mark_token);
+	if (r == 0)
+		r = meta_begin(m);
 	if (r < 0)
 		return r;
-	r = volume_text_put(m, VOLUME_KEY_VOLUME_UUID, volume_uuid);
+	r = volume_u64_put(m, VOLUME_KEY_MARK, m->mark_token);
+	if (r == 0)
+		r = volume_text_put(m, VOLUME_KEY_VOLUME_UUID, volume_uuid);
 	if (r == 0)
 		r = volume_text_put(m, VOLUME_KEY_STORE_UUID, store_uuid);
 	if (r == 0)
@@ -123,7 +127,8 @@ static int create_file(struct meta *m, const char *volume_uuid,
 		return r;
 	}
 	writer_close(m);
-	return m->failed ? m->failed : create_publish(m);
+	r = m->failed ? m->failed : mark_create(m, m->mark_token);
+	return r < 0 ? r : create_publish(m);
 }
 
 int meta_create(const char *privdir, const char *volume_uuid,

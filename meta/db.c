@@ -116,6 +116,8 @@ int db_errno(sqlite3 *db, int rc)
 		 * before may be gone. */
 		if (rc == SQLITE_IOERR_NOMEM)
 			return -ENOMEM;
+		if (rc == SQLITE_IOERR_DATA) /* a page's checksum */
+			return -EUCLEAN;
 		if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC)
 			return -EIO;
 		return db_errno_io(db);
@@ -251,13 +253,23 @@ static int conn_configure(struct conn *c, enum conn_role role)
 
 	for (size_t i = 0; i < ARRAY_SIZE(v) && r == 0; i++)
 		r = conn_config(c, v[i].what, v[i].value);
-	if (r == 0 && role == CONN_RO)
+	if (r == 0 && role >= CONN_RO)
 		/* Before the first read, or the WAL index would be a file. */
 		r = conn_pragma_word(c, "PRAGMA locking_mode=EXCLUSIVE",
 				     "exclusive");
 	else if (r == 0)
 		r = conn_pragma_word(c, "PRAGMA locking_mode=NORMAL", "normal");
 	return r;
+}
+
+/* Room for a checksum in each page, before there is one. */
+static int conn_reserve(struct conn *c)
+{
+	int bytes = VFS_SUM_BYTES;
+	int rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_RESERVE_BYTES,
+				      &bytes);
+
+	return rc == SQLITE_OK ? 0 : -EIO;
 }
 
 static int conn_setup(struct conn *c, enum conn_role role)
@@ -270,6 +282,9 @@ static int conn_setup(struct conn *c, enum conn_role role)
 	if (r < 0)
 		return r;
 	if (role == CONN_CREATE) {
+		r = conn_reserve(c);
+		if (r < 0)
+			return r;
 		r = conn_pragmas(c, pragmas_file, ARRAY_SIZE(pragmas_file));
 		if (r < 0)
 			return r;
@@ -303,12 +318,14 @@ int conn_open(struct conn *c, const char *path, enum conn_role role)
 	if (r < 0)
 		return r;
 	*c = (struct conn){0};
-	flags |= role == CONN_RO ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	flags |= role >= CONN_RO ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
 	rc = sqlite3_open_v2(path, &c->db, flags,
-			     role == CONN_RO ? VFS_RO : VFS_RW);
+			     role == CONN_BARE ? VFS_BARE
+			     : role == CONN_RO ? VFS_RO
+					       : VFS_RW);
 	if (rc != SQLITE_OK) {
 		r = db_errno(c->db, rc);
-	} else if (role != CONN_RO && sqlite3_db_readonly(c->db, "main")) {
+	} else if (role < CONN_RO && sqlite3_db_readonly(c->db, "main")) {
 		/* SQLite falls back silently. Nothing has been read yet. */
 		r = -EROFS;
 	} else {

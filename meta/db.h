@@ -51,6 +51,25 @@ struct meta_compact {
 	uint64_t start;
 };
 
+/* See mark.h. */
+enum meta_mark_state {
+	MARK_OPENING = 'P',
+	MARK_OPEN = 'O',
+	MARK_CLOSING = 'L',
+	MARK_CLOSED = 'C',
+};
+
+struct meta_mark {
+	bool known; /* one was found and is whole */
+	char state;
+	uint64_t token;
+	uint64_t before;
+	uint64_t bare; /* UINT64_MAX: not known */
+	uint32_t base;
+	uint32_t restarts;
+	uint32_t frames;
+};
+
 struct meta {
 	/* set at open, then read-only */
 	enum meta_open_mode mode;
@@ -74,6 +93,12 @@ struct meta {
 	int wal_pages_moved GUARDED_BY(writer_lock); /* when last moved */
 	/* Bytes of the WAL's file that are known to be there. */
 	int64_t wal_filled GUARDED_BY(writer_lock);
+	struct meta_mark mark GUARDED_BY(writer_lock);
+	uint64_t mark_token GUARDED_BY(writer_lock); /* as the map has it */
+	uint64_t bare_token GUARDED_BY(writer_lock); /* without its WAL */
+	bool mark_due GUARDED_BY(writer_lock);	     /* with the first commit */
+	bool mark_put GUARDED_BY(writer_lock);	     /* in this transaction */
+	int mark_fd GUARDED_BY(writer_lock);	     /* -1: none */
 
 	struct mutex pool_lock; /* LOCK_RANK_LEAF */
 	struct meta_reader *idle GUARDED_BY(pool_lock);
@@ -90,6 +115,7 @@ enum conn_role {
 	CONN_WRITER,
 	CONN_READER, /* beside a writer of this process */
 	CONN_RO,     /* alone, and changes nothing */
+	CONN_BARE,   /* the same, without the WAL */
 };
 
 /**
@@ -187,6 +213,7 @@ MUST_CHECK int volume_u64_put(struct meta *m, const char *key, uint64_t value);
 #define VOLUME_KEY_VOLUME_UUID "volume_uuid"
 #define VOLUME_KEY_STORE_UUID  "store_uuid"
 #define VOLUME_KEY_COMPACTED   "compacted"
+#define VOLUME_KEY_MARK	       "mark"
 
 /** reader_close_idle - empty the pool; nothing may be out. */
 void reader_close_idle(struct meta *m);

@@ -23,6 +23,7 @@
 /* Names in the private directory of a store. */
 #define META_DB_NAME	   "meta.db"
 #define META_BALLAST_NAME  "ballast"
+#define META_MARK_NAME	   "meta.mark"
 
 #define META_BALLAST_BYTES (4u << 20)
 

@@ -225,7 +225,8 @@ MUST_CHECK int meta_create(const char *privdir, const char *volume_uuid,
 /**
  * meta_open - open the map in @privdir; applies migrations when RW.
  * A database that another process has open is refused with -EBUSY, a damaged
- * one with -EUCLEAN (quick_check of the schema and header, not of all pages),
+ * one with -EUCLEAN (header, schema, WAL, and whether it is the map that lay
+ * here last; pages have checksums, compared when they are read),
  * a missing one with -ENOENT, a newer format with -EPROTO; nothing is changed
  * then.  @ret_why (may be NULL) gets one sentence, to be freed.
  */

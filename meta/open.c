@@ -25,7 +25,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "meta/db.h"
+#include "meta/mark.h"
+#include "meta/vfs.h"
 
 /* ---- the table of open maps ---- */
 
@@ -72,6 +73,7 @@ void meta_free(struct meta *m)
 	reader_close_idle(m);
 	writer_close(m);
 	open_release(m);
+	close_fd(&m->mark_fd);
 	close_fd(&m->dir_fd);
 	free(m->db_path);
 	mutex_done(&m->writer_lock);
@@ -106,6 +108,7 @@ int meta_new(const char *privdir, enum meta_open_mode mode, const char *name,
 	if (!m)
 		return -ENOMEM;
 	m->mode = mode;
+	m->mark_fd = -1;
 	m->writer.meta = m;
 	m->compact.node = INT64_MAX;
 	m->compact.start = INT64_MAX;
@@ -181,9 +184,11 @@ static bool header_is_ours(const unsigned char *h)
 		{64, 0}, /* incremental vacuum */
 		{72, 0}, {76, 0}, {80, 0}, {84, 0}, {88, 0}, /* reserved */
 	};
-	/* Page size 4096; WAL for writing and reading; no reserved bytes; the
-	 * fractions of a page that have one allowed value. */
-	static const unsigned char bytes[] = {0x10, 0, 2, 2, 0, 64, 32, 32};
+	/* Page size 4096; WAL for writing and reading; bytes reserved for the
+	 * checksum; the fractions of a page that have one allowed value. */
+	static const unsigned char bytes[] = {
+		0x10, 0, 2, 2, VFS_SUM_BYTES, 64, 32, 32,
+	};
 
 	if (memcmp(h + 16, bytes, sizeof(bytes)) != 0)
 		return false;
@@ -215,6 +220,12 @@ static int check_header(struct meta *m, char **ret_why)
 	if (header_u32(h, 68) != META_APPLICATION_ID)
 		return refuse(ret_why, -EUCLEAN,
 			      "The database is not a map of seqmirror.");
+	/* What comes later may look otherwise in all the rest. */
+	if (header_u32(h, 60) > META_FORMAT_VERSION)
+		return refuse(ret_why, -EPROTO,
+			      "The map has format version %" PRIu32
+			      "; this program knows up to %d.",
+			      header_u32(h, 60), META_FORMAT_VERSION);
 	if (!header_is_ours(h))
 		return refuse(ret_why, -EUCLEAN,
 			      "The header of the map is damaged.");
@@ -285,6 +296,43 @@ static int check_schema(struct conn *c, char **ret_why)
 	return 0;
 }
 
+/*
+ * A WAL over the wrong database would be taken for right, and its pages with
+ * it. Pages that were being moved when a crash came may be torn in the
+ * database and are whole in the WAL: that is no answer then.
+ */
+static int check_bare(struct meta *m)
+{
+	struct meta_reader bare = {.meta = m};
+	int r = conn_open(&bare.conn, m->db_path, CONN_BARE);
+
+	if (r == 0) {
+		r = volume_u64_get(&bare, VOLUME_KEY_MARK, &m->bare_token);
+		conn_close(&bare.conn);
+	}
+	if (r == -EUCLEAN) {
+		m->bare_token = UINT64_MAX;
+		return 0;
+	}
+	return r < 0 || mark_fits_bare(m, m->bare_token) ? r : -ESTALE;
+}
+
+static int check_mark(struct meta *m, char **ret_why)
+{
+	const char *why = NULL;
+	int r = mark_load(m, &why);
+
+	if (why)
+		return refuse(ret_why, r, "%s", why);
+	if (r == 0)
+		r = check_bare(m);
+	if (r == -ESTALE)
+		return refuse(ret_why, -EUCLEAN,
+			      "The map is not the one that its write-ahead log "
+			      "belongs to.");
+	return r < 0 ? refuse_errno(ret_why, r) : 0;
+}
+
 /* Reads the map without a change. */
 static int probe(struct meta *m, char **ret_why)
 {
@@ -296,6 +344,9 @@ static int probe(struct meta *m, char **ret_why)
 	if (r < 0)
 		return refuse_errno(ret_why, r);
 	r = check_version(&c, ret_why, &version);
+	/* No other process has the map now: its WAL does not change. */
+	if (r == 0)
+		r = check_mark(m, ret_why);
 	if (r == 0 && version == META_FORMAT_VERSION)
 		r = check_schema(&c, ret_why);
 	else if (r == 0 && m->mode == META_OPEN_RO)
@@ -324,6 +375,16 @@ static int migrate(struct meta *m, char **ret_why)
 	return 0;
 }
 
+/* Is it the map that lay here last? */
+static int load_mark(struct meta *m, struct meta_reader *rd)
+{
+	int r = volume_u64_get(rd, VOLUME_KEY_MARK, &m->mark_token);
+
+	if (r < 0)
+		return r;
+	return mark_fits(m, m->mark_token) ? 0 : -ESTALE;
+}
+
 /* What is kept in memory, read through any connection. */
 static int load(struct meta *m, struct meta_reader *rd, char **ret_why)
 {
@@ -342,6 +403,12 @@ static int load(struct meta *m, struct meta_reader *rd, char **ret_why)
 	if (r == 0)
 		r = volume_u64_get(rd, VOLUME_KEY_COMPACTED,
 				   &m->compact.through_seq);
+	if (r == 0)
+		r = load_mark(m, rd);
+	if (r == -ESTALE)
+		return refuse(ret_why, -EUCLEAN,
+			      "The map is not the one that this store was used "
+			      "with last, but an older or another one.");
 	if (r < 0)
 		return refuse_errno(ret_why, r);
 	m->horizon_committed = m->horizon;
@@ -385,6 +452,7 @@ static int open_rw(struct meta *m, char **ret_why)
 		r = check_schema(&m->writer.conn, ret_why);
 	if (r == 0)
 		r = load(m, &m->writer, ret_why);
+	m->mark_due = r == 0;
 	if (r < 0) {
 		/* Leaves the WAL as it was. */
 		m->failed = r;

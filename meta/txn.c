@@ -15,12 +15,14 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "meta/db.h"
+#include "meta/mark.h"
 
 /* 16 MiB: large enough that a page changed often is moved once, small enough
  * to be read through at the next open. */
@@ -160,6 +162,18 @@ static int wal_sync(struct meta *m)
 	return 0;
 }
 
+/* What is durable now must be there at the next open. */
+static void mark_commit(struct meta *m)
+{
+	unsigned char header[32];
+	sqlite3_file *wal = NULL;
+
+	if (m->mark_fd < 0 || wal_file(m, &wal) ||
+	    wal->pMethods->xRead(wal, header, sizeof(header), 0) != SQLITE_OK)
+		return;
+	mark_committed(m, header, (uint64_t)m->wal_pages);
+}
+
 void writer_close(struct meta *m)
 {
 	struct conn *c = &m->writer.conn;
@@ -168,13 +182,19 @@ void writer_close(struct meta *m)
 		return;
 	if (!m->failed)
 		m->failed = writer_set_soft(m, false);
-	if (!m->failed)
+	if (!m->failed) {
+		mark_closing(m);
 		wal_move(m, SQLITE_CHECKPOINT_TRUNCATE);
+	}
 	/* With nothing left in it the WAL is removed on close. */
 	if (!m->failed)
 		(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
 					0, NULL);
 	conn_close(c);
+	/* A reader elsewhere in this process would have kept it. */
+	if (!m->failed && faccessat(m->dir_fd, META_DB_NAME "-wal", F_OK,
+				    AT_SYMLINK_NOFOLLOW) < 0)
+		mark_closed(m);
 }
 
 static int writer_exec(struct meta *m, enum meta_stmt_id id)
@@ -194,6 +214,10 @@ static void writer_undo(struct meta *m, int err)
 {
 	if (err == -ENOSPC) /* what room the ballast gives is not for zeros */
 		m->wal_filled = INT64_MAX;
+	if (m->mark_put) {
+		m->mark_token = m->mark.before;
+		m->mark_put = false;
+	}
 	/* Some errors have rolled it back already. */
 	if (!sqlite3_get_autocommit(m->writer.conn.db)) {
 		int r = writer_exec(m, STMT_TXN_ROLLBACK);
@@ -206,6 +230,17 @@ static void writer_undo(struct meta *m, int err)
 	m->compact.seq = m->compact.through_seq;
 	m->compact.node = INT64_MAX;
 	m->compact.start = INT64_MAX;
+}
+
+/* With its first change a map can be told from what it was. */
+static int mark_put(struct meta *m)
+{
+	int r = mark_opening(m);
+
+	if (r < 0)
+		return r;
+	m->mark_put = true;
+	return volume_u64_put(m, VOLUME_KEY_MARK, m->mark_token);
 }
 
 static int writer_begin(struct meta *m, bool soft) NO_THREAD_SAFETY_ANALYSIS
@@ -228,7 +263,11 @@ static int writer_begin(struct meta *m, bool soft) NO_THREAD_SAFETY_ANALYSIS
 	}
 	m->writer.in_txn = true;
 	m->txn_err = 0;
-	return 0;
+	if (m->mark_due)
+		r = mark_put(m);
+	if (r < 0)
+		meta_rollback(m);
+	return r;
 }
 
 int meta_begin(struct meta *m)
@@ -258,9 +297,12 @@ int meta_commit(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
 			m->failed = r;
 	}
 	if (r == 0) {
+		m->mark_due = m->mark_due && !m->mark_put;
+		m->mark_put = false;
 		m->horizon_committed = m->horizon;
 		m->compact.through_seq = m->compact.done_seq;
 		if (!m->writer_soft) {
+			mark_commit(m);
 			wal_move_if_large(m);
 			wal_fill_ahead(m);
 		}

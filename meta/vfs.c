@@ -2,16 +2,21 @@
 #include "meta/vfs.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <xxhash.h>
+
+#include "meta/format.h"
 
 static struct {
 	sqlite3_vfs *rw_base; /* set once, then read-only */
 	sqlite3_vfs *ro_base;
 	sqlite3_vfs rw;
 	sqlite3_vfs ro;
+	sqlite3_vfs bare;
 	int result;
 } vfs;
 
@@ -30,12 +35,194 @@ static int vfs_full_pathname(sqlite3_vfs *self, const char *name, int size,
 	return SQLITE_OK;
 }
 
+/* ---- checksums ---- */
+
+uint64_t vfs_page_sum(const void *page, uint64_t index)
+{
+	return XXH3_64bits_withSeed(page, META_PAGE_BYTES - VFS_SUM_BYTES,
+				    index);
+}
+
+/* Parts of a page are read only to look at the header. */
+static bool is_page(int len, sqlite3_int64 off)
+{
+	return len == META_PAGE_BYTES && off % META_PAGE_BYTES == 0;
+}
+
+static int sum_check(const void *page, sqlite3_int64 off)
+{
+	uint64_t sum = vfs_page_sum(page, (uint64_t)off / META_PAGE_BYTES);
+	uint64_t have;
+
+	memcpy(&have, (const char *)page + META_PAGE_BYTES - VFS_SUM_BYTES,
+	       sizeof(have));
+	return have == htole64(sum) ? SQLITE_OK : SQLITE_IOERR_DATA;
+}
+
+/* What a read of the database has given. The half of a page at the end of a
+ * file that was cut is no page of zeros, as SQLite would have it. */
+static int sum_check_read(int rc, const void *buf, int len, sqlite3_int64 off)
+{
+	static const char zeros[META_PAGE_BYTES];
+
+	if (!is_page(len, off))
+		return rc;
+	if (rc == SQLITE_OK)
+		return sum_check(buf, off);
+	if (rc == SQLITE_IOERR_SHORT_READ &&
+	    memcmp(buf, zeros, sizeof(zeros)) != 0)
+		return SQLITE_IOERR_DATA;
+	return rc;
+}
+
+/* ---- read and write: the database alone; the WAL is opened as it is ---- */
+
+struct rw_file {
+	sqlite3_file base;
+	sqlite3_file *real; /* behind it in the same allocation */
+};
+
+static sqlite3_file *rw_real(sqlite3_file *file)
+{
+	return ((struct rw_file *)file)->real;
+}
+
+#define RW_CALL(file, method, ...) \
+	rw_real(file)->pMethods->method(rw_real(file), ##__VA_ARGS__)
+
+static int rw_close(sqlite3_file *file)
+{
+	return RW_CALL(file, xClose);
+}
+
+static int rw_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
+{
+	int rc = RW_CALL(file, xRead, buf, len, off);
+
+	return sum_check_read(rc, buf, len, off);
+}
+
+static int rw_write(sqlite3_file *file, const void *buf, int len,
+		    sqlite3_int64 off)
+{
+	unsigned char page[META_PAGE_BYTES];
+	uint64_t sum;
+
+	if (!is_page(len, off))
+		return RW_CALL(file, xWrite, buf, len, off);
+	sum = vfs_page_sum(buf, (uint64_t)off / META_PAGE_BYTES);
+	sum = htole64(sum);
+	memcpy(page, buf, META_PAGE_BYTES - VFS_SUM_BYTES);
+	memcpy(page + META_PAGE_BYTES - VFS_SUM_BYTES, &sum, sizeof(sum));
+	return RW_CALL(file, xWrite, page, len, off);
+}
+
+static int rw_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+	return RW_CALL(file, xTruncate, size);
+}
+
+static int rw_sync(sqlite3_file *file, int flags)
+{
+	return RW_CALL(file, xSync, flags);
+}
+
+static int rw_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
+{
+	return RW_CALL(file, xFileSize, ret_size);
+}
+
+static int rw_lock(sqlite3_file *file, int level)
+{
+	return RW_CALL(file, xLock, level);
+}
+
+static int rw_unlock(sqlite3_file *file, int level)
+{
+	return RW_CALL(file, xUnlock, level);
+}
+
+static int rw_check_reserved(sqlite3_file *file, int *ret_reserved)
+{
+	return RW_CALL(file, xCheckReservedLock, ret_reserved);
+}
+
+static int rw_control(sqlite3_file *file, int op, void *arg)
+{
+	return RW_CALL(file, xFileControl, op, arg);
+}
+
+static int rw_sector_size(sqlite3_file *file)
+{
+	return RW_CALL(file, xSectorSize);
+}
+
+static int rw_characteristics(sqlite3_file *file)
+{
+	return RW_CALL(file, xDeviceCharacteristics);
+}
+
+static int rw_shm_map(sqlite3_file *file, int page, int size, int extend,
+		      void volatile **ret)
+{
+	return RW_CALL(file, xShmMap, page, size, extend, ret);
+}
+
+static int rw_shm_lock(sqlite3_file *file, int off, int n, int flags)
+{
+	return RW_CALL(file, xShmLock, off, n, flags);
+}
+
+static void rw_shm_barrier(sqlite3_file *file)
+{
+	RW_CALL(file, xShmBarrier);
+}
+
+static int rw_shm_unmap(sqlite3_file *file, int remove)
+{
+	return RW_CALL(file, xShmUnmap, remove);
+}
+
+/* Version 2: no mapped pages. */
+static const sqlite3_io_methods rw_methods = {
+	.iVersion = 2,
+	.xClose = rw_close,
+	.xRead = rw_read,
+	.xWrite = rw_write,
+	.xTruncate = rw_truncate,
+	.xSync = rw_sync,
+	.xFileSize = rw_file_size,
+	.xLock = rw_lock,
+	.xUnlock = rw_unlock,
+	.xCheckReservedLock = rw_check_reserved,
+	.xFileControl = rw_control,
+	.xSectorSize = rw_sector_size,
+	.xDeviceCharacteristics = rw_characteristics,
+	.xShmMap = rw_shm_map,
+	.xShmLock = rw_shm_lock,
+	.xShmBarrier = rw_shm_barrier,
+	.xShmUnmap = rw_shm_unmap,
+};
+
 /* The layer below tells its variants apart by the object it is given. */
 static int vfs_rw_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
 		       int flags, int *out_flags)
 {
+	struct rw_file *rw = (struct rw_file *)file;
+	sqlite3_file *real = (sqlite3_file *)(rw + 1);
+	int rc;
+
 	(void)self;
-	return vfs.rw_base->xOpen(vfs.rw_base, name, file, flags, out_flags);
+	if (!(flags & SQLITE_OPEN_MAIN_DB))
+		return vfs.rw_base->xOpen(vfs.rw_base, name, file, flags,
+					  out_flags);
+	memset(rw, 0, sizeof(*rw) + (size_t)vfs.rw_base->szOsFile);
+	rc = vfs.rw_base->xOpen(vfs.rw_base, name, real, flags, out_flags);
+	if (rc != SQLITE_OK)
+		return rc;
+	rw->real = real;
+	rw->base.pMethods = &rw_methods;
+	return SQLITE_OK;
 }
 
 /* ---- read-only ---- */
@@ -44,6 +231,7 @@ static int vfs_rw_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
 struct ro_file {
 	sqlite3_file base;
 	sqlite3_file *real; /* NULL: a WAL that is not there */
+	bool is_database;
 };
 
 static struct ro_file *ro_of(sqlite3_file *file)
@@ -63,8 +251,13 @@ static int ro_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
 {
 	sqlite3_file *real = ro_of(file)->real;
 
-	if (real)
-		return real->pMethods->xRead(real, buf, len, off);
+	if (real) {
+		int rc = real->pMethods->xRead(real, buf, len, off);
+
+		return ro_of(file)->is_database
+			       ? sum_check_read(rc, buf, len, off)
+			       : rc;
+	}
 	memset(buf, 0, (size_t)len);
 	return SQLITE_IOERR_SHORT_READ;
 }
@@ -177,22 +370,23 @@ static const sqlite3_io_methods ro_methods = {
 	.xDeviceCharacteristics = ro_characteristics,
 };
 
-static int vfs_ro_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
-		       int flags, int *out_flags)
+static int ro_open(const char *name, sqlite3_file *file, int flags,
+		   int *out_flags, bool bare)
 {
 	struct ro_file *ro = ro_of(file);
 	sqlite3_file *real = (sqlite3_file *)(ro + 1);
 	int there = 1;
 	int rc;
 
-	(void)self;
 	memset(ro, 0, sizeof(*ro) + (size_t)vfs.ro_base->szOsFile);
 	if (!name)
 		return SQLITE_CANTOPEN;
 	flags &= ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
 		   SQLITE_OPEN_DELETEONCLOSE | SQLITE_OPEN_EXCLUSIVE);
 	flags |= SQLITE_OPEN_READONLY;
-	if (flags & SQLITE_OPEN_WAL) {
+	if (bare && (flags & SQLITE_OPEN_WAL)) {
+		there = 0;
+	} else if (flags & SQLITE_OPEN_WAL) {
 		rc = vfs.ro_base->xAccess(vfs.ro_base, name,
 					  SQLITE_ACCESS_EXISTS, &there);
 		if (rc != SQLITE_OK)
@@ -205,10 +399,25 @@ static int vfs_ro_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
 			return rc;
 		ro->real = real;
 	}
+	ro->is_database = flags & SQLITE_OPEN_MAIN_DB;
 	ro->base.pMethods = &ro_methods;
 	if (out_flags)
 		*out_flags = flags;
 	return SQLITE_OK;
+}
+
+static int vfs_ro_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
+		       int flags, int *out_flags)
+{
+	(void)self;
+	return ro_open(name, file, flags, out_flags, false);
+}
+
+static int vfs_bare_open(sqlite3_vfs *self, const char *name,
+			 sqlite3_file *file, int flags, int *out_flags)
+{
+	(void)self;
+	return ro_open(name, file, flags, out_flags, true);
 }
 
 static int vfs_ro_delete(sqlite3_vfs *self, const char *name, int sync_dir)
@@ -237,6 +446,7 @@ static void vfs_start(void)
 	vfs.rw = *vfs.rw_base;
 	vfs.rw.pNext = NULL;
 	vfs.rw.zName = VFS_RW;
+	vfs.rw.szOsFile += (int)sizeof(struct rw_file);
 	vfs.rw.xOpen = vfs_rw_open;
 	vfs.rw.xFullPathname = vfs_full_pathname;
 
@@ -248,8 +458,13 @@ static void vfs_start(void)
 	vfs.ro.xDelete = vfs_ro_delete;
 	vfs.ro.xFullPathname = vfs_full_pathname;
 
+	vfs.bare = vfs.ro;
+	vfs.bare.zName = VFS_BARE;
+	vfs.bare.xOpen = vfs_bare_open;
+
 	if (sqlite3_vfs_register(&vfs.rw, 0) == SQLITE_OK &&
-	    sqlite3_vfs_register(&vfs.ro, 0) == SQLITE_OK)
+	    sqlite3_vfs_register(&vfs.ro, 0) == SQLITE_OK &&
+	    sqlite3_vfs_register(&vfs.bare, 0) == SQLITE_OK)
 		vfs.result = 0;
 }
 

@@ -15,13 +15,31 @@
  * must be in locking_mode EXCLUSIVE, which keeps the index in the memory of
  * the connection; the locks above SHARED that this mode asks for are granted
  * in name only. Where there is no WAL, an empty one is pretended.
+ *
+ * Both keep a checksum with each page of the database, in the bytes that its
+ * header reserves for that: put there when a page is written, compared when it
+ * is read. SQLite has none of its own, and would take a number with a flipped
+ * bit for another number. A page that does not fit is SQLITE_IOERR_DATA,
+ * -EUCLEAN here. The frames of the WAL have SQLite's checksums.
  */
 #pragma once
+
+#include <stdint.h>
 
 #include "base/cleanup.h"
 
 #define VFS_RW "seqmirror"
 #define VFS_RO "seqmirror-ro"
+/* As VFS_RO, and a WAL that is there is not seen: what the file itself says. */
+#define VFS_BARE "seqmirror-bare"
+
+/* Bytes at the end of each page; in the header at offset 20. */
+#define VFS_SUM_BYTES 8
+
+/**
+ * vfs_page_sum - the checksum of page @index (from 0) of META_PAGE_BYTES.
+ */
+uint64_t vfs_page_sum(const void *page, uint64_t index);
 
 /**
  * vfs_register - make both known; once per process, from any thread.

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "meta/meta.h"
+#include "meta/vfs.h"
 #include "tests/fuzz/fuzz.h"
 
 #define VOLUME_UUID "11111111-1111-4111-8111-111111111111"
@@ -23,6 +24,7 @@
 
 static char dir[] = "/tmp/fuzz-map-XXXXXX";
 static char map_path[64];
+static char mark_path[64];
 static uint8_t sound[1u << 20];
 static size_t sound_size;
 
@@ -103,6 +105,7 @@ static void make_sound(void)
 
 	FUZZ_CHECK(mkdtemp(dir) && !atexit(directory_remove));
 	(void)snprintf(map_path, sizeof(map_path), "%s/meta.db", dir);
+	(void)snprintf(mark_path, sizeof(mark_path), "%s/meta.mark", dir);
 	FUZZ_CHECK(!meta_create(dir, VOLUME_UUID, STORE_UUID, &root));
 	FUZZ_CHECK(!meta_open(dir, META_OPEN_RW, &m, NULL));
 	fill_sound(m);
@@ -120,6 +123,8 @@ static void put_sound(void)
 
 	FUZZ_CHECK(file && fwrite(sound, 1, sound_size, file) == sound_size);
 	FUZZ_CHECK(!fclose(file));
+	/* It would say that this map is an older one. */
+	FUZZ_CHECK(!unlink(mark_path) || errno == ENOENT);
 }
 
 /* A change that SQLite refuses (a key twice) is none. */
@@ -153,7 +158,9 @@ static void damage_all(const uint8_t *data, size_t size)
 {
 	sqlite3 *db;
 
-	FUZZ_CHECK(sqlite3_open(map_path, &db) == SQLITE_OK);
+	/* With the checksums of its pages, or nothing would be read. */
+	FUZZ_CHECK(sqlite3_open_v2(map_path, &db, SQLITE_OPEN_READWRITE,
+				   VFS_RW) == SQLITE_OK);
 	(void)sqlite3_exec(
 		db,
 		"PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"

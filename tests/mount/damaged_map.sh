@@ -11,7 +11,7 @@ need_root
 need jq
 
 map=.seqmirror/meta.db
-harms=(zeroed cut empty missing garbage foreign)
+harms=(zeroed cut empty missing garbage foreign older)
 
 # harm HOW STORE
 harm()
@@ -28,6 +28,7 @@ harm()
 	garbage) dd if=/dev/urandom of="$db" bs=4096 seek=1 \
 		count=$((size / 4096 - 1)) conv=notrunc status=none ;;
 	foreign) cp "$work/b/$map" "$db" ;;
+	older) cp "$work/older.db" "$db" ;;
 	newer) printf '\377' | dd of="$db" bs=1 seek=62 conv=notrunc \
 		status=none ;;
 	esac
@@ -55,6 +56,10 @@ unmount_volume
 
 for how in "${harms[@]}"; do
 	echo "--- $how"
+	# As it was before the volume was mounted once more.
+	cp "$work/a/$map" "$work/older.db"
+	mount_volume "$work/a" "$work/b"
+	unmount_volume
 	harm "$how" "$work/a"
 	fingerprint "$work/a" >before
 
@@ -119,7 +124,58 @@ grep -q "degraded" <<<"$refusal" || fail "unclean: $refusal"
 mount_volume -o degraded "$work/a" "$work/b"
 unmount_volume
 
+# After a kill: what was committed lies in the write-ahead log.
+timeout 120 "$SEQMIRROR" resync --prefer b "$work/a" "$work/b" >/dev/null
+for how in missing cut flipped; do
+	echo "--- log $how"
+	mount_volume "$work/a" "$work/b"
+	echo "$how" >"$mnt/sub/log"
+	sync "$mnt/sub/log"
+	kill_daemon
+	wal=$work/a/$map-wal
+	case $how in
+	missing) rm "$wal" ;;
+	cut) truncate -s 5000 "$wal" ;;
+	flipped) printf '\377\000\377' |
+		dd of="$wal" bs=1 seek=4500 conv=notrunc status=none ;;
+	esac
+	refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
+	grep -q "map of store a is" <<<"$refusal" || fail "log $how: $refusal"
+	mount_volume -o degraded "$work/a" "$work/b"
+	eq "log" "$(cat "$mnt/sub/log")" "$how"
+	timeout 120 "$SEQMIRROR" attach --rebuild --wait "$mnt" a >/dev/null ||
+		fail "log $how: attach --rebuild: status $?"
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+done
+
+# Damaged while it is in use: that store is put out, the volume goes on.
+for name in a b; do
+	echo "--- in use: $name"
+	mount_volume -o checkpoint=1 "$work/a" "$work/b"
+	dd if=/dev/urandom of="$work/$name/$map" bs=4096 seek=1 \
+		count=$(($(stat -c %s "$work/$name/$map") / 4096 - 1)) \
+		conv=notrunc status=none
+	out=0
+	for i in $(seq 200); do
+		echo "$name" >"$mnt/sub/use$i"
+		ls "$mnt/sub" >/dev/null
+		if store_is "$name" failed || store_is "$name" missing; then
+			out=1
+			break
+		fi
+	done
+	((out)) || wait_until 20 store_is "$name" failed
+	eq "file" "$(cat "$mnt/sub/use1")" "$name"
+	unmount_volume
+	other=$([[ $name == a ]] && echo b || echo a)
+	eq "file" "$(cat "$other/sub/use1")" "$name"
+	sm resync --prefer "$other" "$work/a" "$work/b" >/dev/null
+	same_tree "$work/a" "$work/b"
+done
+
 # Offline: the preferred side wins.
+harm zeroed "$work/a"
 refused "$SEQMIRROR" resync --dry-run --prefer b "$work/a" "$work/b"
 echo mine >a/mine
 sm resync --prefer b "$work/a" "$work/b" >/dev/null

@@ -10,6 +10,9 @@
 static char db_path[128];
 static unsigned char *whole; /* a sound map */
 static size_t whole_len;
+static char mark_path[128]; /* what lies beside it, which writers change */
+static char mark[256];
+static size_t mark_len;
 
 static void start(struct fixture *f)
 {
@@ -37,6 +40,12 @@ static void start(struct fixture *f)
 	len = pread(fd, whole, whole_len, 0);
 	cr_assert_eq((size_t)len, whole_len);
 	(void)close(fd);
+	(void)snprintf(mark_path, sizeof(mark_path), "%s/meta.mark", f->dir);
+	fd = open(mark_path, O_RDONLY | O_CLOEXEC);
+	len = read(fd, mark, sizeof(mark));
+	cr_assert_gt(len, 0);
+	mark_len = (size_t)len;
+	(void)close(fd);
 }
 
 static void end(struct fixture *f)
@@ -51,6 +60,10 @@ static void write_db(const void *data, size_t len)
 	ssize_t written = len ? write(fd, data, len) : 0;
 
 	check(fd >= 0 && written == (ssize_t)len, "write");
+	(void)close(fd);
+	fd = open(mark_path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	check(fd >= 0 && write(fd, mark, mark_len) == (ssize_t)mark_len,
+	      "mark");
 	(void)close(fd);
 }
 
@@ -275,6 +288,172 @@ Test(meta_damage, schema)
 		expect_int(try_open(&f, META_OPEN_RO), -EUCLEAN);
 		expect_int(try_open(&f, META_OPEN_RW), -EUCLEAN);
 	}
+	end(&f);
+}
+
+/* ---- wrong, or right: nothing between ---- */
+
+static void hash_add(uint64_t *hash, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		*hash = (*hash ^ p[i]) * UINT64_C(1099511628211);
+}
+
+static int hash_nodes(struct meta_reader *rd, uint64_t *hash)
+{
+	struct meta_iter it;
+	struct meta_node n;
+	int r = meta_iter_nodes(rd, 0, &it);
+
+	while (r == 0 && (r = meta_next_node(&it, &n)) > 0) {
+		uint64_t v[] = {n.id,	       n.kind,	   n.backing.ino,
+				n.backing.gen, n.attr_seq, n.seq};
+
+		hash_add(hash, v, sizeof(v));
+		r = 0;
+	}
+	meta_iter_done(&it);
+	return r;
+}
+
+static int hash_dentries(struct meta_reader *rd, uint64_t *hash)
+{
+	struct meta_dentry d;
+	struct meta_iter it;
+	int r = meta_iter_dentries_all(rd, &it);
+
+	while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0) {
+		uint64_t v[] = {d.parent, d.node, d.seq, d.name_len};
+
+		hash_add(hash, v, sizeof(v));
+		hash_add(hash, d.name, d.name_len);
+		r = 0;
+	}
+	meta_iter_done(&it);
+	return r;
+}
+
+static int hash_extents(struct meta_reader *rd, uint64_t *hash)
+{
+	struct meta_extent e;
+	struct meta_iter it;
+	int r = meta_iter_extents_since(rd, 0, 0, 0, &it);
+
+	while (r == 0 && (r = meta_next_extent(&it, &e)) > 0) {
+		uint64_t v[] = {e.node, e.start, e.end, e.seq};
+
+		hash_add(hash, v, sizeof(v));
+		r = 0;
+	}
+	meta_iter_done(&it);
+	return r;
+}
+
+static int hash_numbers(struct meta_reader *rd, uint64_t *hash)
+{
+	int r = 0;
+
+	for (int i = META_NUM_SEQ_RESERVED; r == 0 && i <= META_NUM_ROOT_GEN;
+	     i++) {
+		uint64_t value;
+
+		r = meta_number_get(rd, (enum meta_number)i, &value);
+		if (r == 0)
+			hash_add(hash, &value, sizeof(value));
+	}
+	return r;
+}
+
+/* Everything the map says, as one number; -errno when any of it is refused. */
+static int hash_map(const struct fixture *f, enum meta_open_mode mode,
+		    uint64_t *ret)
+{
+	struct meta_reader *rd;
+	struct meta *m;
+	int r = meta_open(f->dir, mode, &m, NULL);
+
+	*ret = UINT64_C(14695981039346656037);
+	if (r < 0)
+		return r;
+	rd = meta_reader_get(m);
+	r = rd ? hash_nodes(rd, ret) : -EIO;
+	if (r == 0)
+		r = hash_dentries(rd, ret);
+	if (r == 0)
+		r = hash_extents(rd, ret);
+	if (r == 0)
+		r = hash_numbers(rd, ret);
+	meta_reader_put(rd);
+	meta_close(m);
+	return r;
+}
+
+/* Returns the length it has then. */
+static size_t harm_at_random(struct rng *rng, unsigned char *copy)
+{
+	size_t pages = whole_len / 4096;
+	size_t page = rng_below(rng, pages);
+	size_t other = rng_below(rng, pages);
+	unsigned char held[4096];
+
+	switch (rng_below(rng, 6)) {
+	case 0: /* cut, anywhere */
+		return rng_below(rng, whole_len);
+	case 1: /* a page of zeros */
+		memset(copy + page * 4096, 0, 4096);
+		break;
+	case 2: /* written in the wrong place */
+		memcpy(held, copy + page * 4096, 4096);
+		memcpy(copy + page * 4096, copy + other * 4096, 4096);
+		memcpy(copy + other * 4096, held, 4096);
+		break;
+	case 3: /* half a sector's worth of garbage */
+		for (size_t i = 0; i < 256; i++)
+			copy[page * 4096 + 512 + i] =
+				(unsigned char)rng_below(rng, 256);
+		break;
+	default: /* bits */
+		for (uint64_t i = 0; i < 1 + rng_below(rng, 8); i++)
+			copy[rng_below(rng, whole_len)] ^=
+				(unsigned char)(1u << rng_below(rng, 8));
+		break;
+	}
+	return whole_len;
+}
+
+/* Not one number may come out other than it was written. */
+Test(meta_damage, an_error_or_the_truth, .timeout = 100)
+{
+	struct rng rng = rng_seed();
+	uint64_t truth, told;
+	unsigned char *copy;
+	struct fixture f;
+	int refused = 0;
+	size_t len;
+	int r;
+
+	start(&f);
+	copy = malloc(whole_len);
+	cr_assert_not_null(copy);
+	expect_int(hash_map(&f, META_OPEN_RO, &truth), 0);
+	for (int round = 0; round < 250; round++) {
+		memcpy(copy, whole, whole_len);
+		len = harm_at_random(&rng, copy);
+		write_db(copy, len);
+		r = hash_map(&f, META_OPEN_RO, &told);
+		check(r == -EUCLEAN || r == -EPROTO || r == -EIO || r == 0,
+		      "round %d: %d", round, r);
+		check(r < 0 || told == truth, "round %d is a lie", round);
+		refused += r < 0;
+		write_db(copy, len);
+		r = hash_map(&f, META_OPEN_RW, &told);
+		check(r < 0 || told == truth, "round %d is a lie", round);
+	}
+	/* What is left hit pages that nobody has read here. */
+	cr_assert(refused > 100, "%d", refused);
+	free(copy);
 	end(&f);
 }
 

@@ -315,6 +315,7 @@ Test(meta_txn, wal_is_filled_ahead)
 	cr_assert(grown > 1 && grown < 20, "%d", grown);
 	file_copy(f.dir, crashed.dir, "meta.db");
 	file_copy(f.dir, crashed.dir, "meta.db-wal");
+	file_copy(f.dir, crashed.dir, "meta.mark");
 	fixture_reopen(&crashed, META_OPEN_RW);
 	rd = meta_reader_get(crashed.m);
 	for (uint64_t i = 0; i < 500; i++)

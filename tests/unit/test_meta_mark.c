@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A map that lost what was committed is recognised by the mark beside it: its
+ * WAL is missing, cut, damaged, older or another map's, or the map itself is
+ * an older one or another.
+ */
+#include "meta/mark.h"
+#include "meta_fixture.h"
+#include "rng.h"
+
+static const char *const files[] = {"meta.db", "meta.db-wal", "meta.mark"};
+
+static void copy_file(const char *from_dir, const char *to_dir,
+		      const char *name)
+{
+	char from[300], to[300];
+	char buf[8192];
+	ssize_t len;
+	int a, b;
+
+	(void)snprintf(from, sizeof(from), "%s/%s", from_dir, name);
+	(void)snprintf(to, sizeof(to), "%s/%s", to_dir, name);
+	a = open(from, O_RDONLY | O_CLOEXEC);
+	if (a < 0) {
+		(void)unlink(to);
+		return;
+	}
+	b = open(to, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	check(b >= 0, "%s", to);
+	while ((len = read(a, buf, sizeof(buf))) > 0)
+		expect_int((int)write(b, buf, (size_t)len), (int)len);
+	(void)close(a);
+	(void)close(b);
+}
+
+static void copy_all(const char *from, const char *to)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		copy_file(from, to, files[i]);
+}
+
+static void make_dir(char dir[64])
+{
+	(void)snprintf(dir, 64, "/tmp/test_meta_XXXXXX");
+	cr_assert_not_null(mkdtemp(dir));
+}
+
+static void drop_dir(const char *dir)
+{
+	struct fixture f = {0};
+
+	(void)snprintf(f.dir, sizeof(f.dir), "%s", dir);
+	fixture_done(&f);
+}
+
+static void put_some(struct meta *m, uint64_t from, uint64_t count)
+{
+	for (uint64_t i = from; i < from + count; i++) {
+		must(meta_begin(m));
+		put_node(m, 16 + i, META_FILE, i + 1);
+		must(meta_commit(m));
+	}
+}
+
+/*
+ * What a crash leaves, at two moments: in @older with a part of the commits,
+ * in @crashed with all of them; @f is what was open.
+ */
+static void crash(struct fixture *f, char older[64], char crashed[64])
+{
+	make_dir(older);
+	make_dir(crashed);
+	fixture_open(f);
+	put_some(f->m, 0, 40);
+	copy_all(f->dir, older);
+	put_some(f->m, 40, 40);
+	copy_all(f->dir, crashed);
+}
+
+static int try_open(const char *dir, enum meta_open_mode mode)
+{
+	struct meta *m = NULL;
+	char *why = NULL;
+	int r = meta_open(dir, mode, &m, &why);
+
+	if (r < 0)
+		check(why && strlen(why) > 10 && why[strlen(why) - 1] == '.',
+		      "one sentence: %s", why ? why : "none");
+	meta_close(m);
+	free(why);
+	return r;
+}
+
+static void expect_refused(const char *dir)
+{
+	struct fixture f = {0};
+	uint64_t before;
+
+	(void)snprintf(f.dir, sizeof(f.dir), "%s", dir);
+	before = fixture_hash(&f);
+	expect_int(try_open(dir, META_OPEN_RO), -EUCLEAN);
+	expect_int(try_open(dir, META_OPEN_RW), -EUCLEAN);
+	check(fixture_hash(&f) == before, "nothing is changed");
+}
+
+static uint64_t nodes_in(const char *dir)
+{
+	struct meta_reader *rd;
+	struct meta_iter it;
+	struct meta_node n;
+	uint64_t count = 0;
+	struct meta *m;
+
+	must(meta_open(dir, META_OPEN_RW, &m, NULL));
+	rd = meta_reader_get(m);
+	must(meta_iter_nodes(rd, 15, &it));
+	while (meta_next_node(&it, &n) > 0)
+		count++;
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	meta_close(m);
+	return count;
+}
+
+static void wal_path(char out[128], const char *dir)
+{
+	(void)snprintf(out, 128, "%s/meta.db-wal", dir);
+}
+
+Test(meta_mark, a_crash_is_no_damage)
+{
+	char older[64], crashed[64];
+	struct fixture f;
+
+	crash(&f, older, crashed);
+	expect_int(try_open(crashed, META_OPEN_RO), 0);
+	cr_assert_eq(nodes_in(crashed), 80);
+	/* Closed in good order by then. */
+	expect_int(try_open(crashed, META_OPEN_RO), 0);
+	cr_assert_eq(nodes_in(crashed), 80);
+	cr_assert_eq(nodes_in(older), 40);
+	drop_dir(older);
+	drop_dir(crashed);
+	fixture_done(&f);
+}
+
+Test(meta_mark, wal_missing_or_cut)
+{
+	char older[64], crashed[64], test[64], path[128];
+	struct rng rng = rng_seed();
+	uint64_t used;
+	struct fixture f;
+
+	crash(&f, older, crashed);
+	make_dir(test);
+	used = (uint64_t)f.m->wal_pages * 4120;
+	wal_path(path, test);
+
+	copy_all(crashed, test);
+	cr_assert_eq(unlink(path), 0);
+	expect_refused(test);
+	for (int i = 0; i < 30; i++) {
+		copy_all(crashed, test);
+		cr_assert_eq(truncate(path, (off_t)rng_below(&rng, used + 32)),
+			     0);
+		expect_refused(test);
+	}
+	drop_dir(test);
+	drop_dir(older);
+	drop_dir(crashed);
+	fixture_done(&f);
+}
+
+Test(meta_mark, wal_damaged)
+{
+	char older[64], crashed[64], test[64], path[128];
+	struct rng rng = rng_seed();
+	uint64_t used;
+	struct fixture f;
+
+	crash(&f, older, crashed);
+	make_dir(test);
+	used = (uint64_t)f.m->wal_pages * 4120;
+	wal_path(path, test);
+	for (int i = 0; i < 60; i++) {
+		off_t at = (off_t)rng_below(&rng, used + 32);
+		unsigned char byte;
+		int fd;
+
+		copy_all(crashed, test);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		expect_int((int)pread(fd, &byte, 1, at), 1);
+		byte ^= (unsigned char)(1u << rng_below(&rng, 8));
+		expect_int((int)pwrite(fd, &byte, 1, at), 1);
+		(void)close(fd);
+		expect_refused(test);
+	}
+	drop_dir(test);
+	drop_dir(older);
+	drop_dir(crashed);
+	fixture_done(&f);
+}
+
+Test(meta_mark, parts_of_another_time_or_map)
+{
+	char older[64], crashed[64], test[64], begun[64];
+	struct fixture f, other;
+
+	crash(&f, older, crashed);
+	make_dir(test);
+	make_dir(begun);
+	fixture_open(&other);
+	put_some(other.m, 0, 100);
+
+	/* The WAL of then, and that of another map. */
+	copy_all(crashed, test);
+	copy_file(older, test, "meta.db-wal");
+	expect_refused(test);
+	copy_all(crashed, test);
+	copy_file(other.dir, test, "meta.db-wal");
+	expect_refused(test);
+
+	/* Beside a map that was closed in good order. */
+	meta_close(other.m);
+	other.m = NULL;
+	copy_all(other.dir, test);
+	copy_file(crashed, test, "meta.db-wal");
+	expect_refused(test);
+
+	/* The map of then: before the last writer began. */
+	copy_all(other.dir, begun);
+	fixture_reopen(&other, META_OPEN_RW);
+	put_some(other.m, 100, 10);
+	meta_close(other.m);
+	other.m = NULL;
+	copy_all(other.dir, test);
+	copy_file(begun, test, "meta.db");
+	expect_refused(test);
+	/* All of then is an older store, and that is what it seems. */
+	expect_int(try_open(begun, META_OPEN_RW), 0);
+	cr_assert_eq(nodes_in(begun), 100);
+
+	/* Another's map. */
+	copy_all(crashed, test);
+	copy_file(begun, test, "meta.db");
+	expect_refused(test);
+
+	drop_dir(test);
+	drop_dir(begun);
+	drop_dir(older);
+	drop_dir(crashed);
+	fixture_done(&other);
+	fixture_done(&f);
+}
+
+/* A WAL that was begun anew since the mark was written is a later one. */
+Test(meta_mark, wal_begun_anew)
+{
+	char crashed[64];
+	struct fixture f;
+
+	make_dir(crashed);
+	fixture_open(&f);
+	for (int i = 0; i < 6; i++) {
+		put_some(f.m, (uint64_t)i * 1000, 1000);
+		copy_all(f.dir, crashed);
+		cr_assert_eq(nodes_in(crashed), (uint64_t)(i + 1) * 1000);
+	}
+	cr_assert_gt(f.m->mark.restarts, 0);
+	drop_dir(crashed);
+	fixture_done(&f);
+}
+
+/* Without a mark, or with one that was not written whole, nothing is asked. */
+Test(meta_mark, no_mark)
+{
+	char older[64], crashed[64], path[128];
+	struct fixture f;
+	struct meta *m;
+
+	crash(&f, older, crashed);
+	(void)snprintf(path, sizeof(path), "%s/meta.mark", crashed);
+	cr_assert_eq(truncate(path, 50), 0);
+	expect_int(try_open(crashed, META_OPEN_RO), 0);
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_eq(nodes_in(crashed), 80);
+	expect_int(access(path, F_OK), -1);
+	/* The first change makes one. */
+	must(meta_open(crashed, META_OPEN_RW, &m, NULL));
+	put_some(m, 80, 1);
+	meta_close(m);
+	expect_int(access(path, F_OK), 0);
+	cr_assert_eq(nodes_in(crashed), 81);
+	drop_dir(older);
+	drop_dir(crashed);
+	fixture_done(&f);
+}
+
+/* Writers that are killed one after the other never move what they wrote. */
+Test(meta_mark, killed_again_and_again)
+{
+	char dir[2][64];
+	struct fixture f;
+
+	make_dir(dir[0]);
+	make_dir(dir[1]);
+	fixture_open(&f);
+	put_some(f.m, 0, 3);
+	copy_all(f.dir, dir[0]);
+	for (uint64_t i = 1; i < 8; i++) {
+		struct meta *m;
+
+		must(meta_open(dir[(i + 1) % 2], META_OPEN_RW, &m, NULL));
+		if (i % 3)
+			put_some(m, i * 3, 3);
+		copy_all(dir[(i + 1) % 2], dir[i % 2]);
+		meta_close(m);
+	}
+	cr_assert_eq(nodes_in(dir[1]), 3 + 5 * 3);
+	drop_dir(dir[0]);
+	drop_dir(dir[1]);
+	fixture_done(&f);
+}
