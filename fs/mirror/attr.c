@@ -178,9 +178,14 @@ static int setattr_locked(struct op *op, struct setting *k,
 	}
 	atomic_store(&k->n->no_privs, false);
 	times_fill(k);
+	if (k->times[1].tv_nsec == UTIME_OMIT)
+		return attr_change(op, k->n, set_slot, set_undo, k,
+				   "attributes");
+	node_mtime_giving(k->n);
 	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");
-	if (!r && k->times[1].tv_nsec != UTIME_OMIT)
+	if (!r)
 		node_mtime_set(op->m, k->n, &k->times[1]);
+	node_mtime_given(k->n, &k->times[1], !r);
 	return r;
 }
 

@@ -118,13 +118,16 @@ static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 	slot_mask todo = mask & ~SLOT_BIT(lead);
 	struct node_handle h;
 	struct store_stat st;
-	bool moved = false;
+	bool moved = false, given = false, all = true, known;
 	int r = 0;
 
 	mutex_lock(&n->lock);
-	if (node_mtime_take(n, &times[1], &moved)) {
+	known = node_mtime_take(n, &times[1], &moved, &given);
+	if (known) {
 		if (moved)
 			todo = mask;
+		else if (given)
+			todo = 0;
 	} else if (todo) {
 		r = node_handle_get(m, n, lead, &h);
 		if (!r) {
@@ -138,8 +141,10 @@ static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 		int err = times_give(m, n, i, times);
 
 		if (err && !n->unlinked)
-			(void)slot_put_out(m, i, "times", err);
+			all = slot_put_out(m, i, "times", err) && all;
 	}
+	if (known)
+		node_mtime_given(n, &times[1], all);
 	mutex_unlock(&n->lock);
 	if (r && !n->unlinked)
 		log_warn("node %llu: times could not be read: %s",

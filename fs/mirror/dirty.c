@@ -35,6 +35,7 @@ void dirty_attr(struct op *op, struct node *n)
 		d->seq = op->seq;
 	dirty_list(op->m, n, parity);
 	mutex_unlock(&n->ranges);
+	feed_birth_raise(op, n);
 }
 
 int dirty_note(struct op *op, struct node *n, uint64_t start, uint64_t end,

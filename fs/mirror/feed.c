@@ -269,6 +269,18 @@ void feed_node_put(struct op *op, slot_mask mask, struct node *n, uint64_t seq)
 	mutex_unlock(&f->lock);
 }
 
+void feed_birth_raise(struct op *op, struct node *n)
+{
+	struct feed *f = &op->m->feed;
+	struct feed_record *rec;
+
+	mutex_lock(&f->lock);
+	rec = mark_open(f, &n->fed.birth);
+	if (rec)
+		rec->attr_seq = rec->seq = MAX(rec->seq, op->seq);
+	mutex_unlock(&f->lock);
+}
+
 /*
  * One whose row is not written yet needs no row, and has no extents: a
  * checkpoint drains before it writes them.

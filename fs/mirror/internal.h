@@ -146,6 +146,7 @@ struct node {
 	struct timespec mtime;
 	bool mtime_known; /* the kernel has said it */
 	bool mtime_moved; /* a page came later and moved the stores' */
+	bool mtime_given; /* all online stores have it, unless moved */
 
 	struct node_fed fed;
 
@@ -174,7 +175,7 @@ struct slot {
 	uint64_t durable_seq;
 	_Atomic uint64_t errors_read;
 	_Atomic uint64_t errors_write;
-	_Atomic uint64_t repaired;    /* ranges rewritten from another store */
+	_Atomic uint64_t repaired; /* ranges rewritten from another store */
 	_Atomic unsigned int bad_ranges; /* found since it came online */
 	uint64_t away_since_ns;
 	char why[160];
@@ -566,6 +567,9 @@ void feed_drain_dir(struct mirror *m, struct node *dir);
  * fail the operation: -ENOMEM breaks the volume.
  */
 void feed_node_put(struct op *op, slot_mask mask, struct node *n, uint64_t seq);
+/* Its row is written with this seq at once, if it is not written yet: the
+ * checkpoint then finds it high enough. */
+void feed_birth_raise(struct op *op, struct node *n);
 void feed_node_del(struct op *op, struct node *n);
 void feed_node_raise(struct op *op, struct node *n, uint64_t seq);
 void feed_dentry_put(struct op *op, struct node *parent, const char *name,
@@ -680,9 +684,15 @@ MUST_CHECK int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
 			    struct stat *ret_st);
 /* The modification time that the kernel set, if it has the last word. */
 bool node_mtime_get(struct node *n, struct timespec *ret);
-/* The same for a checkpoint: and whether the stores' were moved since the
- * last call. */
-bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved);
+/*
+ * The same for a checkpoint, which is about to give it: have the stores' been
+ * moved since it was given last, and have all been given it?
+ */
+bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
+		     bool *ret_given);
+/* Around setting it on every online store, node.lock held; @all: they took it. */
+void node_mtime_giving(struct node *n);
+void node_mtime_given(struct node *n, const struct timespec *mtime, bool all);
 void node_mtime_set(struct mirror *m, struct node *n,
 		    const struct timespec *mtime);
 /* Contents are about to change, which moves the stores' times; they have. */

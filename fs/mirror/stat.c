@@ -35,15 +35,37 @@ bool node_mtime_get(struct node *n, struct timespec *ret)
 	return known;
 }
 
-bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved)
+bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
+		     bool *ret_given)
 {
 	bool known = node_mtime_get(n, ret);
 
 	mutex_lock(&n->ranges);
 	*ret_moved = n->mtime_moved;
+	*ret_given = n->mtime_given && !n->mtime_moved;
 	n->mtime_moved = false;
 	mutex_unlock(&n->ranges);
 	return known;
+}
+
+/* Whatever changed contents before has ended: what it moved is overwritten. */
+void node_mtime_giving(struct node *n)
+{
+	mutex_lock(&n->ranges);
+	if (!n->held)
+		n->mtime_moved = false;
+	mutex_unlock(&n->ranges);
+}
+
+void node_mtime_given(struct node *n, const struct timespec *mtime, bool all)
+{
+	mutex_lock(&n->ranges);
+	if (!all)
+		n->mtime_moved = true;
+	else if (n->mtime_known && n->mtime.tv_sec == mtime->tv_sec &&
+		 n->mtime.tv_nsec == mtime->tv_nsec)
+		n->mtime_given = true;
+	mutex_unlock(&n->ranges);
 }
 
 void node_mtime_set(struct mirror *m, struct node *n,
@@ -53,6 +75,7 @@ void node_mtime_set(struct mirror *m, struct node *n,
 		return;
 	mutex_lock(&n->ranges);
 	n->mtime_known = true;
+	n->mtime_given = false;
 	n->mtime = *mtime; /* a write may be at work: mtime_moved stays */
 	mutex_unlock(&n->ranges);
 }
@@ -85,6 +108,7 @@ void node_mtime_moved(struct mirror *m, struct node *n)
 		return;
 	mutex_lock(&n->ranges);
 	n->mtime_moved = true;
+	n->mtime_given = false;
 	mutex_unlock(&n->ranges);
 }
 
