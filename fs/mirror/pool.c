@@ -83,7 +83,8 @@ void pool_stop(struct pool *p)
 	mutex_done(&p->lock);
 }
 
-/* Pool locked: somebody to run the job; false: the caller runs it itself. */
+/* Pool locked: somebody will run the job, once woken; false: the caller runs
+ * it itself. */
 static bool pool_give(struct pool *p, struct pool_job *job)
 {
 	pthread_attr_t attr;
@@ -107,7 +108,6 @@ static bool pool_give(struct pool *p, struct pool_job *job)
 	job->next = NULL;
 	*p->tail = job;
 	p->tail = &job->next;
-	cond_signal(&p->work);
 	return true;
 }
 
@@ -117,6 +117,7 @@ void fan_run(struct mirror *m, slot_mask mask, fan_fn fn, void *arg,
 	struct pool_group group = {.m = m, .fn = fn, .arg = arg};
 	struct pool_job job[META_STORE_MAX];
 	slot_mask here = 0;
+	unsigned int given;
 
 	if (!mask)
 		return;
@@ -132,7 +133,11 @@ void fan_run(struct mirror *m, slot_mask mask, fan_fn fn, void *arg,
 		else
 			here |= SLOT_BIT(i);
 	}
+	given = group.left;
 	mutex_unlock(&m->pool.lock);
+	/* Who wakes up now finds the lock free. */
+	while (given--)
+		cond_signal(&m->pool.work);
 	for_each_slot(i, here) results[i] = fn(m, i, arg);
 	mutex_lock(&m->pool.lock);
 	while (group.left)
