@@ -60,7 +60,7 @@ class Writer:
         self.rng = random.Random(args.seed)
         self.worst = Worst()
         self.log = open(args.log, "a", buffering=1) if args.log else None
-        self.version = args.first
+        self.version = self.first = args.first
         self.pending = {}
         self.names = []
         self.serial = 0
@@ -116,7 +116,8 @@ class Writer:
                            self.path(self.names.pop(i)))
 
     def folder(self):
-        name = self.path(f"folder{self.serial}")
+        # One that was killed may have left its folder behind.
+        name = self.path(f"folder{self.first}-{self.serial}")
         self.serial += 1
         self.worst.run("mkdir", os.mkdir, name)
         self.worst.run("rmdir", os.rmdir, name)
