@@ -362,10 +362,7 @@ MUST_CHECK int node_child(struct mirror *m, struct node *parent,
 			  const char *name, struct node **ret);
 struct node *node_child_peek(struct mirror *m, uint64_t parent,
 			     const char *name);
-/*
- * The same where there is perhaps nothing: the files are asked first, which is
- * cheap, before the map, which may have to wait for its feed.
- */
+/* Where there is perhaps nothing: the files are asked before the map. */
 MUST_CHECK int node_child_probe(struct mirror *m, struct node *parent,
 				const char *name, struct node **ret);
 
@@ -567,8 +564,7 @@ void feed_drain_dir(struct mirror *m, struct node *dir);
  * fail the operation: -ENOMEM breaks the volume.
  */
 void feed_node_put(struct op *op, slot_mask mask, struct node *n, uint64_t seq);
-/* Its row is written with this seq at once, if it is not written yet: the
- * checkpoint then finds it high enough. */
+/* A row that is not written yet is written with this seq at once. */
 void feed_birth_raise(struct op *op, struct node *n);
 void feed_node_del(struct op *op, struct node *n);
 void feed_node_raise(struct op *op, struct node *n, uint64_t seq);
@@ -684,10 +680,7 @@ MUST_CHECK int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
 			    struct stat *ret_st);
 /* The modification time that the kernel set, if it has the last word. */
 bool node_mtime_get(struct node *n, struct timespec *ret);
-/*
- * The same for a checkpoint, which is about to give it: have the stores' been
- * moved since it was given last, and have all been given it?
- */
+/* The same for a checkpoint: were the stores' moved since, do all have it? */
 bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
 		     bool *ret_given);
 /* Around setting it on every online store, node.lock held; @all: they took it. */
