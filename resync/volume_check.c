@@ -316,12 +316,12 @@ int volume_check_caps(struct volume_check *c, const struct store *s,
 		     "names of 255 bytes");
 	n = add_lack(list, sizeof(list), n, caps->any_bytes,
 		     "names of any bytes");
+	n = add_lack(list, sizeof(list), n, caps->xattr_user,
+		     "extended attributes");
 	if (n)
 		return volume_refuse(c, -EOPNOTSUPP,
 				     "the filesystem of store %s lacks %s",
 				     name, list);
-	n = add_lack(list, sizeof(list), n, caps->xattr_user,
-		     "extended attributes");
 	n = add_lack(list, sizeof(list), n, caps->punch_hole, "hole punching");
 	n = add_lack(list, sizeof(list), n, caps->seek_hole, "finding holes");
 	if (n && warn) {
