@@ -160,11 +160,14 @@ bool device_want_killpriv(struct device *device)
 	return device->killpriv_wanted;
 }
 
-bool device_want_uring(struct device *device)
+bool device_offers_uring(const struct device *device)
 {
-	device->uring_wanted = device->uring_offered &&
-			       atomic_load(&device->init_pending);
-	return device->uring_wanted;
+	return device->uring_offered && atomic_load(&device->init_pending);
+}
+
+void device_want_uring(struct device *device)
+{
+	device->uring_wanted = true;
 }
 
 bool device_request_kills(uint32_t opcode, uint32_t uid)

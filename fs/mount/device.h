@@ -65,11 +65,12 @@ MUST_CHECK int device_attach(struct mount_session *session);
  */
 bool device_want_killpriv(struct device *device);
 
-/**
- * device_want_uring - likewise for requests by io_uring; uring_serve() is
- * called once the reply is sent.
- */
-bool device_want_uring(struct device *device);
+/** device_offers_uring - likewise: whether requests can come by io_uring. */
+bool device_offers_uring(const struct device *device);
+
+/** device_want_uring - the reply accepts it; uring_serve() is called once that
+ * is sent. After device_offers_uring() and uring_prepare(). */
+void device_want_uring(struct device *device);
 
 /**
  * device_see - a request has come; for device_request_kills() on this thread.

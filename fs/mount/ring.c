@@ -97,11 +97,14 @@ static void watch(struct ring *r, int stop_fd)
 
 int ring_open(struct ring *ring, int stop_fd)
 {
-	/* The kernel's part of a completion runs when this thread asks for it,
-	 * which it does by sleeping: nothing else interrupts it. */
+	/* The kernel's part of a completion runs when this thread enters the
+	 * kernel, or by another's hand if it was killed. Deferred until it
+	 * waits (DEFER_TASKRUN), which is no faster here, it would not run at
+	 * all then: requests that were on their way to the ring hang beyond
+	 * the end of the connection. */
 	struct io_uring_params p = {
 		.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER |
-			 IORING_SETUP_DEFER_TASKRUN,
+			 IORING_SETUP_COOP_TASKRUN,
 	};
 	int err;
 

@@ -55,7 +55,7 @@ static void init_transport(struct mount_session *s, struct fuse_conn_info *conn)
 
 	if (s->uring_wanted != MOUNT_URING_OFF)
 		missing = mount_uring_missing();
-	if (!missing && !device_want_uring(&s->device))
+	if (!missing && !device_offers_uring(&s->device))
 		missing = "not offered by the kernel";
 	if (!missing) {
 		err = uring_prepare(s, conn->max_write);
@@ -65,6 +65,7 @@ static void init_transport(struct mount_session *s, struct fuse_conn_info *conn)
 	conn->max_background = by_ring ? URING_BACKGROUND_MAX : BACKGROUND_MAX;
 	conn->congestion_threshold = conn->max_background * 3 / 4;
 	if (by_ring) {
+		device_want_uring(&s->device);
 		log_info("requests come by io_uring: queues=%u",
 			 s->uring.queue_count);
 	} else if (s->uring_wanted == MOUNT_URING_ON) {

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "fs/mount/device.h"
 #include "fs/mount/ring.h"
@@ -19,6 +20,8 @@
 enum {
 	ENTRIES_MAX = 32, /* of a queue; those that wait for others aside */
 	HEAD_SIZE = 4096, /* of an entry, before the payload */
+
+	ANSWER_RETRY_MS = 1000,
 
 	/* What a kernel may ask for that was not told how many pages. */
 	PAYLOAD_MIN = 128 * 1024,
@@ -187,8 +190,16 @@ static void wait_answered(struct uring_worker *w)
 	if (!atomic_load(&w->queue->free))
 		grow(w);
 	mutex_lock(&u->lock);
-	while (atomic_load(&w->unique))
-		cond_wait(&w->answered, &u->lock);
+	while (atomic_load(&w->unique)) {
+		if (cond_timedwait(&w->answered, &u->lock, ANSWER_RETRY_MS) !=
+		    -ETIMEDOUT)
+			continue;
+		/* No thread could be had, perhaps, when one was needed. */
+		mutex_unlock(&u->lock);
+		if (!atomic_load(&w->queue->free))
+			grow(w);
+		mutex_lock(&u->lock);
+	}
 	mutex_unlock(&u->lock);
 	atomic_fetch_add(&w->queue->busy, 1);
 }
@@ -242,11 +253,13 @@ static void command(struct uring_worker *w, uint32_t op, const void *addr,
 static int serve(struct uring_worker *w, bool *ret_any)
 {
 	struct uring_queue *q = w->queue;
+	const size_t payload = w->session->uring.payload_size;
 	const struct iovec iov[] = {
 		{.iov_base = header_of(w),
 		 .iov_len = sizeof(struct uring_header)},
+		/* The kernel refuses what is too small. */
 		{.iov_base = payload_of(w),
-		 .iov_len = w->session->uring.payload_size},
+		 .iov_len = FAULT_ERR("mount.ring.register") ? 1 : payload},
 	};
 	int err;
 
@@ -276,8 +289,11 @@ static int serve(struct uring_worker *w, bool *ret_any)
 static int worker_prepare(struct uring_worker *w)
 {
 	struct uring *u = &w->session->uring;
+	int err = FAULT_ERR("mount.ring.open");
 	void *memory;
 
+	if (err)
+		return err;
 	(void)pthread_setname_np(pthread_self(), "fuse-ring");
 	uring_cpus_bind(w->queue->id);
 	memory = mmap(NULL, HEAD_SIZE + u->payload_size, PROT_READ | PROT_WRITE,

@@ -92,6 +92,24 @@ for cache in writeback writethrough; do
 	same_tree "$work/a" "$work/b"
 done
 
+# ---- what fails falls back ----
+
+# A ring that cannot be made; an entry that the kernel does not take; one that
+# it does not take later, when a queue grows.
+faults=(open:eio:1 register:eio:1 register:eio:4)
+grep -q SEQMIRROR_FAULT "$SEQMIRROR" || faults=()
+for fault in "${faults[@]}"; do
+	export SEQMIRROR_FAULT=mount.ring.$fault
+	mount_volume -o io_uring=auto "$work/a" "$work/b"
+	unset SEQMIRROR_FAULT
+	mkdir "$mnt/$fault"
+	timeout 60 python3 "$lib_dir/ops.py" "$mnt/$fault" || fail "$fault"
+	timeout 60 python3 "$lib_dir/uring_load.py" "$mnt/$fault" 8 4 ||
+		fail "$fault: many at once"
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+done
+
 # ---- idle ----
 
 mount_volume -o io_uring=on "$work/a" "$work/b"
