@@ -38,13 +38,14 @@ as_user sh -c "mkdir $mnt/ops && python3 $lib_dir/ops.py $mnt/ops" ||
 	fail "the cases as a user"
 ! ls "$mnt" >/dev/null 2>&1 || fail "root sees into a user's mount"
 # A directory that its owner may not search is no fault of a store's.
-as_user sh -c "mkdir $mnt/shut && echo x >$mnt/shut/f && mkfifo $mnt/shut/p &&
-	touch -d 2001-02-03 $mnt/shut/* && chmod 600 $mnt/shut"
+as_user sh -c "mkdir $mnt/closed && echo x >$mnt/closed/f && mkfifo $mnt/closed/p &&
+	touch -d 2001-02-03 $mnt/closed/* && chmod 600 $mnt/closed"
 as_user "$SEQMIRROR" detach "$mnt" b >/dev/null
 as_user sh -c "echo changed >$mnt/note && rm -r $mnt/ops/rename"
 as_user "$SEQMIRROR" attach --wait "$mnt" b >/dev/null
 eq "state" "$(as_user "$SEQMIRROR" status --json "$mnt" | jq -r .state)" \
 	healthy
+as_user sh -c "chmod 700 $mnt/closed && rm -r $mnt/closed"
 
 # A scrub of files that shut their owner out, and a repair.
 as_user sh -c "cd $mnt && echo r >ro && echo n >none &&
