@@ -237,7 +237,7 @@ int op_arm_name(struct op *op, struct node *dir)
 
 int op_arm_attr(struct op *op, struct node *n)
 {
-	if (node_is_unlinked(op->m, n))
+	if (node_is_gone(n, op->gen))
 		return 0;
 	return arm(op, n, (struct meta_intent){.kind = META_INTENT_ATTR});
 }
@@ -292,7 +292,7 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	bool covered;
 	int err;
 
-	if (node_is_unlinked(m, n))
+	if (node_is_gone(n, op->gen))
 		return 0;
 	in.node = n->id;
 	in.start = r.start;

@@ -164,8 +164,7 @@ static int slot_sync(struct mirror *m, unsigned int i, void *arg)
 			struct node *n = *np;
 			int fd;
 
-			if (r || n->unlinked || n->kind == META_SYMLINK ||
-			    (n->kind != META_FILE && n->kind != META_DIR))
+			if (r || (n->kind != META_FILE && n->kind != META_DIR))
 				continue;
 			r = node_fd_get(m, n, i, false, &fd);
 			if (r) {
@@ -178,11 +177,33 @@ static int slot_sync(struct mirror *m, unsigned int i, void *arg)
 	return r ? r : store_syncfs(s);
 }
 
+/*
+ * What lost its name in this generation has no row any more.  What lost it in
+ * the next one, while this checkpoint runs, may get it back by a power loss,
+ * and needs what it had until then; the rows go when the feed comes to it.
+ */
+static bool node_has_row(struct meta *meta, const struct node *n, int *ret_err)
+{
+	struct meta_node row;
+	int r;
+
+	*ret_err = 0;
+	if (!n->unlinked)
+		return true;
+	r = meta_node_get(meta_writer_view(meta), n->id, &row);
+	if (r && r != -ENOENT)
+		*ret_err = r;
+	return !r;
+}
+
 static int node_rows(struct meta *meta, const struct node *n,
 		     const struct node_dirty *d, unsigned int *rows)
 {
-	int r = meta_node_raise(meta, n->id, d->attr_seq, d->seq);
+	int r;
 
+	if (!node_has_row(meta, n, &r))
+		return r;
+	r = meta_node_raise(meta, n->id, d->attr_seq, d->seq);
 	range_map_for_each (item, &d->data) {
 		if (r)
 			break;
@@ -207,8 +228,7 @@ static int rows_write(struct meta *meta, const struct cut *c, bool parts)
 	int r = 0;
 
 	vec_for_each (np, &c->nodes) {
-		/* A name that goes later takes its rows along: feed order. */
-		if (!r && !(*np)->unlinked)
+		if (!r)
 			r = node_rows(meta, *np, &(*np)->dirty[c->parity],
 				      &rows);
 		if (!r && parts && rows > ROWS_PER_COMMIT) {

@@ -28,7 +28,7 @@ int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 	uint64_t at = r.start, s, e;
 	int fd, err;
 
-	if (n->unlinked || range_is_empty(r))
+	if (node_is_gone(n, op->gen) || range_is_empty(r))
 		return 0;
 	if (!fan_order(m, op_slots(op), order))
 		return -EIO;

@@ -26,7 +26,7 @@ void dirty_attr(struct op *op, struct node *n)
 	unsigned int parity = op->gen & 1;
 	struct node_dirty *d = &n->dirty[parity];
 
-	if (n->unlinked)
+	if (node_is_gone(n, op->gen))
 		return;
 	mutex_lock(&n->ranges);
 	if (op->seq > d->attr_seq)
@@ -48,7 +48,7 @@ int dirty_note(struct op *op, struct node *n, uint64_t start, uint64_t end,
 	bool born;
 	int err;
 
-	if (n->unlinked)
+	if (node_is_gone(n, op->gen))
 		return 0;
 	mutex_lock(&n->ranges);
 	err = range_map_set(&n->dirty[parity].data, r, hole ? 0 : op->seq);

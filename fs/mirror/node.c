@@ -338,17 +338,24 @@ void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
 	mutex_unlock(&m->table);
 }
 
-void node_set_unlinked(struct mirror *m, struct node *n)
+void node_set_unlinked(struct mirror *m, struct node *n, uint64_t gen)
 {
 	struct node *parent, *dead = NULL;
 
 	mutex_lock(&m->table);
+	n->unlinked_gen = gen;
 	n->unlinked = true;
 	parent = name_unset(m, n);
 	if (parent)
 		dead = table_collect(m, parent);
 	mutex_unlock(&m->table);
 	nodes_destroy(m, dead);
+}
+
+/* The checkpoint of one generation has ended when the next but one begins. */
+bool node_is_gone(const struct node *n, uint64_t gen)
+{
+	return n->unlinked && n->unlinked_gen + 2 <= gen;
 }
 
 bool node_is_unlinked(struct mirror *m, struct node *n)

@@ -2,8 +2,9 @@
 /*
  * unlink and rmdir.  A node whose last name goes while the kernel still knows
  * it keeps its descriptors (an O_PATH one will do) until it is forgotten: the
- * kernel told us nothing about opens.  From then on it concerns this mount
- * alone: no seq, no intent, no map.
+ * kernel told us nothing about opens.  When the removal is durable everywhere
+ * it concerns this mount alone: no seq, no intent, no map.  Until then a power
+ * loss may bring the name back, on one store or on all.
  */
 #include "fs/mirror/internal.h"
 
@@ -40,7 +41,7 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 {
 	node_name_drop(op->m, n, parent, name);
 	if (last) {
-		node_set_unlinked(op->m, n);
+		node_set_unlinked(op->m, n, op->gen);
 		feed_node_del(op, n);
 	}
 }
