@@ -14,6 +14,9 @@
  *	name:action[:count[+]]		separated by ','
  *
  *	kill		the process dies by SIGKILL
+ *	power		first the filesystems that SEQMIRROR_FAULT_POWER names
+ *			(directories, separated by ':'; ext4 or xfs) lose all
+ *			that was not synced, and fail from then on
  *	eio, enospc	FAULT_ERR() is -EIO, -ENOSPC; FAULT_POINT() ignores it
  *	delay=MS	the thread sleeps
  *

@@ -58,8 +58,9 @@ Test(fault, kills, .signal = SIGKILL)
 Test(fault, refuses_what_it_cannot_read)
 {
 	static const char *const bad[] = {
-		"a",	   "a:",      ":eio",	  "a:eioo",   "a:eio:",
-		"a:eio:0", "a:eio:x", "a:eio:-1", "a:delay=", "a:eio b:eio",
+		"a",	    "a:",	"a:powerx",    ":eio",
+		"a:eioo",   "a:eio:",	"a:eio:0",     "a:eio:x",
+		"a:eio:-1", "a:delay=", "a:eio b:eio",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Stores that lose their power with un-synced writes, the daemon that dies, at
+# any moment and at every fault point, and pairs of them; see power_loss.py.
+#
+# usage: power_loss.sh [--runs N] [--seed S] [--types KIND,KIND] ...
+#
+# Without arguments 100 runs. Fault points need -Dfault_injection=true.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need mkfs.ext4 losetup
+
+(($# > 0)) || set -- --runs 100
+python3 "$lib_dir/../crash/power_loss.py" --work "$work" "$@" ||
+	fail "see above"
