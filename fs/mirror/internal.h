@@ -125,10 +125,8 @@ struct node {
 	struct node *parent; /* NULL: root, no name, or name not known */
 	char *name_key;	     /* parent id (8 bytes) and name; NULL as above */
 	unsigned int name_key_len;
-	/* The last name is gone, by an operation of that generation (set
-	 * first); for good when that is durable: node_is_gone(). */
-	_Atomic bool unlinked;
-	uint64_t unlinked_gen;
+	_Atomic bool unlinked; /* the last name is gone */
+	uint64_t unlinked_gen; /* by an operation of this; set first */
 	UT_hash_handle by_id;
 	UT_hash_handle by_name;
 
@@ -353,11 +351,8 @@ void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
 		    const char *name);
 void node_set_unlinked(struct mirror *m, struct node *n, uint64_t gen);
 bool node_is_unlinked(struct mirror *m, struct node *n);
-/*
- * It has no name, and none comes back with a power loss: an operation of
- * generation @gen concerns nobody else.  Until then a change of it needs its
- * intent and its number like any other.
- */
+/* No name comes back with a power loss any more: what is done to it in @gen
+ * concerns nobody. Until then it needs intents and numbers like any other. */
 bool node_is_gone(const struct node *n, uint64_t gen);
 /*
  * A name of @n: parent (with a reference) and a copy of the name.

@@ -202,7 +202,7 @@ class Worker(threading.Thread):
         self.fds = {}
         self.dirs = [(name, cell.last()) for name, cell in
                      world.dirs[world.top.serial][1].items()
-                     if name.startswith(f"t{number}d")]
+                     if name.startswith(f"t{number}d") and cell.last()]
 
     # ---- the account ----
 
@@ -504,8 +504,8 @@ class Worker(threading.Thread):
                     errno.EIO, errno.ENOENT, errno.EROFS, errno.EUCLEAN,
                     errno.ECANCELED):
                 self.error = f"{name}: {error}"
-        except AssertionError as error:
-            self.error = f"{name}: {error}"
+        except Exception as error:
+            self.error = f"{name}: {type(error).__name__}: {error}"
         finally:
             for fd in self.fds.values():
                 try:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores on loop-mounted images that lose their power.
+
+The shutdown ioctl of ext4 and xfs aborts the journal without flushing it, and
+no dirty page is ever written; whatever was not synced is gone when the image
+is mounted again.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+import subprocess
+import threading
+import time
+
+import powermodel
+
+IOC_SHUTDOWN = 0x8004587D
+NOLOGFLUSH = struct.pack("=I", 2)
+POLL = 0.004
+MS_NOATIME = 1024
+# xfs makes no smaller one.
+SIZE_MIB = {"ext4": 160, "xfs": 320}
+MKFS = {"ext4": ["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-N",
+                 "2000", "-J", "size=4", "-E", "lazy_itable_init=1"],
+        "xfs": ["mkfs.xfs", "-q", "-f"]}
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Failure(Exception):
+    pass
+
+
+def check(result, what):
+    if result:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def wait_for(what, seconds, condition):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Failure(f"not within {seconds} s: {what}")
+        time.sleep(POLL)
+
+
+class Image:
+    """A store on a filesystem of its own."""
+
+    def __init__(self, work, name, kind):
+        self.name = name
+        self.kind = kind
+        self.path = os.path.join(work, name)
+        self.image = self.path + ".img"
+        os.mkdir(self.path)
+        with open(self.image, "wb") as file:
+            file.truncate(SIZE_MIB[kind] << 20)
+        self.device = subprocess.run(
+            ["losetup", "--show", "-f", self.image], check=True,
+            capture_output=True, text=True).stdout.strip()
+        self.format()
+
+    def format(self):
+        subprocess.run([*MKFS[self.kind], self.device], check=True,
+                       stdout=subprocess.DEVNULL)
+        self.mount()
+        if self.kind == "ext4":
+            os.rmdir(os.path.join(self.path, "lost+found"))
+
+    def mount(self):
+        check(libc.mount(self.device.encode(), self.path.encode(),
+                         self.kind.encode(), MS_NOATIME, None),
+              f"mount {self.name}")
+
+    def umount(self):
+        """Whoever used it is dead or has let go of it, or does so soon."""
+        def done():
+            if not libc.umount2(self.path.encode(), 0):
+                return True
+            if ctypes.get_errno() != errno.EBUSY:
+                check(1, f"umount {self.name}")
+            return False
+        wait_for(f"umount of {self.name}", 10, done)
+
+    def power_off(self):
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, IOC_SHUTDOWN, NOLOGFLUSH)
+        finally:
+            os.close(fd)
+
+    def is_off(self):
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def again(self):
+        """What a machine does that has power again. Who copied all mounts
+        (unshare, a service that starts) keeps the old one for a while."""
+        def on():
+            self.umount()
+            self.mount()
+            return not self.is_off()
+        wait_for(f"power of {self.name}", 30, on)
+
+    def remove(self):
+        if os.path.ismount(self.path):
+            self.umount()
+        subprocess.run(["losetup", "-d", self.device], check=True)
+        os.unlink(self.image)
+
+
+class EarlyWriter(threading.Thread):
+    """Writes some of what is dirty below, as the kernel may at any time."""
+
+    def __init__(self, rig, rng):
+        super().__init__(daemon=True)
+        self.rig = rig
+        self.rng = rng
+        self.end = threading.Event()
+
+    def files(self, root):
+        return [os.path.join(below, name) for below, dirs, names in
+                os.walk(root) if not below.endswith(".seqmirror")
+                for name in names
+                if ".seqmirror" not in below]
+
+    def step(self):
+        store = self.rng.choice(self.rig.stores)
+        if self.rng.random() < 0.1:
+            fd = os.open(store.path, os.O_RDONLY)
+            try:
+                check(libc.syncfs(fd), "syncfs")
+            finally:
+                os.close(fd)
+            return
+        files = self.files(store.path)
+        if not files:
+            return
+        fd = os.open(self.rng.choice(files), os.O_RDWR)
+        try:
+            first = self.rng.randrange(powermodel.BLOCKS) * 4096
+            # SYNC_FILE_RANGE_*: wait, write, wait.
+            check(libc.sync_file_range(
+                fd, ctypes.c_int64(first),
+                ctypes.c_int64(4096 * self.rng.randrange(1, 8)), 7),
+                "sync_file_range")
+        finally:
+            os.close(fd)
+
+    def run(self):
+        while not self.end.wait(self.rng.random() * 0.05):
+            try:
+                self.step()
+            except OSError:
+                # The file is gone, or the filesystem.
+                continue
