@@ -149,6 +149,7 @@ static void mark_give_up(struct meta *m, int err)
 	log_warn("no mark beside the map: path=%s error=%s", m->db_path,
 		 strerror(-err));
 	close_fd(&m->mark_fd);
+	m->mark.known = false; /* it is not begun again either */
 	if (unlinkat(m->dir_fd, META_MARK_NAME, 0) == 0)
 		(void)fsync(m->dir_fd);
 }
@@ -233,8 +234,18 @@ void mark_committed(struct meta *m, const unsigned char *wal_header,
 	mark_write(m, false);
 }
 
-void mark_closing(struct meta *m)
+void mark_unsure(struct meta *m, int err)
 {
+	if (m->mark_fd >= 0)
+		mark_give_up(m, err);
+}
+
+void mark_closing(struct meta *m, const unsigned char *wal_header)
+{
+	struct wal_state w;
+
+	if (wal_header && wal_parse_header(wal_header, &w))
+		m->mark.base = w.base;
 	/* Nothing was changed, but a WAL that a crash left is moved now. */
 	if (m->mark_fd < 0 && m->mark.known && m->mark.state != MARK_CLOSED &&
 	    mark_open_file(m) < 0)

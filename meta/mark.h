@@ -67,8 +67,11 @@ bool mark_fits(const struct meta *m, uint64_t token);
 MUST_CHECK int mark_opening(struct meta *m);
 void mark_committed(struct meta *m, const unsigned char *wal_header,
 		    uint64_t frames);
-void mark_closing(struct meta *m);
+/* @wal_header: what the WAL begins with; NULL: there is none. */
+void mark_closing(struct meta *m, const unsigned char *wal_header);
 void mark_closed(struct meta *m);
+/* Which WAL there is cannot be told: nothing is asked for any more. */
+void mark_unsure(struct meta *m, int err);
 /* Of a map that was just made, closed. */
 MUST_CHECK int mark_create(struct meta *m, uint64_t token);
 

@@ -162,16 +162,43 @@ static int wal_sync(struct meta *m)
 	return 0;
 }
 
+#define WAL_HEADER_BYTES 32
+
+/* Return: 1, 0 there is none, -EIO. */
+static int wal_header(struct meta *m, unsigned char header[WAL_HEADER_BYTES])
+{
+	sqlite3_file *wal = NULL;
+	int rc;
+
+	if (wal_file(m, &wal))
+		return 0;
+	rc = wal->pMethods->xRead(wal, header, WAL_HEADER_BYTES, 0);
+	if (rc == SQLITE_OK)
+		return 1;
+	return rc == SQLITE_IOERR_SHORT_READ ? 0 : -EIO;
+}
+
 /* What is durable now must be there at the next open. */
 static void mark_commit(struct meta *m)
 {
-	unsigned char header[32];
-	sqlite3_file *wal = NULL;
+	unsigned char header[WAL_HEADER_BYTES];
+	int r = m->mark_fd < 0 ? 0 : wal_header(m, header);
 
-	if (m->mark_fd < 0 || wal_file(m, &wal) ||
-	    wal->pMethods->xRead(wal, header, sizeof(header), 0) != SQLITE_OK)
-		return;
-	mark_committed(m, header, (uint64_t)m->wal_pages);
+	if (r < 0)
+		mark_unsure(m, r);
+	if (r > 0)
+		mark_committed(m, header, (uint64_t)m->wal_pages);
+}
+
+/* Perhaps no commit was noted, and the WAL has frames all the same. */
+static void mark_close(struct meta *m)
+{
+	unsigned char header[WAL_HEADER_BYTES];
+	int r = wal_header(m, header);
+
+	if (r < 0)
+		mark_unsure(m, r);
+	mark_closing(m, r > 0 ? header : NULL);
 }
 
 void writer_close(struct meta *m)
@@ -183,7 +210,7 @@ void writer_close(struct meta *m)
 	if (!m->failed)
 		m->failed = writer_set_soft(m, false);
 	if (!m->failed) {
-		mark_closing(m);
+		mark_close(m);
 		wal_move(m, SQLITE_CHECKPOINT_TRUNCATE);
 	}
 	/* With nothing left in it the WAL is removed on close. */
