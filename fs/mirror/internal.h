@@ -351,13 +351,9 @@ void node_name_drop(struct mirror *m, struct node *n, struct node *parent,
 		    const char *name);
 void node_set_unlinked(struct mirror *m, struct node *n, uint64_t gen);
 bool node_is_unlinked(struct mirror *m, struct node *n);
-/* No name comes back with a power loss any more: what is done to it in @gen
- * concerns nobody. Until then it needs intents and numbers like any other. */
 bool node_is_gone(const struct node *n, uint64_t gen);
-/*
- * A name of @n: parent (with a reference) and a copy of the name.
- * -ENOENT: it has none. Asks the lead's map if memory does not know.
- */
+/* A name of @n: parent (with a reference) and a copy of the name.
+ * -ENOENT: it has none. Asks the lead's map if memory does not know. */
 MUST_CHECK int node_name_get(struct mirror *m, struct node *n,
 			     struct node **ret_parent,
 			     char name[META_NAME_MAX + 1]);

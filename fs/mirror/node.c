@@ -352,7 +352,12 @@ void node_set_unlinked(struct mirror *m, struct node *n, uint64_t gen)
 	nodes_destroy(m, dead);
 }
 
-/* The checkpoint of one generation has ended when the next but one begins. */
+/*
+ * Does no name come back with a power loss any more?  Then what is done to it
+ * in generation @gen concerns nobody else; until then it needs its intents and
+ * numbers like any other.  The checkpoint of one generation has ended when the
+ * next but one begins.
+ */
 bool node_is_gone(const struct node *n, uint64_t gen)
 {
 	return n->unlinked && n->unlinked_gen + 2 <= gen;
