@@ -304,6 +304,8 @@ _Noreturn void side_run(struct shared *sh, unsigned int which,
 	if (posix_memalign((void **)&s.buf, 4096, DATA_MAX))
 		_exit(3);
 	enter(&s);
+	/* Changing the user took it back. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)sem_post(&sh->done[which]);
 	for (;;) {
 		while (sem_wait(&sh->go[which]))
