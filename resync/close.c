@@ -118,9 +118,13 @@ static int close_lineage(struct lap *lap)
 
 int lap_close(struct lap *lap)
 {
-	int r;
+	int r = 0;
 
-	r = lap_sync(lap);
+	/* The last lap of a live source is short: others came before it. */
+	if (!lap->args->last || !lap->src->live)
+		r = side_settle(lap->dst);
+	if (r == 0)
+		r = lap_sync(lap);
 	if (r == 0)
 		r = lap_check_limbo(lap);
 	if (r == 0)

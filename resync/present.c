@@ -386,7 +386,12 @@ int present_forget(struct present_set *set, size_t i)
 		log_warn("store is a copy, its files are found anew by path: "
 			 "store=%s",
 			 present_name(set, i));
-	return 0;
+	/* Else its recovery does it, which knows what is in doubt. */
+	r = present_needs_recovery(set, i) ? 0 : side_settle(&side);
+	return r < 0 ? present_refuse(set, r,
+				      "cannot find the files of store %s: %s",
+				      present_name(set, i), strerror(-r))
+		     : 0;
 }
 
 /* What a fork left in doubt says nothing about the source. */

@@ -376,9 +376,7 @@ static int renumber(struct recover *r)
 	if (err)
 		return err;
 	r->rd = meta_writer_view(meta);
-	err = armed_dirs(r);
-	if (!err)
-		err = recover_names(r);
+	err = recover_names(r);
 	if (!err)
 		err = recover_nodes(r);
 	if (!err)
@@ -399,6 +397,10 @@ static int recover_run(struct recover *r, struct meta *const *others,
 
 	if (!err)
 		err = collect(r, others, other_count);
+	if (!err)
+		err = armed_dirs(r);
+	if (!err) /* a copy: as long as the directories in doubt are known */
+		err = side_settle(r->side);
 	if (err || !r->intents.count)
 		return err;
 	err = found_epoch(r);

@@ -71,3 +71,11 @@ MUST_CHECK int side_forget_if_copied(const struct resync_side *side);
 /* Only the question. */
 MUST_CHECK int side_is_copied(const struct resync_side *side,
 			      struct meta_reader *rd);
+
+/**
+ * side_settle - in a store that is marked as a copy, find by path all nodes
+ * without an identity (settle.c). What is not at its place stays without one,
+ * as does what lies in a directory in doubt. Reads the whole map, commits
+ * softly now and then.
+ */
+MUST_CHECK int side_settle(const struct resync_side *side);
