@@ -39,6 +39,7 @@ struct client_slot {
 struct control {
 	struct control_target target; /* set at start, then read-only */
 	char path[CONTROL_PATH_MAX];  /* the same */
+	struct stat socket;	      /* what lies there, as we made it */
 	int listen_fd;
 	int wake_fd;
 	pthread_t thread;
@@ -249,7 +250,7 @@ static void *accept_main(void *arg)
 
 /* ---- life ---- */
 
-static int listen_at(const char *path, int *ret_fd)
+static int listen_at(const char *path, int *ret_fd, struct stat *ret_st)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = -1;
@@ -259,7 +260,8 @@ static int listen_at(const char *path, int *ret_fd)
 	if (fd < 0 ||
 	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
-	if (chmod(path, 0600) < 0 || listen(fd, CONTROL_CLIENT_MAX) < 0) {
+	if (chmod(path, 0600) < 0 || lstat(path, ret_st) < 0 ||
+	    listen(fd, CONTROL_CLIENT_MAX) < 0) {
 		int err = -errno;
 
 		(void)unlink(path);
@@ -283,9 +285,20 @@ static int start_thread(struct control *c)
 	return -err;
 }
 
+/* The mount is gone by now, and its number perhaps another's already. */
+static bool is_ours(const struct control *c)
+{
+	struct stat st;
+
+	return !lstat(c->path, &st) && st.st_ino == c->socket.st_ino &&
+	       st.st_dev == c->socket.st_dev &&
+	       st.st_ctim.tv_sec == c->socket.st_ctim.tv_sec &&
+	       st.st_ctim.tv_nsec == c->socket.st_ctim.tv_nsec;
+}
+
 static void control_free(struct control *c)
 {
-	if (c->listen_fd >= 0)
+	if (c->listen_fd >= 0 && is_ours(c))
 		(void)unlink(c->path);
 	close_fd(&c->listen_fd);
 	close_fd(&c->wake_fd);
@@ -315,7 +328,7 @@ int control_start(const struct control_target *target, unsigned int major,
 	if (!err)
 		err = control_path_make(major, minor, c->path);
 	if (!err)
-		err = listen_at(c->path, &c->listen_fd);
+		err = listen_at(c->path, &c->listen_fd, &c->socket);
 	if (!err)
 		err = start_thread(c);
 	if (err) {
