@@ -24,6 +24,8 @@ static int free_bytes(const struct store *s, uint64_t *ret)
 	if (r < 0)
 		return r;
 	*ret = (uint64_t)v.f_bavail * (v.f_frsize ? v.f_frsize : v.f_bsize);
+	if (!v.f_blocks) /* it does not tell its size */
+		*ret = UINT64_MAX;
 	return 0;
 }
 

@@ -39,9 +39,13 @@ static uint64_t room_of(const struct statvfs *v)
 	uint64_t unit = v->f_frsize ? v->f_frsize : v->f_bsize;
 	uint64_t all = (uint64_t)v->f_blocks * unit;
 	uint64_t avail = (uint64_t)v->f_bavail * unit;
-	uint64_t kept = (uint64_t)v->f_bfree * unit - avail;
+	uint64_t kept = (uint64_t)v->f_bfree * unit;
 	uint64_t reserve = MIN((uint64_t)RESERVE, all / RESERVE_SHARE);
 
+	/* It does not tell its size: a tmpfs without limit, some of FUSE. */
+	if (!all)
+		return UINT64_MAX >> 1;
+	kept -= MIN(kept, avail);
 	reserve -= MIN(reserve, kept);
 	return avail - MIN(avail, reserve);
 }

@@ -163,7 +163,7 @@ class Glusterfs(Contender):
 
     def first_copy(self):
         os.sync()
-        time.sleep(3)
+        wait_for(lambda: self.entries_left() == 0, "nothing to heal", 60, 0.5)
 
     def leave(self):
         os.kill(dict(self.gluster.brick_pids())[self.b], signal.SIGKILL)

@@ -23,7 +23,7 @@ lacks()
 	faults b clear
 }
 
-mkdir a c
+mkdir a c d
 faulty b
 sm init --name c "$work/c" >/dev/null
 mount_volume "$work/c"
@@ -32,6 +32,23 @@ lacks "symbolic links" symlink 1
 lacks "named pipes" mknod 1
 lacks "extended attributes" setxattr 95
 unmount_volume
+
+# ---- a size ----
+
+# A filesystem that does not tell its size is not one that is full.
+mkdir unlimited
+mount -t tmpfs -o size=0 none unlimited
+eq "blocks of a tmpfs without limit" "$(stat -f -c %b unlimited)" 0
+mkdir d/two unlimited/two
+sm init --name c,u "$work/d/two" "$work/unlimited/two" >/dev/null
+mount_volume "$work/d/two" "$work/unlimited/two"
+head -c 3M /dev/urandom >"$mnt/file" || fail "no room on a tmpfs without limit"
+detach u
+head -c 3M /dev/urandom >"$mnt/file2"
+attach u
+unmount_volume
+same_tree d/two unlimited/two
+umount unlimited
 
 # ---- holes ----
 
