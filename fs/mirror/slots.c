@@ -140,7 +140,9 @@ bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 {
 	struct meta *meta = m->slot[i].meta;
-	struct meta_intent in = {.node = n->id, .generation = 0};
+	/* No checkpoint that is under way on it clears this. */
+	struct meta_intent in = {.node = n->id,
+				 .generation = (uint64_t)INT64_MAX};
 	int r;
 
 	in.kind = n->kind == META_FILE ? META_INTENT_DATA : META_INTENT_ATTR;

@@ -68,6 +68,22 @@ Test(mirror_gone, is_armed_until_the_removal_is_durable)
 	intents_are(id, 0);
 }
 
+/* A checkpoint may come between the mark and the departure it is made for. */
+Test(mirror_gone, doubt_outlives_a_checkpoint)
+{
+	uint64_t id = file("f");
+	struct node *n;
+
+	write_to(id, 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	(void)file("g");
+	cr_assert_eq(node_get(m, id, &n), 0);
+	slot_suspect(m, 1, n);
+	node_put(m, n);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(intents_of(1, id), 1);
+}
+
 #ifdef SEQMIRROR_FAULT_INJECTION
 
 static void *checkpoint_run(void *arg)
