@@ -282,6 +282,8 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		}
 		r = op_end(&op, r);
 	}
+	if (!r)
+		stream_note(m, k.n, off, off + len);
 	node_put(m, k.n);
 	return r;
 }

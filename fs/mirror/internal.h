@@ -138,6 +138,9 @@ struct node {
 	struct node_dirty dirty[2]; /* by generation & 1 */
 	/* Guarded by ranges: the last window armed, where it ended (arm.c). */
 	uint64_t window, window_end, window_gen;
+	/* Guarded by ranges: written one after the other so far (stream.c). */
+	struct range stream;
+	uint64_t stream_bytes;
 
 	/*
 	 * With writeback caching the kernel keeps the modification time and
@@ -441,6 +444,12 @@ void range_lock(struct node *n, struct range_hold *hold, uint64_t start,
 void range_unlock(struct node *n, struct range_hold *hold);
 /* From now on the whole file; whoever was at work elsewhere in it has ended. */
 void range_widen(struct node *n, struct range_hold *hold);
+
+/* ---- stream.c ---- */
+
+/* [start,end) was written: the stores may begin with what came before. */
+void stream_note(struct mirror *m, struct node *n, uint64_t start,
+		 uint64_t end);
 
 /* ---- room.c: what the stores have left ---- */
 

@@ -246,6 +246,13 @@ MUST_CHECK int store_next_mapped(const struct store *s, int fd, uint64_t off,
 				 uint64_t *ret_start, uint64_t *ret_end);
 MUST_CHECK int store_fsync(const struct store *s, int fd, bool data_only);
 /*
+ * The filesystem may begin to write what it holds of this range: a hint that
+ * waits for nothing, promises nothing and reports nothing.
+ * Ref: sync_file_range(2), SYNC_FILE_RANGE_WRITE
+ */
+void store_write_behind(const struct store *s, int fd, uint64_t off,
+			uint64_t len);
+/*
  * Clean pages of the range leave the cache, so that what is read next is what
  * the disk has: after a failed fsync a page may be clean and on no disk.
  * Dirty ones stay. Advice (posix_fadvise(2)): nothing is promised.
