@@ -242,9 +242,9 @@ int op_arm_attr(struct op *op, struct node *n)
 	return arm(op, n, (struct meta_intent){.kind = META_INTENT_ATTR});
 }
 
-/* @size: of the file now. */
+/* @size: of the file now, of which @armed bytes are armed already. */
 static struct range window_choose(struct op *op, struct node *n, struct range r,
-				  uint64_t size, uint64_t spare)
+				  uint64_t size, uint64_t armed, uint64_t spare)
 {
 	uint64_t ahead, last = MAX(size, r.end);
 	struct range w;
@@ -259,7 +259,7 @@ static struct range window_choose(struct op *op, struct node *n, struct range r,
 		w.end = MAX(w.end, w.start + ahead);
 	} else {
 		/* The first one of all is as narrow as any. */
-		if (last > spare)
+		if (last - MIN(armed, last) > spare)
 			ahead = ARM_WINDOW;
 		else if (n->window)
 			ahead = MIN(ahead * 4, ARM_WINDOW_MAX);
@@ -287,7 +287,7 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	struct range r =
 		range_align_out((struct range){start, end}, META_BLOCK);
 	struct mirror *m = op->m;
-	uint64_t armed;
+	uint64_t armed, spare;
 	struct stat st;
 	bool covered;
 	int err;
@@ -299,16 +299,15 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	in.end = r.end;
 	mutex_lock(&m->lock);
 	covered = is_covered(op, n, &in);
-	armed = m->armed_bytes[0] + m->armed_bytes[1];
+	armed = covered ? 0 : range_set_bytes(&armed_of(n, op->gen)->data);
+	spare = budget_spare(m);
 	mutex_unlock(&m->lock);
 	if (covered)
 		return 0;
 	err = node_stat(m, n, &st);
 	if (err)
 		return err;
-	r = window_choose(op, n, r, (uint64_t)st.st_size,
-			  m->opt.budget_bytes / 2 -
-				  MIN(armed, m->opt.budget_bytes / 2));
+	r = window_choose(op, n, r, (uint64_t)st.st_size, armed, spare);
 	in.start = r.start;
 	in.end = r.end;
 	return arm(op, n, in);

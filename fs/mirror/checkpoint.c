@@ -34,6 +34,8 @@ struct cut {
 	uint64_t gen; /* the generation that ends */
 	uint64_t seq; /* C */
 	uint64_t horizon;
+	uint64_t began_ns, synced_ns;
+	uint64_t bytes; /* of contents that it changed */
 	unsigned int parity;
 	struct members *members;
 	VEC(struct node *) nodes;
@@ -49,6 +51,7 @@ static bool cut_take(struct mirror *m, struct cut *c)
 		return false;
 	}
 	m->dirty_any = false;
+	c->began_ns = m->gen_began_ns;
 	m->ckpt_wanted = false;
 	c->gen = m->gen++;
 	c->parity = c->gen & 1;
@@ -254,6 +257,17 @@ static bool cut_is_large(const struct cut *c)
 	return rows > ROWS_PER_COMMIT;
 }
 
+static uint64_t cut_bytes(const struct cut *c)
+{
+	uint64_t bytes = 0;
+
+	vec_for_each (np, &c->nodes)
+		range_map_for_each (item, &(*np)->dirty[c->parity].data)
+			if (item->value)
+				bytes += item->range.end - item->range.start;
+	return bytes;
+}
+
 static int slot_write(struct meta *meta, const struct cut *c)
 {
 	bool large = cut_is_large(c);
@@ -345,6 +359,7 @@ static void cut_close(struct mirror *m, const struct cut *c, slot_mask done)
 		c->seq;
 	m->durable = c->seq;
 	m->armed_bytes[c->parity] = 0;
+	budget_learn(m, c->bytes, c->synced_ns - c->began_ns);
 	cond_broadcast(&m->gate);
 	mutex_unlock(&m->lock);
 }
@@ -386,6 +401,8 @@ static int cut_run(struct mirror *m, struct cut *c)
 	mask &= m->online;
 	mutex_unlock(&m->lock);
 	FAULT_POINT("mirror.ckpt.synced");
+	c->synced_ns = clock_mono_ns();
+	c->bytes = cut_bytes(c);
 	c->horizon = horizon_of(m);
 	c->members = members_collect(m);
 	if (!c->members) {

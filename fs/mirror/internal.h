@@ -291,6 +291,8 @@ struct mirror {
 	struct op *ops;
 	uint64_t durable; /* every online store is durable through it */
 	uint64_t armed_bytes[2];
+	uint64_t budget;       /* for both together (budget.c) */
+	uint64_t gen_began_ns; /* when its first operation took a number */
 	VEC(struct arm_request) arm_queue;
 	uint64_t arm_ticket, arm_done; /* requests queued, committed */
 	bool arming;
@@ -444,6 +446,14 @@ void range_lock(struct node *n, struct range_hold *hold, uint64_t start,
 void range_unlock(struct node *n, struct range_hold *hold);
 /* From now on the whole file; whoever was at work elsewhere in it has ended. */
 void range_widen(struct node *n, struct range_hold *hold);
+
+/* ---- budget.c: lock held ---- */
+
+void budget_reset(struct mirror *m);
+/* A generation changed @bytes, durable everywhere @ns after it began. */
+void budget_learn(struct mirror *m, uint64_t bytes, uint64_t ns);
+/* What may still be armed before a checkpoint is due. */
+uint64_t budget_spare(const struct mirror *m);
 
 /* ---- stream.c ---- */
 

@@ -189,6 +189,7 @@ int mirror_join(struct mirror *m, unsigned int slot)
 	atomic_store(&s->errors_read, 0); /* it starts with a clean slate */
 	atomic_store(&s->bad_ranges, 0);
 	m->online |= SLOT_BIT(slot);
+	budget_reset(m); /* it may be slower than the others */
 	r = epoch_record(m, m->seq + 1);
 	record_end(m);
 	if (!r && !s->online)

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 
@@ -52,11 +53,11 @@ int op_enter(struct mirror *m, struct op *op)
 
 		if (m->broken)
 			break;
-		if (armed >= m->opt.budget_bytes / 2 && !m->ckpt_wanted) {
+		if (armed >= m->budget / 2 && !m->ckpt_wanted) {
 			m->ckpt_wanted = true;
 			cond_signal(&m->wake);
 		}
-		if (!m->held && armed < m->opt.budget_bytes)
+		if (!m->held && armed < m->budget)
 			break;
 		cond_wait(&m->gate, &m->lock);
 	}
@@ -141,6 +142,7 @@ int op_number(struct op *op, unsigned int count)
 		op->mask = m->online;
 		if (!m->dirty_any) {
 			m->dirty_any = true;
+			m->gen_began_ns = clock_mono_ns();
 			cond_signal(&m->wake);
 		}
 		op_link(m, op);

@@ -104,12 +104,11 @@ static struct mirror *mirror_alloc(const struct mirror_options *options,
 	m->opt = *options;
 	if (!m->opt.checkpoint_ms)
 		m->opt.checkpoint_ms = 5000;
-	if (!m->opt.budget_bytes)
-		m->opt.budget_bytes = 512ull << 20;
 	if (!m->opt.min_stores)
 		m->opt.min_stores = 1;
 	m->place_count = (unsigned int)MIN(count + 2, (size_t)META_STORE_MAX);
 	m->gen = 1;
+	budget_reset(m);
 	m->epoch_due = true;
 	m->seq_reserved = MIRROR_FIRST_SEQ;
 	m->node_reserved = META_FIRST_ID;

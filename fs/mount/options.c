@@ -14,6 +14,7 @@ enum {
 	CHECKPOINT_MS_MIN = 100,
 	CHECKPOINT_MS_MAX = 3600 * 1000,
 	SECONDS_MAX = 24 * 3600,
+	BUDGET_MIN = 64 << 20,
 };
 
 enum option_key {
@@ -35,6 +36,7 @@ enum option_key {
 	KEY_PREFER,
 	KEY_CACHE,
 	KEY_CHECKPOINT,
+	KEY_BUDGET,
 	KEY_RATE,
 	KEY_ATTACH,
 	KEY_NO_ATTACH,
@@ -57,6 +59,7 @@ static const struct fuse_opt table[] = {
 	OPTION("prefer=", KEY_PREFER),
 	OPTION("cache=", KEY_CACHE),
 	OPTION("checkpoint=", KEY_CHECKPOINT),
+	OPTION("budget=", KEY_BUDGET),
 	OPTION("resync_rate=", KEY_RATE),
 	OPTION("auto_attach", KEY_ATTACH),
 	OPTION("no_auto_attach", KEY_NO_ATTACH),
@@ -204,6 +207,17 @@ static int parse_rate(const char *text, uint64_t *ret)
 	return size_parse(size, ret) ? -EINVAL : 0;
 }
 
+/* Less than the widest window (fs/mirror/arm.c) would serve nobody. */
+static int parse_budget(const char *text, uint64_t *ret)
+{
+	uint64_t bytes;
+
+	if (size_parse(text, &bytes) || bytes < BUDGET_MIN)
+		return -EINVAL;
+	*ret = bytes;
+	return 0;
+}
+
 static int parse_name(const char *text, char ret[static MOUNT_NAME_MAX])
 {
 	size_t len = strlen(text);
@@ -271,6 +285,8 @@ static int option_value(struct mount_options *o, enum option_key key,
 		return parse_count(value, 0, SECONDS_MAX, &o->timeout_s);
 	case KEY_CHECKPOINT:
 		return parse_seconds_ms(value, &o->mirror.checkpoint_ms);
+	case KEY_BUDGET:
+		return parse_budget(value, &o->mirror.budget_bytes);
 	case KEY_URING:
 		return parse_uring(o, value);
 	case KEY_READ:

@@ -38,7 +38,7 @@ mount -t fuse.seqmirror "$work/a:$work/b" "$mnt"
 eq "type" "$(findmnt -n -o FSTYPE "$mnt")" fuse.seqmirror
 used_once type
 
-sm "$work/a:$work/b" "$mnt" -o rw,noatime,checkpoint=1
+sm "$work/a:$work/b" "$mnt" -o rw,noatime,checkpoint=1,budget=64M
 used_once helper
 
 echo "$work/a:$work/b $mnt fuse.seqmirror noatime,nofail,x-test=1 0 0" >fstab
