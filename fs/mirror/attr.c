@@ -459,7 +459,17 @@ ssize_t mirror_getxattr(struct mirror *m, uint64_t node, const char *name,
 			void *buf, size_t len)
 {
 	struct xattr k = {.name = name, .buf = buf, .len = len};
+	struct node *n;
+	bool none;
 
+	/* The kernel asks for it before the first write to each file. */
+	if (!strcmp(name, capability)) {
+		n = node_peek(m, node);
+		none = n && atomic_load(&n->no_privs);
+		node_put(m, n);
+		if (none)
+			return -ENODATA;
+	}
 	return xattr_ask(m, node, &k);
 }
 

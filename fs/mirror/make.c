@@ -14,14 +14,19 @@
 
 /* ---- lookup ---- */
 
+static void entry_is(struct mirror *m, struct node *n, struct mirror_entry *ret)
+{
+	ret->id = n->id;
+	node_remember(m, n);
+}
+
 static int entry_of(struct mirror *m, struct node *n, struct mirror_entry *ret)
 {
 	int r = node_stat(m, n, &ret->st);
 
 	if (r)
 		return r;
-	ret->id = n->id;
-	node_remember(m, n);
+	entry_is(m, n, ret);
 	return 0;
 }
 
@@ -115,6 +120,7 @@ struct make {
 	const char *target; /* symlink */
 	struct store_cred cred;
 	slot_mask made;
+	struct stat st; /* as the first store that made it has it */
 };
 
 static int make_call(struct mirror *m, unsigned int slot, int dirfd,
@@ -180,6 +186,8 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 			k->n->place[slot].backing = (struct meta_backing){
 				.ino = st.st.st_ino, .gen = st.gen};
 			mutex_unlock(&m->fds);
+			if (!k->made) /* the lead is asked first */
+				k->st = st.st;
 			k->made |= SLOT_BIT(slot);
 		}
 		if (r) /* nobody would know of it */
@@ -220,7 +228,18 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 	feed_node_put(op, k->made & op_slots(op), k->n, op->seq);
 	feed_dentry_put(op, k->parent, k->name, k->n, op->seq);
 	dirty_attr(op, k->n);
+	if (kind == META_FILE && !(k->st.st_mode & (S_ISUID | S_ISGID)))
+		atomic_store(&k->n->no_privs, true);
 	return 0;
+}
+
+/* Nothing has changed it since it was made: its name is ours. */
+static void entry_made(struct mirror *m, struct make *k,
+		       struct mirror_entry *ret)
+{
+	ret->st = k->st;
+	stat_dress(m, k->n, &ret->st);
+	entry_is(m, k->n, ret);
 }
 
 static int make_locked(struct op *op, struct make *k, enum meta_kind kind,
@@ -235,11 +254,12 @@ static int make_locked(struct op *op, struct make *k, enum meta_kind kind,
 	r = op_number(op, 1);
 	if (!r)
 		r = make_numbered(op, k, kind);
-	if (!r)
-		r = entry_of(op->m, k->n, ret);
-	if (!r) /* what the kernel is told now */
-		node_mtime_set(op->m, k->n, &ret->st.st_mtim);
-	return r;
+	if (r)
+		return r;
+	entry_made(op->m, k, ret);
+	/* what the kernel is told now */
+	node_mtime_set(op->m, k->n, &ret->st.st_mtim);
+	return 0;
 }
 
 /* What is not acknowledged, the kernel does not come to know. */

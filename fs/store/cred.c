@@ -102,12 +102,12 @@ static int fsgid_set(gid_t gid, gid_t *ret_old)
 	return geteuid() ? -EPERM : -EINVAL;
 }
 
-static int ids_enter(struct cred_scope *scope, const struct store_cred *cred,
-		     bool device)
+static int ids_enter(struct cred_scope *scope, const struct store *s,
+		     const struct store_cred *cred, bool device)
 {
 	int err;
 
-	if (geteuid() != 0)
+	if (s->euid != 0)
 		return 0; /* can be nobody else, and need not */
 	if (cred->gid != 0) {
 		err = fsgid_set(cred->gid, &scope->old_gid);
@@ -125,15 +125,15 @@ static int ids_enter(struct cred_scope *scope, const struct store_cred *cred,
 	return 0;
 }
 
-int cred_enter(struct cred_scope *scope, const struct store_cred *cred,
-	       bool device)
+int cred_enter(struct cred_scope *scope, const struct store *s,
+	       const struct store_cred *cred, bool device)
 {
 	int err;
 
 	*scope = (struct cred_scope){.mode_mask = (mode_t)~0};
 	if (!cred)
 		return 0;
-	err = ids_enter(scope, cred, device);
+	err = ids_enter(scope, s, cred, device);
 	if (err) {
 		cred_leave(scope);
 		return err;

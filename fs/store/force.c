@@ -27,7 +27,7 @@ int mode_lift_begin(const struct store *s, int fd, mode_t bits,
 		    struct mode_lift *ret_lift) NO_THREAD_SAFETY_ANALYSIS
 {
 	struct mode_lift lift = {.fd = -1};
-	uid_t euid = geteuid();
+	uid_t euid = s->euid;
 	struct stat st;
 	int err;
 
@@ -114,7 +114,7 @@ static int open_path_forced(const struct store *s, int dirfd, const char *name)
 
 bool mode_hold(const struct store *s) NO_THREAD_SAFETY_ANALYSIS
 {
-	if (geteuid() == 0)
+	if (s->euid == 0)
 		return false;
 	mutex_lock(&s->state->lift);
 	return true;

@@ -66,6 +66,7 @@ struct store {
 	int sync_fd; /* its own open file: syncfs(2) reports once per file */
 	dev_t dev;
 	ino_t root_ino;
+	uid_t euid; /* whom this process runs as: asked once */
 	struct store_identity id;
 	struct store_caps caps;
 	struct store_state *state;
@@ -152,7 +153,7 @@ struct cred_scope {
  * the right to make device files. On failure nothing is changed.
  * Return: 0, -EPERM (no right to do so), -EINVAL (ids not mapped here)
  */
-MUST_CHECK int cred_enter(struct cred_scope *scope,
+MUST_CHECK int cred_enter(struct cred_scope *scope, const struct store *s,
 			  const struct store_cred *cred, bool device);
 /* Keeps errno. */
 void cred_leave(struct cred_scope *scope);

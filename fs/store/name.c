@@ -122,7 +122,7 @@ int store_create(const struct store *s, int dirfd, const char *name,
 	assert(store_name_ok(name));
 	if (result)
 		return result;
-	result = cred_enter(&scope, cred, false);
+	result = cred_enter(&scope, s, cred, false);
 	if (result)
 		return result;
 	result = sys_result(RETRY_EINTR(openat(
@@ -141,7 +141,7 @@ int store_mkdir(const struct store *s, int dirfd, const char *name, mode_t mode,
 	assert(store_name_ok(name));
 	if (err)
 		return err;
-	err = cred_enter(&scope, cred, false);
+	err = cred_enter(&scope, s, cred, false);
 	if (err)
 		return err;
 	err = sys_result(RETRY_EINTR(
@@ -159,7 +159,7 @@ int store_mknod(const struct store *s, int dirfd, const char *name, mode_t mode,
 	assert(store_name_ok(name));
 	if (err)
 		return err;
-	err = cred_enter(&scope, cred, S_ISBLK(mode) || S_ISCHR(mode));
+	err = cred_enter(&scope, s, cred, S_ISBLK(mode) || S_ISCHR(mode));
 	if (err)
 		return err;
 	err = sys_result(RETRY_EINTR(
@@ -177,7 +177,7 @@ int store_symlink(const struct store *s, int dirfd, const char *name,
 	assert(store_name_ok(name));
 	if (err)
 		return err;
-	err = cred_enter(&scope, cred, false);
+	err = cred_enter(&scope, s, cred, false);
 	if (err)
 		return err;
 	err = sys_result(RETRY_EINTR(symlinkat(target, dirfd, name)));

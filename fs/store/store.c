@@ -78,6 +78,7 @@ static int open_proved(struct store *s, const char *expect_uuid)
 		return -errno;
 	s->dev = st.st_dev;
 	s->root_ino = st.st_ino;
+	s->euid = geteuid();
 	s->priv_fd = priv_open(s->root_fd);
 	if (s->priv_fd < 0)
 		return s->priv_fd;
