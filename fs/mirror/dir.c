@@ -62,13 +62,13 @@ static void list_dots(struct mirror *m, struct listing *l)
 	}
 }
 
-static int list_entry(struct mirror *m, struct listing *l,
-		      struct meta_reader *rd, const struct meta_dentry *d)
+/* What memory does not know of an entry, its node's row says. */
+static int list_load(struct mirror *m, struct listing *l,
+		     struct meta_reader *rd, const struct meta_dentry *d,
+		     enum meta_kind *ret_kind, struct node **ret)
 {
 	struct node *n = NULL;
 	struct meta_node row;
-	struct stat st;
-	bool have = false;
 	int r = meta_node_get(rd, d->node, &row);
 
 	if (r)
@@ -81,10 +81,33 @@ static int list_entry(struct mirror *m, struct listing *l,
 			node_put(m, n);
 			return r;
 		}
-		/* Without attributes the entry is shown all the same. */
-		have = !node_stat(m, n, &st);
 	}
-	l->full = l->fn(l->arg, d->name, d->node, type_of(row.kind), d->seq,
+	*ret_kind = row.kind;
+	*ret = n;
+	return 0;
+}
+
+static int list_entry(struct mirror *m, struct listing *l,
+		      struct meta_reader *rd, const struct meta_dentry *d)
+{
+	struct node *n = node_child_peek(m, l->dir->id, d->name);
+	enum meta_kind kind;
+	struct stat st;
+	bool have = false;
+	int r = 0;
+
+	if (n && n->id == d->node) {
+		kind = n->kind;
+	} else {
+		node_put(m, n);
+		r = list_load(m, l, rd, d, &kind, &n);
+	}
+	if (r)
+		return r;
+	/* Without attributes the entry is shown all the same. */
+	if (l->plus)
+		have = !node_stat(m, n, &st);
+	l->full = l->fn(l->arg, d->name, d->node, type_of(kind), d->seq,
 			have ? &st : NULL) != 0;
 	if (!l->full) {
 		l->any = true;

@@ -125,6 +125,8 @@ MUST_CHECK int mirror_rename(struct mirror *m, uint64_t parent,
 /* @buf holds PATH_MAX; returns the length. */
 MUST_CHECK ssize_t mirror_readlink(struct mirror *m, uint64_t node, char *buf,
 				   size_t len);
+/* The directory of a node that is in memory, if its name is; 0: not known. */
+uint64_t mirror_dir_peek(struct mirror *m, uint64_t node);
 
 /*
  * Entries of a directory after @cookie (0: from the start), "." and ".."

@@ -221,6 +221,19 @@ struct node *node_peek(struct mirror *m, uint64_t id)
 	return n;
 }
 
+uint64_t mirror_dir_peek(struct mirror *m, uint64_t node)
+{
+	struct node *n;
+	uint64_t id = 0;
+
+	mutex_lock(&m->table);
+	HASH_FIND(by_id, m->nodes, &node, sizeof(node), n);
+	if (n && n->parent)
+		id = n->parent->id;
+	mutex_unlock(&m->table);
+	return id;
+}
+
 int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
 	      struct node **ret)
 {

@@ -53,11 +53,18 @@ unsigned int ops_kill(fuse_req_t req, fuse_ino_t node, bool kills,
 
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
+	struct mount_session *s = session_of(req);
 	struct stat st;
 	int err;
 
 	(void)fi;
 	err = mirror_getattr(mirror_of(req), node, &st);
+	if (!err && S_ISREG(st.st_mode) && s->forgets_blocks) {
+		uint64_t dir = mirror_dir_peek(s->mirror, node);
+
+		if (relist_asked(&s->relist, dir))
+			notify_invalidate(s, dir);
+	}
 	reply_attr(req, err, &st);
 }
 

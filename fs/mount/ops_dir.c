@@ -110,6 +110,8 @@ static void list(fuse_req_t req, uint64_t node, size_t len, off_t cookie,
 	}
 	err = mirror_readdir(mirror_of(req), node, (uint64_t)cookie, plus,
 			     plus ? list_entry : list_name, &l);
+	if (!err && !l.used && relist_ended(&session_of(req)->relist, node))
+		notify_invalidate(session_of(req), node);
 	if (err && !l.used)
 		reply_err(req, err);
 	else

@@ -84,8 +84,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= WANTED & conn->capable;
 	if (s->writeback)
 		conn->want |= FUSE_CAP_WRITEBACK_CACHE & conn->capable;
-	mirror_set_kernel_times(s->mirror,
-				conn->want & FUSE_CAP_WRITEBACK_CACHE);
+	s->forgets_blocks = conn->want & FUSE_CAP_WRITEBACK_CACHE;
+	mirror_set_kernel_times(s->mirror, s->forgets_blocks);
 	init_transport(s, conn);
 	conn->time_gran = 1;
 	s->zero_open = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
@@ -221,6 +221,7 @@ int mount_session_new(struct mirror *mirror,
 	s->writeback = options->writeback;
 	s->uring_wanted = options->uring;
 	notify_init(&s->notify);
+	relist_init(&s->relist);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = uring_init(&s->uring);
@@ -311,6 +312,7 @@ void mount_session_free(struct mount_session *session)
 		fuse_session_unmount(session->fuse);
 	}
 	notify_done(&session->notify);
+	relist_done(&session->relist);
 	uring_done(&session->uring);
 	if (session->fuse)
 		fuse_session_destroy(session->fuse);

@@ -22,6 +22,7 @@
 #include "fs/mirror/mirror.h"
 #include "fs/mount/device.h"
 #include "fs/mount/notify.h"
+#include "fs/mount/relist.h"
 #include "fs/mount/uring.h"
 
 struct mount_session {
@@ -34,13 +35,15 @@ struct mount_session {
 	enum mount_uring uring_wanted;
 
 	/* Set by the INIT request before any other, then read-only. */
-	bool zero_open;	   /* ENOSYS ends OPEN requests */
-	bool zero_opendir; /* and OPENDIR requests */
-	bool killpriv;	   /* who writes says whether set-id bits must go */
+	bool zero_open;	     /* ENOSYS ends OPEN requests */
+	bool zero_opendir;   /* and OPENDIR requests */
+	bool killpriv;	     /* who writes says whether set-id bits must go */
+	bool forgets_blocks; /* with each close: writeback caching is on */
 
 	struct device device;
 	struct uring uring;
 	struct notify notify;
+	struct relist relist;
 
 	/* unmount.c: both are eventfd(2), and never read. */
 	int stop_fd;  /* somebody asked for the end */
