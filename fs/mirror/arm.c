@@ -135,8 +135,7 @@ static void arm_lead(struct mirror *m)
 			continue;
 		failed |= SLOT_BIT(i);
 		if (m->slot[i].online && m->online != SLOT_BIT(i))
-			slot_mark_out_locked(m, i, META_STORE_FAILED,
-					     "its map could not be written");
+			slot_map_failed_locked(m, i, res[i]);
 	}
 	if (failed & m->online) /* the last one: no cover, no change */
 		mirror_break_locked(m, "the last store's map cannot be written",

@@ -413,9 +413,7 @@ static int xattr_change(struct mirror *m, uint64_t node, struct xattr *k)
 
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
-	r = k->value ? room_take(m, k->len) : 0;
-	if (!r)
-		r = op_enter(m, &op);
+	r = k->value ? op_enter_room(m, &op, k->len) : op_enter(m, &op);
 	if (!r) {
 		mutex_lock(&k->n->lock);
 		r = setx_locked(&op, k);

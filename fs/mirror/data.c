@@ -256,7 +256,7 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 {
 	struct writing k = {.buf = buf, .len = len, .off = off};
 	struct range_hold hold;
-	struct op op;
+	struct op op = {0};
 	int r;
 
 	if (!len)
@@ -271,17 +271,14 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 	if (!r && kill)
 		r = node_privs_drop(m, k.n, kill);
 	if (!r)
-		r = room_take_data(m, k.n, off, off + len);
+		r = op_enter_data(m, &op, k.n, off, off + len);
 	if (!r) {
-		r = op_enter(m, &op);
-		if (!r) {
-			range_lock(k.n, &hold, off, off + len);
-			op.hold = &hold;
-			r = write_locked(&op, &k);
-			range_unlock(k.n, &hold);
-		}
-		r = op_end(&op, r);
+		range_lock(k.n, &hold, off, off + len);
+		op.hold = &hold;
+		r = write_locked(&op, &k);
+		range_unlock(k.n, &hold);
 	}
+	r = op_end(&op, r);
 	if (!r)
 		stream_note(m, k.n, off, off + len);
 	node_put(m, k.n);

@@ -208,8 +208,7 @@ static int record_round(struct mirror *m, fan_fn fn, void *arg,
 		if (m->online == SLOT_BIT(i))
 			return res[i];
 		if (m->slot[i].online)
-			slot_mark_out_locked(m, i, META_STORE_FAILED,
-					     "its map could not be written");
+			slot_map_failed_locked(m, i, res[i]);
 	}
 	*ret_failed = failed;
 	return 0;

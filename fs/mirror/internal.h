@@ -160,6 +160,7 @@ struct node {
 	 * table; guarded by mirror.lock. */
 	uint32_t moving;
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
+	_Atomic int refused;   /* -ENOSPC, -EDQUOT: see mirror_refuse() */
 
 	struct node_place place[]; /* mirror.place_count of them */
 };
@@ -195,6 +196,7 @@ struct op {
 	bool entered;
 	bool numbered;
 	struct range_hold *hold; /* of a change of contents or size */
+	uint64_t room;		 /* what it has taken (room.c) */
 	struct op *prev, *next;	 /* in flight; guarded by mirror.lock */
 };
 
@@ -306,7 +308,8 @@ struct mirror {
 	/* ... to here */
 	pthread_t ckpt_thread;
 	_Atomic unsigned int delay_us;
-	_Atomic int64_t room; /* bytes granted and not taken (room.c) */
+	_Atomic int64_t room;	    /* bytes granted and not taken (room.c) */
+	_Atomic uint64_t room_busy; /* taken by operations under way */
 	_Atomic uint64_t room_retried_ns;
 	_Atomic bool kernel_times;
 
@@ -467,16 +470,23 @@ void stream_note(struct mirror *m, struct node *n, uint64_t start,
 #define ROOM_NAME (16ull << 10)
 /*
  * Before op_enter(): room for @bytes more on every store, or -ENOSPC. The
- * other form is for contents: what is mapped already needs none.
+ * other form is for contents: what is mapped already needs none. After 0, and
+ * when the operation has ended: room_done() with as many.
  */
 MUST_CHECK int room_take(struct mirror *m, uint64_t bytes);
 MUST_CHECK int room_take_data(struct mirror *m, struct node *n, uint64_t start,
 			      uint64_t end);
+void room_done(struct mirror *m, uint64_t bytes);
 
 /* ---- op.c: gate, numbers, generations, arming ---- */
 
 /* Past the gate, or -EROFS. Holds nothing before. */
 MUST_CHECK int op_enter(struct mirror *m, struct op *op);
+/* The same with room_take(), room_take_data() before it; given back at its end.
+ * -ENOSPC. */
+MUST_CHECK int op_enter_room(struct mirror *m, struct op *op, uint64_t bytes);
+MUST_CHECK int op_enter_data(struct mirror *m, struct op *op, struct node *n,
+			     uint64_t start, uint64_t end);
 /* Take @count seqs and the generation, and the online mask. */
 MUST_CHECK int op_number(struct op *op, unsigned int count);
 MUST_CHECK int op_node_id(struct op *op, uint64_t *ret_id);
@@ -543,6 +553,8 @@ void slots_reap(struct mirror *m);
 int mirror_lead_locked(const struct mirror *m);
 void slot_mark_out_locked(struct mirror *m, unsigned int i,
 			  enum meta_store_state state, const char *why);
+/* The same: @err is what a commit to its map ended with. */
+void slot_map_failed_locked(struct mirror *m, unsigned int i, int err);
 
 /* ---- epoch.c: what is recorded on all online maps at once ---- */
 

@@ -289,9 +289,7 @@ static int make(struct mirror *m, uint64_t parent, struct make *k,
 		node_put(m, k->parent);
 		return -EPERM;
 	}
-	r = room_take(m, ROOM_NAME);
-	if (!r)
-		r = op_enter(m, &op);
+	r = op_enter_room(m, &op, ROOM_NAME);
 	if (!r) {
 		mutex_lock(&k->parent->lock);
 		r = make_locked(&op, k, kind, ret);
@@ -443,9 +441,7 @@ int mirror_link(struct mirror *m, uint64_t node, uint64_t new_parent,
 	else if (!r && k.n->kind == META_DIR)
 		r = -EPERM;
 	if (!r)
-		r = room_take(m, ROOM_NAME);
-	if (!r)
-		r = op_enter(m, &op);
+		r = op_enter_room(m, &op, ROOM_NAME);
 	if (!r) {
 		rwlock_rdlock(&m->names);
 		mutex_lock(&k.parent->lock);

@@ -71,6 +71,32 @@ int op_enter(struct mirror *m, struct op *op)
 	return r;
 }
 
+/* @r: of taking @bytes. */
+static int enter_with(struct mirror *m, struct op *op, uint64_t bytes, int r)
+{
+	if (r) {
+		*op = (struct op){.m = m};
+		return r;
+	}
+	r = op_enter(m, op);
+	if (r)
+		room_done(m, bytes);
+	else
+		op->room = bytes;
+	return r;
+}
+
+int op_enter_room(struct mirror *m, struct op *op, uint64_t bytes)
+{
+	return enter_with(m, op, bytes, room_take(m, bytes));
+}
+
+int op_enter_data(struct mirror *m, struct op *op, struct node *n,
+		  uint64_t start, uint64_t end)
+{
+	return enter_with(m, op, end - start, room_take_data(m, n, start, end));
+}
+
 static void op_link(struct mirror *m, struct op *op)
 {
 	op->prev = NULL;
@@ -213,6 +239,7 @@ int op_end(struct op *op, int r)
 	cond_broadcast(&m->ended);
 	mutex_unlock(&m->lock);
 	op->entered = false;
+	room_done(m, op->room);
 	return r;
 }
 

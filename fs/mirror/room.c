@@ -13,7 +13,9 @@
  * eighth: what a checkpoint must write in the worst case (random blocks, each
  * with a page of the map and one of its index in the log) for what was
  * granted then has room, and each grant on a store that gets full asks for a
- * checkpoint.
+ * checkpoint.  What was taken by operations that have not ended is not free any
+ * more, though the filesystem may not know it yet: on a small one, all that the
+ * kernel has under way at once is more than the reserve.
  *
  * Called past no gate and with no lock.  A wrong answer is not a danger: who
  * meets ENOSPC at the call is reconciled as ever.
@@ -50,17 +52,19 @@ static uint64_t room_of(const struct statvfs *v)
 	return avail - MIN(avail, reserve);
 }
 
-/* The least of all stores; one that does not answer is not asked. */
-static uint64_t room_ask(struct mirror *m)
+/* The least of all stores; one that does not answer is not asked. @own: the
+ * caller's part of what is under way. */
+static uint64_t room_ask(struct mirror *m, uint64_t own)
 {
 	slot_mask pin = slots_pin(m, NULL);
-	uint64_t least = UINT64_MAX >> 1;
+	uint64_t least = UINT64_MAX >> 1, busy;
 	struct statvfs v;
 
 	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v))
 		least = MIN(least, room_of(&v));
 	slots_unpin(m, pin);
-	return least;
+	busy = atomic_load(&m->room_busy) - own;
+	return least - MIN(least, busy);
 }
 
 static bool retry_allowed(struct mirror *m)
@@ -83,14 +87,14 @@ static void checkpoint_soon(struct mirror *m)
 
 static int room_grant(struct mirror *m, uint64_t bytes)
 {
-	uint64_t have = room_ask(m);
+	uint64_t have = room_ask(m, bytes);
 
 	if (have < bytes && retry_allowed(m)) {
 		int r = mirror_checkpoint(m, NULL);
 
 		if (r)
 			return r;
-		have = room_ask(m);
+		have = room_ask(m, bytes);
 	}
 	if (have < bytes) {
 		atomic_store(&m->room, 0);
@@ -106,9 +110,19 @@ static int room_grant(struct mirror *m, uint64_t bytes)
 
 int room_take(struct mirror *m, uint64_t bytes)
 {
-	if (atomic_fetch_sub(&m->room, (int64_t)bytes) >= (int64_t)bytes)
-		return 0;
-	return room_grant(m, bytes);
+	int r = 0;
+
+	atomic_fetch_add(&m->room_busy, bytes);
+	if (atomic_fetch_sub(&m->room, (int64_t)bytes) < (int64_t)bytes)
+		r = room_grant(m, bytes);
+	if (r)
+		room_done(m, bytes);
+	return r;
+}
+
+void room_done(struct mirror *m, uint64_t bytes)
+{
+	atomic_fetch_sub(&m->room_busy, bytes);
 }
 
 /* Does slot @i have all of [start,end) mapped? */
@@ -143,5 +157,32 @@ int room_take_data(struct mirror *m, struct node *n, uint64_t start,
 	for_each_slot(i, pin)
 		in_place = in_place && mapped_on(m, n, i, start, end);
 	slots_unpin(m, pin);
-	return in_place ? 0 : -ENOSPC;
+	if (!in_place)
+		return -ENOSPC;
+	atomic_fetch_add(&m->room_busy, end - start);
+	return 0;
+}
+
+void mirror_refuse(struct mirror *m, uint64_t node, int err)
+{
+	struct node *n = node_peek(m, node);
+
+	if (n)
+		atomic_store(&n->refused, err);
+	node_put(m, n);
+}
+
+int mirror_refused(struct mirror *m, uint64_t node)
+{
+	struct node *n = node_peek(m, node);
+	int err = n ? atomic_load(&n->refused) : 0;
+
+	if (err == -ENOSPC && !room_take(m, ROOM_NAME)) {
+		room_done(m, ROOM_NAME);
+		err = 0;
+	}
+	if (n && err != -ENOSPC)
+		atomic_store(&n->refused, 0);
+	node_put(m, n);
+	return err;
 }

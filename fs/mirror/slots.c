@@ -97,6 +97,15 @@ void slot_mark_out_locked(struct mirror *m, unsigned int i,
 	cond_broadcast(&m->recorded); /* nobody records it now */
 }
 
+void slot_map_failed_locked(struct mirror *m, unsigned int i, int err)
+{
+	char why[sizeof(m->slot[i].why)];
+
+	(void)snprintf(why, sizeof(why), "its map could not be written: %s",
+		       strerror(-err));
+	slot_mark_out_locked(m, i, META_STORE_FAILED, why);
+}
+
 bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 {
 	struct slot *s = &m->slot[i];

@@ -170,7 +170,7 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 			  FALLOC_FL_ZERO_RANGE;
 	struct spacing k = {.off = off, .len = len, .mode = mode};
 	struct range_hold hold;
-	struct op op;
+	struct op op = {0};
 	int r;
 
 	if (mode & ~known ||
@@ -188,18 +188,17 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		r = k.n->kind == META_DIR ? -EISDIR : -ENODEV;
 	if (!r && kill)
 		r = node_privs_drop(m, k.n, kill);
-	if (!r && !(mode & FALLOC_FL_PUNCH_HOLE))
-		r = room_take_data(m, k.n, off, off + len);
+	if (!r)
+		r = mode & FALLOC_FL_PUNCH_HOLE
+			    ? op_enter(m, &op)
+			    : op_enter_data(m, &op, k.n, off, off + len);
 	if (!r) {
-		r = op_enter(m, &op);
-		if (!r) {
-			range_lock(k.n, &hold, off, off + len);
-			op.hold = &hold;
-			r = fallocate_locked(&op, &k);
-			range_unlock(k.n, &hold);
-		}
-		r = op_end(&op, r);
+		range_lock(k.n, &hold, off, off + len);
+		op.hold = &hold;
+		r = fallocate_locked(&op, &k);
+		range_unlock(k.n, &hold);
 	}
+	r = op_end(&op, r);
 	node_put(m, k.n);
 	return r;
 }

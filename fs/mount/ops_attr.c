@@ -57,8 +57,10 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	struct stat st;
 	int err;
 
-	(void)fi;
-	err = mirror_getattr(mirror_of(req), node, &st);
+	/* With an open file it is asked before a write to the page cache. */
+	err = fi ? mirror_refused(s->mirror, node) : 0;
+	if (!err)
+		err = mirror_getattr(s->mirror, node, &st);
 	if (!err && S_ISREG(st.st_mode) && s->forgets_blocks) {
 		uint64_t dir = mirror_dir_peek(s->mirror, node);
 

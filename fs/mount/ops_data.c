@@ -3,11 +3,17 @@
  * Contents of files.
  *
  * Set-id bits. The kernel leaves them to us (device.h). A WRITE says whether
- * they must go; fallocate does not, and there everyone but root loses them. The kernel goes on with the mode that it remembers, which
- * with our long timeouts could let a file that was just overwritten run with
- * its old set-user-id bit: so where there was one, it is told to forget the
- * attributes before the answer. Nothing of this happens to writes through the
+ * they must go; fallocate does not, and there everyone but root loses them. The
+ * kernel goes on with the mode that it remembers, which with our long timeouts
+ * could let a file that was just overwritten run with its old set-user-id bit:
+ * so where there was one, it is told to forget the attributes before the
+ * answer. Nothing of this happens to writes through the
  * page cache: the kernel sends a write past it when there is a bit to lose.
+ *
+ * No room. A page that was accepted from an application and is refused here
+ * is lost, and only fsync or close says so. So that who goes on writing hears
+ * of it, the kernel is told to forget the attributes: it then asks for them
+ * before the next write, and passes on what that is answered (ops_attr.c).
  *
  * copy_file_range(2) is left out: the stores would read the source one after
  * the other while it may change, and the copies could differ. The kernel then
@@ -80,6 +86,10 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 	kill = ops_kill(req, node, kills, &had);
 	err = mirror_write(session->mirror, node, buf, len, (uint64_t)off,
 			   kill);
+	if (fi->writepage && (err == -ENOSPC || err == -EDQUOT)) {
+		mirror_refuse(session->mirror, node, err);
+		had = true;
+	}
 	if (had)
 		notify_attributes(session, node);
 	reply_count(req, err ? err : (ssize_t)len);

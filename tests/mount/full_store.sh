@@ -40,6 +40,7 @@ full_with()
 		written_back
 		all_online || fail "put out by deleting $way"
 	done
+	endless
 	filled_by_others "$b"
 	unmount_volume
 	same_tree "$a/store" "$b/store"
@@ -52,6 +53,29 @@ in_place()
 	printf '%s' "$way" | dd of="$mnt/before/useradd" conv=notrunc,fsync \
 		status=none || fail "no change in place"
 	eq "what was changed" "$(head -c ${#way} "$mnt/before/useradd")" "$way"
+}
+
+# Who only writes, and never asks whether it has arrived, hears of it too, and
+# goes on with the same open file when there is room again.
+endless()
+{
+	local rc=0
+
+	exec 7>"$mnt/endless"
+	LC_ALL=C timeout 100 dd if=/dev/zero bs=1M >&7 2>dd.log || rc=$?
+	((rc == 1)) || fail "dd without end on a full volume: status $rc"
+	grep -q 'No space left' dd.log || fail "dd: $(cat dd.log)"
+	! head -c 64M /dev/zero >&7 2>/dev/null ||
+		fail "a write without room goes on"
+	rm -r "$mnt/before"
+	truncate -s 0 "$mnt/endless"
+	written_back
+	echo again >&7 || fail "no write where there is room again"
+	exec 7>&-
+	cp -r /etc/default "$mnt/before"
+	rm "$mnt/endless"
+	written_back
+	all_online || fail "put out by a writer without end"
 }
 
 # The kernel's pages are with the stores. The first to ask hears of pages that

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/statvfs.h>
+
+#include "fs/mirror/internal.h"
+#include "tests/unit/mirror_fixture.h"
+
+TestSuite(mirror_room, .init = setup, .fini = teardown, .timeout = 60);
+
+static uint64_t free_bytes(void)
+{
+	struct statvfs v;
+
+	cr_assert_eq(statvfs(dir_a, &v), 0);
+	return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+/* What the stores have free, two of them may not both be given. */
+Test(mirror_room, what_is_under_way_is_not_free)
+{
+	uint64_t part = free_bytes() / 5 * 2;
+	struct op first, second, third;
+
+	cr_assert_eq(op_enter_room(m, &first, part), 0);
+	cr_assert_eq(op_enter_room(m, &second, part), 0);
+	cr_assert_eq(op_enter_room(m, &third, part), -ENOSPC);
+	cr_assert_eq(op_end(&third, -ENOSPC), -ENOSPC);
+	cr_assert_eq(op_end(&first, 0), 0);
+	cr_assert_eq(op_enter_room(m, &third, part), 0);
+	cr_assert_eq(op_end(&second, 0), 0);
+	cr_assert_eq(op_end(&third, 0), 0);
+	cr_assert_eq(atomic_load(&m->room_busy), 0);
+}
+
+/* Who was refused hears of it until there is room. */
+Test(mirror_room, a_refused_page_is_remembered)
+{
+	uint64_t part = free_bytes() / 5 * 2;
+	struct op first, second;
+	struct mirror_entry e;
+
+	cr_assert_eq(mirror_create(m, META_ROOT_ID, "f", 0644, &cred, &e), 0);
+	cr_assert_eq(mirror_refused(m, e.id), 0);
+	mirror_refuse(m, e.id, -EDQUOT);
+	cr_assert_eq(mirror_refused(m, e.id), -EDQUOT);
+	cr_assert_eq(mirror_refused(m, e.id), 0);
+	mirror_refuse(m, e.id, -ENOSPC);
+	cr_assert_eq(op_enter_room(m, &first, part), 0);
+	cr_assert_eq(op_enter_room(m, &second, part), 0);
+	atomic_store(&m->room, 0);
+	atomic_fetch_add(&m->room_busy, part); /* all of it */
+	cr_assert_eq(mirror_refused(m, e.id), -ENOSPC);
+	cr_assert_eq(mirror_refused(m, e.id), -ENOSPC);
+	room_done(m, part);
+	cr_assert_eq(op_end(&first, 0), 0);
+	cr_assert_eq(op_end(&second, 0), 0);
+	cr_assert_eq(mirror_refused(m, e.id), 0);
+	cr_assert_eq(mirror_refused(m, 999999), 0);
+}
