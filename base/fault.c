@@ -5,29 +5,22 @@
 #ifdef SEQMIRROR_FAULT_INJECTION
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/vec.h"
 
-/* Of ext4 and xfs alike: from now on nothing reaches the disk any more. */
-#define IOC_SHUTDOWN	    _IOR('X', 125, uint32_t)
-#define SHUTDOWN_NOLOGFLUSH 2u
-
 enum fault_action {
 	FAULT_KILL,
-	FAULT_POWER,
+	FAULT_STOP,
 	FAULT_FAIL,
 	FAULT_DELAY,
 };
@@ -76,8 +69,8 @@ static int parse_action(const char **text, struct fault *f)
 {
 	if (take_word(text, "kill")) {
 		f->action = FAULT_KILL;
-	} else if (take_word(text, "power")) {
-		f->action = FAULT_POWER;
+	} else if (take_word(text, "stop")) {
+		f->action = FAULT_STOP;
 	} else if (take_word(text, "eio")) {
 		f->action = FAULT_FAIL;
 		f->error = -EIO;
@@ -155,38 +148,12 @@ static void read_environment(void)
 	}
 }
 
-/* The filesystems named by SEQMIRROR_FAULT_POWER lose what was not synced. */
-static void power_off(void)
-{
-	const char *at = getenv("SEQMIRROR_FAULT_POWER");
-	uint32_t flags = SHUTDOWN_NOLOGFLUSH;
-	char path[PATH_MAX];
-
-	while (at && *at) {
-		size_t len = strcspn(at, ":");
-		int fd = -1;
-
-		if (len < sizeof(path)) {
-			memcpy(path, at, len);
-			path[len] = '\0';
-			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		}
-		if (fd < 0 || ioctl(fd, IOC_SHUTDOWN, &flags)) {
-			log_err("SEQMIRROR_FAULT_POWER: %s: %s", at,
-				strerror(errno));
-			abort();
-		}
-		(void)close(fd);
-		at += len + (at[len] == ':');
-	}
-}
-
 static int fault_act(const struct fault *f)
 {
 	switch (f->action) {
-	case FAULT_POWER:
-		power_off();
-		__attribute__((fallthrough));
+	case FAULT_STOP:
+		(void)raise(SIGSTOP);
+		__attribute__((fallthrough)); /* if somebody lets it go on */
 	case FAULT_KILL:
 		(void)raise(SIGKILL);
 		_exit(137); /* where SIGKILL was not ours to send */

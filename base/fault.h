@@ -14,9 +14,9 @@
  *	name:action[:count[+]]		separated by ','
  *
  *	kill		the process dies by SIGKILL
- *	power		first the filesystems that SEQMIRROR_FAULT_POWER names
- *			(directories, separated by ':'; ext4 or xfs) lose all
- *			that was not synced, and fail from then on
+ *	stop		the process stops by SIGSTOP: whoever waits for that
+ *			does to its files what must find no thread at work,
+ *			and kills it; left to go on, it dies
  *	eio, enospc	FAULT_ERR() is -EIO, -ENOSPC; FAULT_POINT() ignores it
  *	delay=MS	the thread sleeps
  *

@@ -15,10 +15,10 @@ build=(
 	scdoc
 )
 # What the mount tests use besides: fusermount3, setfacl, setfattr, losetup
-# and mkfs.ext4.
+# and the mkfs of each kind of store. Without them tests skip.
 test=(
-	libcriterion-dev fuse3 acl attr e2fsprogs util-linux sqlite3 jq iproute2
-	sudo
+	libcriterion-dev fuse3 acl attr e2fsprogs xfsprogs btrfs-progs
+	util-linux sqlite3 jq iproute2 sudo
 )
 # Others that seqmirror is compared with; those that cannot be had are left out
 # of a comparison, not installed by force.

@@ -210,6 +210,26 @@ int store_zero(const struct store *s, int fd, uint64_t off, uint64_t len,
 	return err;
 }
 
+/*
+ * A filesystem that shuts itself down while an fsync waits (its journal could
+ * not be written) may answer 0: ext4 and xfs look before, and then find that
+ * the transaction is over. Opening a file says what has become of them.
+ */
+static int still_runs(const struct store *s)
+{
+	int fd, err = store_gate(s, "store.still_runs");
+
+	if (err)
+		return err;
+	fd = RETRY_EINTR(openat(s->priv_fd, STORE_FILE,
+				O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+	if (fd < 0)
+		return errno == ENOENT || store_error_is_ours(errno) ? 0
+								     : -errno;
+	(void)close(fd);
+	return 0;
+}
+
 int store_fsync(const struct store *s, int fd, bool data_only)
 {
 	int err = store_gate(s, "store.fsync");
@@ -218,8 +238,9 @@ int store_fsync(const struct store *s, int fd, bool data_only)
 		return err;
 	/* Cut by a signal it has said nothing yet, so it may be asked again;
 	 * after any other failure it would lie. */
-	return sys_result(data_only ? RETRY_EINTR(fdatasync(fd))
-				    : RETRY_EINTR(fsync(fd)));
+	err = sys_result(data_only ? RETRY_EINTR(fdatasync(fd))
+				   : RETRY_EINTR(fsync(fd)));
+	return err ? err : still_runs(s);
 }
 
 void store_write_behind(const struct store *s, int fd, uint64_t off,

@@ -16,7 +16,8 @@ back; then one of
     one         a store loses its power, the daemon lives on
     half        the daemon and one store
     all         the daemon and all stores, at one moment
-    apart       first a store, a little later the daemon and all others
+    apart       first a store, a little later the daemon and all others;
+                the daemon may be in the middle of an fsync of the first
     point       at the n-th hit of a fault point the stores lose their power
                 (or not) and the daemon dies
     full        (with --soak) the stores are filled to the last block
@@ -79,6 +80,7 @@ class Rig:
         self.stores = [Image(args.work, f"s{i}", k)
                        for i, k in enumerate(kinds)]
         self.daemon = None
+        self.freezing = threading.Lock()
         self.trace = []
         self.out = set()
         self.counts = {}
@@ -112,9 +114,9 @@ class Rig:
                  *[s.path for s in self.stores], self.mnt]
         env = dict(os.environ)
         self.point_power = power
+        self.frozen = False
         if fault:
             env["SEQMIRROR_FAULT"] = fault
-            env["SEQMIRROR_FAULT_POWER"] = ":".join(s.path for s in power)
         self.note(f"$ {' '.join(words)} {fault or ''} "
                   f"{[s.name for s in power]}")
         with open(self.log_path, "a") as log:
@@ -122,9 +124,27 @@ class Rig:
             log.flush()
             self.daemon = subprocess.Popen([self.program, *words], stdout=log,
                                            stderr=log, env=env)
+        if power:
+            threading.Thread(target=self.watch, args=(self.daemon, power),
+                             daemon=True).start()
         wait_for("mount", 30, lambda: self.daemon.poll() is not None or
                  self.is_mounted())
         return self.daemon.poll() is None
+
+    def watch(self, daemon, power):
+        """At its fault point it stops, as a whole; then these stores lose
+        their power, all at one moment for it, and it dies."""
+        try:
+            what = os.waitid(os.P_PID, daemon.pid,
+                             os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        with self.freezing:
+            if self.frozen or what.si_code != os.CLD_STOPPED:
+                return
+            for store in power:
+                store.power_off()
+            daemon.kill()
 
     def alive(self):
         return self.daemon and self.daemon.poll() is None
@@ -158,12 +178,14 @@ class Rig:
     def freeze(self):
         """No thread of the daemon does anything any more. One that was in an
         fsync when the journal is aborted might be told that all is well."""
-        if self.daemon.poll() is not None:
-            return
-        self.daemon.send_signal(signal.SIGSTOP)
-        _, status = os.waitpid(self.daemon.pid, os.WUNTRACED)
-        if not os.WIFSTOPPED(status):
-            self.daemon.returncode = os.waitstatus_to_exitcode(status)
+        with self.freezing:
+            self.frozen = True
+            if self.daemon.poll() is not None:
+                return
+            self.daemon.send_signal(signal.SIGSTOP)
+            _, status = os.waitpid(self.daemon.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                self.daemon.returncode = os.waitstatus_to_exitcode(status)
 
     def crash(self, lost):
         """The daemon and these stores, at one moment."""
@@ -315,7 +337,7 @@ class Rig:
             point, at = self.some_point(rng)
             power = rng.choice([[], self.stores, self.stores,
                                 self.some(rng)])
-            fault = f"{point}:{'power' if power else 'kill'}:{at}"
+            fault = f"{point}:{'stop' if power else 'kill'}:{at}"
         if not self.start(fault, power):
             if mode != "point" or self.daemon.returncode != -9:
                 raise Failure("mount refused")
@@ -469,7 +491,7 @@ class Rig:
         if rng.random() < 0.7:
             point, at = self.some_point(rng, recovery=True)
             at = min(at, 5)
-            if not self.start(f"{point}:{'power' if power else 'kill'}:{at}",
+            if not self.start(f"{point}:{'stop' if power else 'kill'}:{at}",
                               power):
                 if self.daemon.returncode != -9:
                     raise Failure("mount refused")

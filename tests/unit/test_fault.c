@@ -5,6 +5,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -55,10 +57,30 @@ Test(fault, kills, .signal = SIGKILL)
 		FAULT_POINT("a");
 }
 
+Test(fault, stops_and_goes_no_further)
+{
+	pid_t child = fork();
+	int status;
+
+	cr_assert_geq(child, 0);
+	if (child == 0) {
+		if (!fault_configure("a:stop:2")) {
+			FAULT_POINT("a");
+			FAULT_POINT("a");
+		}
+		_exit(1);
+	}
+	cr_assert_eq(waitpid(child, &status, WUNTRACED), child);
+	cr_assert(WIFSTOPPED(status));
+	cr_assert_eq(kill(child, SIGCONT), 0);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 Test(fault, refuses_what_it_cannot_read)
 {
 	static const char *const bad[] = {
-		"a",	    "a:",	"a:powerx",    ":eio",
+		"a",	    "a:",	"a:stopx",     ":eio",
 		"a:eioo",   "a:eio:",	"a:eio:0",     "a:eio:x",
 		"a:eio:-1", "a:delay=", "a:eio b:eio",
 	};

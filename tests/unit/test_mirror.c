@@ -210,6 +210,20 @@ Test(mirror, a_failed_fsync_puts_the_store_out)
 	cr_assert_eq(state_of(slot), META_STORE_FAILED);
 }
 
+Test(mirror, an_fsync_of_a_store_that_shut_itself_down_is_not_believed)
+{
+	uint64_t id = file("f");
+
+	cr_assert_eq(mirror_write(m, id, "x", 1, 0, false), 0);
+	/* Its fsync says 0, and a file can be opened no more. */
+	store_fail_inject(store_a, "store.still_runs", EIO);
+	cr_assert_eq(mirror_fsync(m, id, false), 0);
+	cr_assert_eq(state_of(slot_of(store_a)), META_STORE_FAILED);
+	cr_assert_eq(state_of(slot_of(store_b)), META_STORE_ONLINE);
+	store_fail_inject(store_b, "store.still_runs", EIO);
+	cr_assert_eq(mirror_fsync(m, id, false), -EIO);
+}
+
 Test(mirror, a_node_without_a_name_concerns_nobody)
 {
 	uint64_t id = file("f");
