@@ -12,6 +12,7 @@
 need_root
 need mkfs.ext4 losetup
 
+export FAULTYFS
 (($# > 0)) || set -- --runs 100
 python3 "$lib_dir/../crash/power_loss.py" --work "$work" "$@" ||
 	fail "see above"

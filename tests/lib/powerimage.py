@@ -3,7 +3,8 @@
 
 The shutdown ioctl of ext4 and xfs aborts the journal without flushing it, and
 no dirty page is ever written; whatever was not synced is gone when the image
-is mounted again.
+is mounted again. btrfs has none: its image lies on a faultyfs ($FAULTYFS), and
+every call to the disk fails from that moment on.
 """
 
 import ctypes
@@ -22,10 +23,11 @@ NOLOGFLUSH = struct.pack("=I", 2)
 POLL = 0.004
 MS_NOATIME = 1024
 # xfs makes no smaller one.
-SIZE_MIB = {"ext4": 160, "xfs": 320}
+SIZE_MIB = {"ext4": 160, "xfs": 320, "btrfs": 320}
 MKFS = {"ext4": ["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-N",
                  "2000", "-J", "size=4", "-E", "lazy_itable_init=1"],
-        "xfs": ["mkfs.xfs", "-q", "-f"]}
+        "xfs": ["mkfs.xfs", "-q", "-f"],
+        "btrfs": ["mkfs.btrfs", "-q", "-f"]}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -55,7 +57,10 @@ class Image:
         self.kind = kind
         self.path = os.path.join(work, name)
         self.image = self.path + ".img"
+        self.disk = None
         os.mkdir(self.path)
+        if kind == "btrfs":
+            self.start_disk()
         with open(self.image, "wb") as file:
             file.truncate(SIZE_MIB[kind] << 20)
         self.device = subprocess.run(
@@ -63,9 +68,23 @@ class Image:
             capture_output=True, text=True).stdout.strip()
         self.format()
 
+    def start_disk(self):
+        below, shown = self.path + ".below", self.path + ".disk"
+        os.mkdir(below)
+        os.mkdir(shown)
+        self.image = os.path.join(shown, "img")
+        self.disk = subprocess.Popen([os.environ["FAULTYFS"], below, shown],
+                                     start_new_session=True)
+        wait_for("faultyfs", 10, lambda: os.path.ismount(shown))
+
+    def tell_disk(self, rule):
+        with open(os.path.join(os.path.dirname(self.image), ".faultyfs"),
+                  "w") as control:
+            control.write(rule)
+
     def format(self):
         subprocess.run([*MKFS[self.kind], self.device], check=True,
-                       stdout=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.mount()
         if self.kind == "ext4":
             os.rmdir(os.path.join(self.path, "lost+found"))
@@ -86,7 +105,15 @@ class Image:
         wait_for(f"umount of {self.name}", 10, done)
 
     def power_off(self):
-        fd = os.open(self.path, os.O_RDONLY)
+        if self.disk:
+            self.tell_disk("fail read,write,fsync,fallocate EIO")
+            return
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EIO:  # off already
+                raise
+            return
         try:
             fcntl.ioctl(fd, IOC_SHUTDOWN, NOLOGFLUSH)
         finally:
@@ -107,6 +134,8 @@ class Image:
         (unshare, a service that starts) keeps the old one for a while."""
         def on():
             self.umount()
+            if self.disk:
+                self.tell_disk("clear")
             self.mount()
             return not self.is_off()
         wait_for(f"power of {self.name}", 30, on)
@@ -116,6 +145,10 @@ class Image:
             self.umount()
         subprocess.run(["losetup", "-d", self.device], check=True)
         os.unlink(self.image)
+        if self.disk:
+            check(libc.umount2(os.path.dirname(self.image).encode(), 0),
+                  "umount of faultyfs")
+            self.disk.wait(10)
 
 
 class EarlyWriter(threading.Thread):

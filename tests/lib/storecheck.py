@@ -70,10 +70,13 @@ class Map:
 
 class StoreCheck:
     """@exact: nothing was ever preallocated, so that the map has no range
-    without data (a resync does not pass on what is only preallocated)."""
+    without data (a resync does not pass on what is only preallocated).
+    @zeros: the filesystem may map blocks of zeros by itself (btrfs: the rest
+    of what was the last block, when the file is extended)."""
 
-    def __init__(self, store, exact=True):
+    def __init__(self, store, exact=True, zeros=False):
         self.exact = exact
+        self.zeros = zeros
         self.store = os.fsencode(store)
         self.map = Map(store)
         self.complaints = []
@@ -160,6 +163,9 @@ class StoreCheck:
             data = treecmp.blocks(treecmp.seek_map(fd, size))
             mapped = self.map.mapped(node)
             missing = treecmp.subtract(data, mapped)
+            if self.zeros:
+                missing = [(start, end) for start, end in missing
+                           if os.pread(fd, end - start, start).strip(b"\0")]
             if missing:
                 self.say(f"{path}: data that the map calls a hole: "
                          + treecmp.ranges_text(missing))
