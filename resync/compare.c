@@ -92,16 +92,6 @@ static int rows_flush(struct compare *c)
 
 /* ---- one step ---- */
 
-static ssize_t read_padded(const struct store *s, int fd, char *buf, size_t len,
-			   uint64_t off)
-{
-	ssize_t got = store_read(s, fd, buf, len, off);
-
-	if (got >= 0)
-		memset(buf + got, 0, len - (size_t)got);
-	return got;
-}
-
 /* Write the runs of blocks in which the two buffers differ. */
 static int write_differences(struct lap *lap, int tfd, uint64_t off, size_t len,
 			     uint64_t source_size)
@@ -125,9 +115,8 @@ static int write_differences(struct lap *lap, int tfd, uint64_t off, size_t len,
 		data = (size_t)MIN((uint64_t)(end - at),
 				   source_size - MIN(source_size, off + at));
 		if (data > 0 && !lap->dry)
-			r = store_write(lap->dst->store, tfd,
-					lap->buffer[0] + at, data, off + at,
-					NULL);
+			r = target_write(lap, tfd, lap->buffer[0] + at, data,
+					 off + at);
 		if (r == 0)
 			r = lap_moved(lap, end - at);
 		at = end;
@@ -146,14 +135,14 @@ int compare_range(struct lap *lap, int sfd, int tfd, struct range range,
 		size_t len = (size_t)MIN(range.end - off, (uint64_t)LAP_BUFFER);
 		ssize_t got;
 
-		got = read_padded(lap->src->store, sfd, lap->buffer[0], len,
-				  off);
+		got = store_read(lap->src->store, sfd, lap->buffer[0], len,
+				 off);
 		if (got < 0)
 			return lap_source_err(lap, (int)got);
-		got = read_padded(lap->dst->store, tfd, lap->buffer[1], len,
-				  off);
-		if (got < 0)
-			return (int)got;
+		memset(lap->buffer[0] + got, 0, len - (size_t)got);
+		r = target_read(lap, tfd, len, off);
+		if (r < 0)
+			return r;
 		lap->n->bytes_compared += len;
 		r = write_differences(lap, tfd, off, len, source_size);
 		if (r == 0)

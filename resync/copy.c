@@ -58,33 +58,6 @@ static void copy_behind_end(struct lap *lap, int tfd, uint64_t start,
 					     end - start));
 }
 
-/*
- * The source ends in the last block of [start,end), and the target goes on: it
- * keeps bytes of before there.  Should the source grow again before the sizes
- * are made equal, nothing would number that block, and they would show.
- */
-int clear_tail(struct lap *lap, int tfd, struct range range,
-	       uint64_t source_size)
-{
-	static const char zeros[META_BLOCK];
-	uint64_t stop = (source_size + META_BLOCK - 1) &
-			~(uint64_t)(META_BLOCK - 1);
-	struct store_stat st;
-	int r;
-
-	if (lap->dry || stop == source_size || source_size < range.start ||
-	    source_size >= range.end)
-		return 0;
-	r = store_fstat(lap->dst->store, tfd, false, &st);
-	if (r < 0)
-		return r;
-	stop = MIN(stop, (uint64_t)st.st.st_size);
-	if (stop <= source_size)
-		return 0;
-	return store_write(lap->dst->store, tfd, zeros,
-			   (size_t)(stop - source_size), source_size, NULL);
-}
-
 int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start, uint64_t end,
 	       uint64_t source_size)
 {
@@ -104,8 +77,7 @@ int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start, uint64_t end,
 			/* It was cut off meanwhile; the next lap knows. */
 			memset(lap->buffer[0] + got, 0, data - (size_t)got);
 			FAULT_POINT("resync.copy.write");
-			r = store_write(lap->dst->store, tfd, lap->buffer[0],
-					data, off, NULL);
+			r = target_write(lap, tfd, lap->buffer[0], data, off);
 		}
 		if (r == 0) {
 			copy_behind_end(lap, tfd, off, off + len, source_size);

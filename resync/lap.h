@@ -320,9 +320,6 @@ void fill_done(struct fill *f);
 
 /* ---- copy.c ---- */
 
-/* Zeros behind the source's end in its last block, where the target is longer. */
-MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
-			  uint64_t source_size);
 /* One range between two open files, clipped to the source's size. */
 MUST_CHECK int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start,
 			  uint64_t end, uint64_t source_size);
@@ -336,6 +333,23 @@ void batch_done(struct batch *b);
 /* All bytes of a new file are there: what is left to be done. @theirs: the
  * source's row, read before its extents. */
 MUST_CHECK int large_finish(struct lap *lap, const struct meta_node *theirs);
+
+/* ---- bad_block.c: the target's bytes, on a disk that cannot read all ---- */
+
+/* Into buffer[1]: whole blocks, zeros behind the end. One that cannot be read
+ * is unlike the one in buffer[0]. */
+MUST_CHECK int target_read(struct lap *lap, int tfd, size_t len, uint64_t off);
+/* From the beginning of a block; what is there need not be readable. */
+MUST_CHECK int target_write(struct lap *lap, int tfd, const char *buf,
+			    size_t len, uint64_t off);
+/*
+ * The source ends in the last block of @range, and the target goes on: zeros
+ * there, or nothing at all if the block cannot be read. It keeps bytes of
+ * before; should the source grow again before the sizes are made equal,
+ * nothing would number that block, and they would show.
+ */
+MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
+			  uint64_t source_size);
 
 /* ---- compare.c ---- */
 
