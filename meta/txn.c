@@ -279,6 +279,8 @@ static int writer_begin(struct meta *m, bool soft) NO_THREAD_SAFETY_ANALYSIS
 	mutex_lock(&m->writer_lock);
 	r = m->failed;
 	if (r == 0)
+		r = FAULT_ERR("meta.begin");
+	if (r == 0)
 		r = writer_set_soft(m, soft);
 	if (r == 0)
 		r = writer_exec(m, STMT_TXN_BEGIN_WRITE);

@@ -85,24 +85,31 @@ struct arm_batch {
 	size_t count;
 };
 
+static int intents_put(struct meta *meta, const struct arm_batch *b)
+{
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	for (size_t k = 0; !r && k < b->count; k++)
+		r = meta_intent_put(meta, &b->v[k].intent);
+	if (r) {
+		meta_rollback(meta);
+		return r;
+	}
+	return meta_commit(meta);
+}
+
 static int arm_commit(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct arm_batch *b = arg;
 	struct meta *meta = m->slot[slot].meta;
 	int r = FAULT_ERR("mirror.arm");
 
-	for (int tries = 0; !r && tries < 2; tries++) {
-		r = meta_begin(meta);
-		for (size_t k = 0; !r && k < b->count; k++)
-			r = meta_intent_put(meta, &b->v[k].intent);
-		if (!r)
-			r = meta_commit(meta);
-		else
-			meta_rollback(meta);
-		if (r != -ENOSPC || tries)
-			break;
-		r = meta_ballast_release(meta);
-	}
+	if (!r)
+		r = intents_put(meta, b);
+	if (r == -ENOSPC && !meta_ballast_release(meta))
+		r = intents_put(meta, b);
 	return r;
 }
 

@@ -5,6 +5,7 @@
  * is cut by a full disk.
  */
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -343,6 +344,39 @@ Test(mirror_faults, an_fsync_waits_for_the_record_of_who_left_before)
 	cr_assert_eq(end(&second), 0);
 	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
 	cr_assert_eq(end(&first), 0);
+}
+
+/* ---- maps ---- */
+
+/* At which of all transactions one map does not even begin. */
+ParameterizedTestParameters(mirror_faults, a_map_that_cannot_begin_is_out)
+{
+	static int at[24];
+
+	for (int i = 0; i < 24; i++)
+		at[i] = i + 1;
+	return cr_make_param_array(int, at, 24);
+}
+
+ParameterizedTest(int *at, mirror_faults, a_map_that_cannot_begin_is_out)
+{
+	unsigned int online = 0;
+	struct mirror_entry made;
+	char spec[64];
+	uint64_t id;
+
+	snprintf(spec, sizeof(spec), "meta.begin:eio:%d", *at);
+	cr_assert_eq(fault_configure(spec), 0);
+	cr_assert_eq(mirror_mkdir(m, META_ROOT_ID, "d", 0755, &cred, &made), 0);
+	id = file("f");
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	cr_assert_eq(mirror_rename(m, META_ROOT_ID, "f", made.id, "g", 0), 0);
+	cr_assert_eq(mirror_fsync(m, id, false), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(mirror_write(m, id, "d", 1, 3, false), 0);
+	for (int k = 0; k < STORES; k++)
+		online += state_of(k) == META_STORE_ONLINE;
+	cr_assert_geq(online, STORES - 1);
 }
 
 /* ---- contents ---- */
