@@ -178,10 +178,11 @@ struct slot {
 	struct meta *meta;
 	uint32_t users; /* calls that may use store or meta */
 	uint64_t durable_seq;
-	_Atomic uint64_t errors_read;
+	_Atomic uint64_t errors_read; /* these three since the mount */
 	_Atomic uint64_t errors_write;
 	_Atomic uint64_t repaired; /* ranges rewritten from another store */
-	_Atomic unsigned int bad_ranges; /* found since it came online */
+	_Atomic unsigned int bad_ranges; /* found since it came online, */
+	_Atomic unsigned int failures;	 /* and reads that failed otherwise */
 	uint64_t away_since_ns;
 	char why[160];
 };

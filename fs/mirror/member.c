@@ -186,8 +186,8 @@ int mirror_join(struct mirror *m, unsigned int slot)
 	s->recorded = true;
 	s->durable_seq = m->durable;
 	s->why[0] = '\0';
-	atomic_store(&s->errors_read, 0); /* it starts with a clean slate */
-	atomic_store(&s->bad_ranges, 0);
+	atomic_store(&s->bad_ranges, 0); /* it starts with a clean slate */
+	atomic_store(&s->failures, 0);
 	m->online |= SLOT_BIT(slot);
 	budget_reset(m); /* it may be slower than the others */
 	r = epoch_record(m, m->seq + 1);

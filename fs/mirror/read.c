@@ -34,15 +34,16 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 		const char *what)
 {
 	int device = err == -EIO ? device_error(m, i) : 0;
-	uint64_t errors;
+	unsigned int failures;
 
 	if (store_error_is_ours(err))
 		return;
-	errors = atomic_fetch_add(&m->slot[i].errors_read, 1) + 1;
+	atomic_fetch_add(&m->slot[i].errors_read, 1);
+	failures = atomic_fetch_add(&m->slot[i].failures, 1) + 1;
 	if (err == -ESTALE && about)
 		slot_suspect(m, i, about);
 	if (device || err == -ESTALE || store_error_is_fatal(err) ||
-	    errors >= READ_ERRORS_MAX)
+	    failures >= READ_ERRORS_MAX)
 		(void)slot_put_out(m, i, what, device ? device : err);
 }
 

@@ -121,8 +121,8 @@ static int runs_find(struct mirror *m, const struct repair *rep,
 	char buf[META_BLOCK];
 	int fd, r = node_fd_get(m, rep->node, rep->slot, false, &fd);
 
-	if (r)
-		return r;
+	if (r) /* -EIO: not its contents, what the filesystem keeps of it */
+		return r == -EIO ? -EBADMSG : r;
 	for (uint64_t at = rep->range.start; !r && at < rep->range.end;
 	     at += META_BLOCK) {
 		ssize_t got = store_read(m->slot[rep->slot].store, fd, buf,
@@ -385,7 +385,10 @@ static void repair_online(struct mirror *m, const struct repair *rep)
 		tell(m, rep, &runs,
 		     !r		 ? "rewritten from another store"
 		     : r == -EIO ? "not repaired, no other store has all of it"
-				 : "not repaired");
+		     : r == -EBADMSG
+			     ? "not repaired: it cannot be opened there, that "
+			       "filesystem needs a check"
+			     : "not repaired");
 out:
 	vec_done(&runs.v);
 }

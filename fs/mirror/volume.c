@@ -190,31 +190,46 @@ static int clean_commit(struct mirror *m, unsigned int i, void *arg)
 	return meta_commit(meta);
 }
 
+/*
+ * All is durable where it is online; what is missing is the word that this was
+ * the end. Who cannot write that is looked at by the next mount; the others
+ * need not be.
+ */
+static int clean_all(struct mirror *m)
+{
+	struct members *members = members_collect(m);
+	int res[META_STORE_MAX] = {0}, r = 0;
+	bool any = false;
+	slot_mask pin;
+
+	if (!members)
+		return -ENOMEM;
+	pin = slots_pin(m, NULL);
+	fan_run(m, pin, clean_commit, members, res);
+	for_each_slot(i, pin)
+	{
+		any |= !res[i];
+		if (!res[i])
+			continue;
+		log_warn("store %s could not be left in good order: %s",
+			 m->slot[i].row.name, strerror(-res[i]));
+		r = r ? r : res[i];
+	}
+	slots_unpin(m, pin);
+	free(members);
+	return any ? 0 : r;
+}
+
 int mirror_close(struct mirror *m)
 {
-	int res[META_STORE_MAX] = {0};
-	struct members *members;
-	slot_mask pin;
 	int r;
 
 	repair_stop(m);
 	checkpoint_stop(m);
 	r = mirror_checkpoint(m, NULL);
 	feed_drain(m);
-	members = members_collect(m);
-	if (!members && !r)
-		r = -ENOMEM;
-	pin = slots_pin(m, NULL);
 	if (!r)
-		fan_run(m, pin, clean_commit, members, res);
-	free(members);
-	for_each_slot(i, pin) if (res[i])
-	{
-		log_err("store %s: last commit failed: %s", m->slot[i].row.name,
-			strerror(-res[i]));
-		r = r ? r : res[i];
-	}
-	slots_unpin(m, pin);
+		r = clean_all(m);
 	feed_stop(m);
 	pool_stop(&m->pool);
 	for (unsigned int i = 0; i < m->slot_count; i++) {

@@ -206,6 +206,44 @@ faulty()
 	wait_until 10 is_mounted "$work/$name"
 }
 
+# disk NAME SIZE_MB [ext4|xfs|btrfs]: like image, on a disk whose sectors fail
+# as faults NAME.disk says.
+disk()
+{
+	local name=$1 size=$2 type=${3:-ext4} options=(-q -F -m 0 -b 4096)
+
+	need "mkfs.$type" losetup filefrag
+	[[ $type == ext4 ]] || options=(-q -f)
+	faulty "$name.disk"
+	truncate -s "${size}M" "$work/$name.disk/$name.img"
+	"mkfs.$type" "${options[@]}" "$work/$name.disk/$name.img" >/dev/null 2>&1
+	mkdir "$work/$name"
+	disk_mount "$name"
+	if [[ -d $work/$name/lost+found ]]; then
+		rmdir "$work/$name/lost+found"
+	fi
+}
+
+disk_mount()
+{
+	mount -o loop,noatime "$work/$1.disk/$1.img" "$work/$1" ||
+		skip "cannot mount $1.img"
+}
+
+# bad_sector NAME FILE BLOCK: that block (4 KiB) of a file on disk NAME can be
+# read no more until it is written.
+bad_sector()
+{
+	local block
+
+	block=$(filefrag -b4096 -e "$work/$1/$2" | tr -s ' .:' ' ' |
+		awk -v b="$3" '$1 ~ /^[0-9]+$/ && b >= $2 && b <= $3 {
+			print $4 + b - $2 }')
+	[[ -n $block ]] || fail "$2 has no block $3 on $1"
+	faults "$1.disk" bad "$1.img" $((block * 4096)) 4096
+	echo 3 >/proc/sys/vm/drop_caches
+}
+
 # faults NAME COMMAND...: as tests/lib/faultyfs.h lists them.
 faults()
 {
@@ -378,6 +416,9 @@ cleanup()
 	if declare -F at_end >/dev/null; then
 		at_end
 	fi
+	for image in "$work"/*.disk; do # before its faultyfs goes
+		is_mounted "${image%.disk}" && umount "${image%.disk}" 2>/dev/null
+	done
 	for pid in "${helpers[@]}"; do
 		kill -KILL "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
