@@ -40,7 +40,7 @@ struct assembly {
 	struct meta_member *rows; /* META_STORE_MAX of them */
 	size_t row_count;
 	VEC(const char *) absent; /* named paths that hold no store */
-	/* named stores without a map that could be used */
+	/* stores without a map that could be used */
 	VEC(struct lost_store) lost;
 	size_t source;
 };
@@ -202,6 +202,46 @@ static int open_hints(struct assembly *a)
 	return err;
 }
 
+/*
+ * A store that nobody named, with a map of which no epoch is known here: made
+ * anew by 'check --rebuild', or another's. It says as little as one that is
+ * lost. Where both were named a person decides.
+ */
+static int leave_strange(struct assembly *a)
+{
+	struct present *first = &a->set.v[0];
+
+	for (size_t i = 1; i < a->set.count;) {
+		struct present *p = &a->set.v[i];
+		struct lineage_verdict verdict = {.relation = RESYNC_STALE};
+		int err = 0;
+
+		if (!p->named)
+			err = lineage_ask(present_end(first), present_end(p),
+					  false, &verdict);
+		if (err)
+			return err;
+		if (verdict.relation != RESYNC_FOREIGN) {
+			i++;
+			continue;
+		}
+		a->set.lost = *store_identity(p->store);
+		present_refuse(
+			&a->set, -EUCLEAN,
+			"the map of store %s has no history in common with "
+			"that of store %s; take it back with 'seqmirror "
+			"attach --rebuild', which compares all of it",
+			a->set.lost.name, store_identity(first->store)->name);
+		err = note_lost(a);
+		if (err)
+			return err;
+		meta_close(p->meta);
+		store_close(p->store);
+		*p = a->set.v[--a->set.count];
+	}
+	return 0;
+}
+
 static bool absolute_path(const char *path, char *buf, size_t size)
 {
 	_cleanup_free_ char *real = realpath(path, NULL);
@@ -288,10 +328,10 @@ static int check_missing(struct assembly *a)
 			return present_refuse(
 				&a->set, -ENODEV,
 				"the volume was not left cleanly and the map "
-				"of store %s is damaged or missing: it may "
-				"have newer data; mount with -o degraded to go "
-				"on without it, then 'seqmirror attach "
-				"--rebuild'",
+				"of store %s is damaged, missing or made anew: "
+				"it may have newer data; mount with -o "
+				"degraded to go on without it, then 'seqmirror "
+				"attach --rebuild'",
 				row->name);
 		return present_refuse(
 			&a->set, -ENODEV,
@@ -423,6 +463,8 @@ static int assemble(struct assembly *a, const char *const *paths, size_t count,
 	err = open_named(a, paths, count);
 	if (!err)
 		err = open_hints(a);
+	if (!err)
+		err = leave_strange(a);
 	if (!err)
 		err = pick_source(a, degraded);
 	if (!err)

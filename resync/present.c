@@ -303,10 +303,15 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 	const char *x = present_name(set, a), *y = present_name(set, b);
 
 	if (relation == RESYNC_FOREIGN)
-		return present_refuse(set, -EREMCHG,
-				      "stores %s and %s have no history in "
-				      "common",
-				      x, y);
+		return present_refuse(
+			set, -EREMCHG,
+			"stores %s and %s have no history in "
+			"common (was a map made anew with 'check "
+			"--rebuild'?); mount one of them alone "
+			"and take the other with 'seqmirror attach "
+			"--rebuild', or keep one with 'seqmirror "
+			"resync --prefer STORE'",
+			x, y);
 	if (relation == RESYNC_NEWER && set->v[b].resyncing)
 		return present_refuse(
 			set, -EREMCHG,

@@ -139,7 +139,8 @@ static int batch_fix(struct scrub *s, const struct batch *b, char *why,
 
 	if (r == -EBUSY)
 		(void)snprintf(why, why_len,
-			       "fewer than min_stores would stay online");
+			       "fewer than min_stores would stay online; mount "
+			       "without that to repair");
 	/* Nobody was put out. */
 	if (r == -EBUSY || r == -EAGAIN)
 		return r;

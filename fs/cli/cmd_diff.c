@@ -273,8 +273,9 @@ static int compare(struct show *s, char **words)
 	target_done(&ends[1]);
 	if (s->foreign)
 		ui_error("diff",
-			 "%s and %s have nothing in common: they are "
-			 "not stores of one volume",
+			 "%s and %s have no history in common: they are "
+			 "stores of two volumes, or a map was made anew with "
+			 "'check --rebuild'",
 			 s->names[0], s->names[1]);
 	if (s->json && s->begun && !s->foreign)
 		(void)printf("%s]\n}\n", s->items ? "\n  " : "");

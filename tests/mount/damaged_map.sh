@@ -201,11 +201,21 @@ grep -q "no history in common" <<<"$refusal" || fail "$refusal"
 if sm resync "$work/a" "$work/b" 2>refused.err; then
 	fail "a rebuilt store was taken for a member in step"
 fi
-image_umount a
+grep -q -- "attach --rebuild" <<<"$refusal" || fail "no way out: $refusal"
+refused "$SEQMIRROR" diff "$work/a" "$work/b"
+grep -q "made anew" <<<"$refusal" || fail "diff: $refusal"
+# Where nobody named it, it lies at its place and says as little as one whose
+# map is lost: the other is mounted without it.
+fingerprint "$work/a" >before
 mount_volume "$work/b"
-image_mount a
+eq "state of a" "$(store_state a)" missing
+grep -q "map of store a has no history in common" "$daemon_log" ||
+	fail "nothing was said of a"
 refused "$SEQMIRROR" attach "$mnt" a
+grep -q -- "--rebuild" <<<"$refusal" || fail "attach: $refusal"
 unmount_volume
+fingerprint "$work/a" >after
+diff before after || fail "the store that was left out was changed"
 
 # A person may say that it wins.
 sm resync --prefer a "$work/a" "$work/b" >/dev/null

@@ -86,3 +86,28 @@ eq "four" "$(<"$mnt/four")" four
 unmount_volume
 same_tree "$work/a" "$work/b"
 same_tree "$work/a" "$work/c"
+
+# A repair puts the wrong store out for a moment: not where that is one too few.
+mkdir d e
+sm init --name d,e "$work/d" "$work/e" >/dev/null
+mount_volume "$work/d" "$work/e"
+echo right >"$mnt/file"
+unmount_volume
+touch -r e/file stamp
+printf 'wrong' | dd of=e/file conv=notrunc status=none
+touch -r stamp e/file
+mount_volume -o min_stores=2 "$work/d" "$work/e"
+rc=0
+sm scrub --repair --prefer d --wait "$mnt" >scrub.out 2>&1 || rc=$?
+eq "status of a scrub that may not repair" "$rc" 1
+grep -q 'not repaired: .*min_stores.*mount without' scrub.out ||
+	fail "$(<scrub.out)"
+volume_is healthy || fail "a store is out"
+echo more >"$mnt/more" || fail "it is read-only"
+eq "what differs" "$(<e/file)" wrong
+unmount_volume
+mount_volume "$work/d" "$work/e"
+sm scrub --repair --prefer d --wait "$mnt" >scrub.out || fail "$(<scrub.out)"
+unmount_volume
+eq "repaired" "$(<e/file)" right
+same_tree "$work/d" "$work/e"
