@@ -89,8 +89,26 @@ static int refuse_probe(struct present_set *set, const char *path, int err)
 	if (err == -EPROTO)
 		return present_refuse(
 			set, err, "store %s was made by a newer version", text);
+	if (err == -EPERM)
+		return present_refuse(
+			set, err,
+			"cannot open store %s: its " STORE_PRIVATE
+			" must belong to who mounts it, and nobody else may "
+			"write there",
+			text);
 	return present_refuse(set, err, "cannot open store %s: %s", text,
 			      strerror(-err));
+}
+
+static int refuse_inside(struct present_set *set, const char *path)
+{
+	char text[PATH_TEXT];
+
+	return present_refuse(set, -EUCLEAN,
+			      "in the " STORE_PRIVATE " of store %s a link or "
+			      "file lies where the lock or a directory of the "
+			      "store belongs; move it away",
+			      path_quote(text, sizeof(text), path));
 }
 
 static bool same_directory(const struct store *s, const char *path)
@@ -237,6 +255,9 @@ int present_open(struct present_set *set, const char *path,
 	err = store_open(path, expect_uuid, &p.store);
 	if (err == -EBUSY)
 		return refuse_busy(set, path);
+	/* Its identity was read: this is about what lies beside. */
+	if (err == -ENOTDIR || err == -ELOOP)
+		return refuse_inside(set, path);
 	if (err)
 		return refuse_probe(set, path, err);
 	err = open_map(set, &p);

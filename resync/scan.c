@@ -95,6 +95,17 @@ struct found {
 	bool is_new;
 };
 
+/* Whole, it could be mounted, and would change behind this volume's back. */
+static void warn_of_store(const struct store *store, const struct found *f)
+{
+	if (f->is_new && f->row.kind == META_DIR &&
+	    !strcmp(f->name, STORE_PRIVATE))
+		log_warn("a store of its own lies in store %s, its files are "
+			 "taken as they are: do not mount it there: "
+			 "directory=%" PRIu64,
+			 store_identity(store)->name, f->parent);
+}
+
 static void log_entry(const struct store *store, const struct found *f,
 		      const char *what, int err)
 {
@@ -187,6 +198,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 			.kind = kind,
 			.backing = backing,
 		};
+	warn_of_store(store, f);
 	return 0;
 }
 

@@ -127,7 +127,9 @@ static int check_directory(struct volume_check *c, const char *path,
 	struct stat st;
 
 	if (!real)
-		return refuse_place(c, -errno, path, strerror(errno));
+		return refuse_place(c, -errno, path,
+				    errno == ENOENT ? "is not there"
+						    : strerror(errno));
 	if (strlen(real) >= sizeof(p->path) - sizeof(STORE_PRIVATE) - 64)
 		return refuse_place(c, -ENAMETOOLONG, path,
 				    "has too long a path");
