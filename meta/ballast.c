@@ -85,3 +85,13 @@ int meta_ballast_release(struct meta *m)
 	/* Some file systems hand the blocks out again only then. */
 	return fsync(fd) < 0 ? -errno : 0;
 }
+
+uint64_t meta_ballast_missing(const struct meta *m)
+{
+	uint64_t held = 0;
+	struct stat st;
+
+	if (!fstatat(m->dir_fd, META_BALLAST_NAME, &st, AT_SYMLINK_NOFOLLOW))
+		held = (uint64_t)st.st_blocks * 512;
+	return META_BALLAST_BYTES - MIN(held, (uint64_t)META_BALLAST_BYTES);
+}

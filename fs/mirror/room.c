@@ -5,8 +5,10 @@
  * What applications may take ends a little above zero, because the maps must
  * be able to note what is done on a full disk: deletions, put-outs, the next
  * checkpoint.  (The ballast, meta/ballast.c, is for those who fill the disk
- * from outside.)  The reserve is RESERVE bytes, or a 32nd of a small
- * filesystem; blocks that it keeps for root count towards it.
+ * from outside. While it is given up its room is kept as well: else contents
+ * would take it, and nothing be left.)  The reserve is RESERVE bytes, or a 32nd
+ * of a small filesystem; blocks that it keeps for root count towards it, but
+ * not those that ext4 keeps for itself.
  *
  * Asking costs a statvfs per store, so a part of what is free is granted to
  * the operations that follow, and they only count it down.  A grant is an
@@ -29,14 +31,17 @@
 #define RESERVE	      (16ull << 20)
 #define RESERVE_SHARE 32u
 #define GRANT_SHARE   8u
-#define GRANT_MIN     (256ull << 10)
+/* ext4 keeps a 50th, and no more clusters than that, from root as well. */
+#define OWN_SHARE  50u
+#define OWN_BLOCKS 4096u
+#define GRANT_MIN  (256ull << 10)
 /* With more than this, checkpoints come at their interval. */
 #define ROOM_WIDE (1ull << 30)
 /* Who finds no room has a checkpoint made first, at most this often: what was
  * deleted is free when nothing holds it any more. */
 #define RETRY_NS (100 * CLOCK_NS_PER_MS)
 
-static uint64_t room_of(const struct statvfs *v)
+static uint64_t room_of(const struct statvfs *v, uint64_t ballast)
 {
 	uint64_t unit = v->f_frsize ? v->f_frsize : v->f_bsize;
 	uint64_t all = (uint64_t)v->f_blocks * unit;
@@ -48,7 +53,9 @@ static uint64_t room_of(const struct statvfs *v)
 	if (!all)
 		return UINT64_MAX >> 1;
 	kept -= MIN(kept, avail);
+	kept -= MIN(kept, MIN(all / OWN_SHARE, OWN_BLOCKS * unit));
 	reserve -= MIN(reserve, kept);
+	reserve += MIN(ballast, all / GRANT_SHARE);
 	return avail - MIN(avail, reserve);
 }
 
@@ -60,8 +67,8 @@ static uint64_t room_ask(struct mirror *m, uint64_t own)
 	uint64_t least = UINT64_MAX >> 1, busy;
 	struct statvfs v;
 
-	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v))
-		least = MIN(least, room_of(&v));
+	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v)) least =
+		MIN(least, room_of(&v, meta_ballast_missing(m->slot[i].meta)));
 	slots_unpin(m, pin);
 	busy = atomic_load(&m->room_busy) - own;
 	return least - MIN(least, busy);
