@@ -7,7 +7,9 @@
  * a lap that was cut: under them its files may differ, but rows it committed
  * are true.  Those of other generations were left by a crash of the mirror,
  * whose map runs ahead of its files under them: a node that is numbered above
- * the target's durable seq, in a directory so covered, is wholly in doubt.
+ * the target's durable seq, in a directory so covered, is wholly in doubt.  It
+ * gets an intent of its own before it is moved anywhere: a lap that goes on
+ * after this one was cut finds it in another directory.
  */
 #include <errno.h>
 
@@ -25,6 +27,7 @@ int doubt_load(struct lap *lap)
 		return r;
 	while ((r = meta_next_intent(&it, &in)) > 0) {
 		r = vec_push(&d->own, in);
+		d->crashed = d->crashed || in.generation;
 		if (r == 0 && in.kind == META_INTENT_NAME)
 			r = idmap_set(&d->dirs, in.node,
 				      idmap_get(&d->dirs, in.node) |
@@ -39,19 +42,56 @@ void doubt_done(struct doubt *d)
 {
 	vec_done(&d->own);
 	vec_done(&d->wholes.v);
+	vec_done(&d->born.v);
 	idmap_done(&d->dirs);
 	idmap_done(&d->whole);
 }
 
-int doubt_whole(struct lap *lap, uint64_t node)
+/* As if it had been armed when it was born. */
+static int doubt_arm(struct lap *lap, uint64_t node, enum meta_intent_kind kind)
+{
+	struct meta_intent in = {.node = node, .kind = kind, .generation = 1};
+
+	if (lap->dry)
+		return 0;
+	in.end = kind == META_INTENT_DATA ? META_RANGE_MAX : 0;
+	return meta_intent_put(lap->dst->meta, &in);
+}
+
+static int doubt_whole(struct lap *lap, const struct meta_node *row)
 {
 	struct doubt *d = &lap->doubt;
 	int r;
 
-	if (idmap_get(&d->whole, node))
+	if (idmap_get(&d->whole, row->id))
 		return 0;
-	r = vec_push(&d->wholes.v, node);
-	return r < 0 ? r : idmap_set(&d->whole, node, 1);
+	r = vec_push(&d->wholes.v, row->id);
+	if (r == 0)
+		r = idmap_set(&d->whole, row->id, 1);
+	if (r == 0)
+		r = doubt_arm(lap, row->id,
+			      row->kind == META_FILE ? META_INTENT_DATA
+						     : META_INTENT_ATTR);
+	return r;
+}
+
+int doubt_born(struct lap *lap, const struct meta_node *row)
+{
+	struct doubt *d = &lap->doubt;
+	int r;
+
+	if (!d->crashed || row->seq <= lap->durable)
+		return 0;
+	if (row->kind != META_DIR)
+		return doubt_whole(lap, row);
+	/* Its own entries were covered by the same intent. */
+	if (idmap_get(&d->dirs, row->id) & 2)
+		return 0;
+	r = vec_push(&d->born.v, row->id);
+	if (r == 0)
+		r = idmap_set(&d->dirs, row->id,
+			      idmap_get(&d->dirs, row->id) | 2);
+	return r < 0 ? r : doubt_arm(lap, row->id, META_INTENT_NAME);
 }
 
 /* Index of the first intent of @node, or of where it would be. */

@@ -68,6 +68,8 @@ struct doubt {
 	struct idmap dirs;   /* NAME intents: 1 a resync's, 2 another's */
 	struct idmap whole;  /* nodes born under one of the second kind */
 	struct idvec wholes; /* the same, as a list */
+	struct idvec born;   /* directories born so, to be listed */
+	bool crashed;	     /* there are intents of the second kind */
 };
 
 /* What stays under intents of the target when this lap is over; keep.c. */
@@ -213,7 +215,12 @@ MUST_CHECK int lap_close(struct lap *lap);
 
 MUST_CHECK int doubt_load(struct lap *lap);
 void doubt_done(struct doubt *d);
-MUST_CHECK int doubt_whole(struct lap *lap, uint64_t node);
+/*
+ * A node of the target was found in a directory that a crash left in doubt, or
+ * below one that the map does not know: if it was born there, nothing that the
+ * map says of it is certain.
+ */
+MUST_CHECK int doubt_born(struct lap *lap, const struct meta_node *row);
 /* Is anything of it in doubt? */
 bool doubt_any(const struct lap *lap, uint64_t node);
 /* The ranges in doubt; empty: none. */

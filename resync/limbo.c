@@ -222,6 +222,9 @@ int limbo_keep(struct lap *lap, int dirfd, const char *name,
 					     : file_unlink(lap, dirfd, name);
 	limbo_name(row->id, &to);
 	r = file_to_limbo(lap, dirfd, name, to.name);
+	/* In a dry run it is not there and could not be listed. */
+	if (r == 0 && !(lap->dry && row->kind == META_DIR))
+		r = doubt_born(lap, row);
 	if (r < 0)
 		return r;
 	if (row->kind == META_DIR) {

@@ -136,22 +136,10 @@ static int note_known(struct reconcile *rc, const struct meta_node *row)
 {
 	struct lap *lap = rc->lap;
 	uint64_t how = idmap_get(&lap->doubt.dirs, rc->dir);
-	struct pending p = {.dir = row->id};
-	int r;
 
 	if (row->kind == META_FILE && row->attr_seq == 0)
 		return note_large(lap, row->id);
-	if (!(how & 2) || row->seq <= lap->durable)
-		return 0;
-	if (row->kind != META_DIR)
-		return doubt_whole(lap, row->id);
-	/* Born there: its own entries are covered by the same intent. */
-	if (idmap_get(&lap->doubt.dirs, row->id) & 2)
-		return 0;
-	r = vec_push(&rc->dirs, p);
-	return r < 0 ? r
-		     : idmap_set(&lap->doubt.dirs, row->id,
-				 idmap_get(&lap->doubt.dirs, row->id) | 2);
+	return how & 2 ? doubt_born(lap, row) : 0;
 }
 
 /* @instead: the node that the map had under the name; 0: none */
@@ -392,11 +380,28 @@ static int collect_dirs(struct reconcile *rc)
 	return r < 0 ? r : 0;
 }
 
+/* Directories that turned out to be in doubt as well. */
+static int take_born(struct reconcile *rc)
+{
+	struct idvec *born = &rc->lap->doubt.born;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < born->v.count; i++) {
+		struct pending p = {.dir = born->v.data[i]};
+
+		r = vec_push(&rc->dirs, p);
+	}
+	vec_clear(&born->v);
+	return r;
+}
+
 static int reconcile_passes(struct reconcile *rc)
 {
 	bool progress;
-	int r;
+	int r = take_born(rc);
 
+	if (r < 0)
+		return r;
 	do {
 		progress = false;
 		/* The list may grow meanwhile. */
@@ -408,6 +413,9 @@ static int reconcile_passes(struct reconcile *rc)
 				return r;
 			rc->dirs.data[i].done = r > 0;
 			progress = progress || r > 0;
+			r = take_born(rc);
+			if (r < 0)
+				return r;
 		}
 	} while (progress);
 	return 0;
