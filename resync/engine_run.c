@@ -193,14 +193,29 @@ static void set_hold(struct resync_engine *e, bool held, uint64_t deadline_ns)
 	mutex_unlock(&e->lock);
 }
 
+/* Open files without a name: no lap knows of them. */
+static int give_nameless(struct run *run, bool held)
+{
+	const struct mirror_giving how = {
+		.slot = run->slot,
+		.held = held,
+		.should_stop = engine_should_stop,
+		.arg = run->e,
+	};
+
+	return mirror_nameless_give(run->e->m, &how);
+}
+
 /* 1 joined, 0 it took too long, -errno. */
 static int last_lap(struct run *run)
 {
 	struct resync_engine *e = run->e;
 	uint64_t cut;
 	bool late;
-	int r;
+	int r = give_nameless(run, false);
 
+	if (r < 0)
+		return r;
 	mirror_hold(e->m);
 	set_hold(e, true, clock_mono_ns() + run->hold_ns);
 	r = mirror_checkpoint(e->m, &cut);
@@ -208,6 +223,8 @@ static int last_lap(struct run *run)
 		r = check_source(run);
 	if (r == 0)
 		r = run_lap(run, cut, true);
+	if (r == 0)
+		r = give_nameless(run, true);
 	if (r == 0)
 		r = mirror_join(e->m, run->slot);
 	mirror_release(e->m);

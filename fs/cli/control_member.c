@@ -73,6 +73,10 @@ static int put_store(struct control_op *op, const struct mirror_slot_info *info)
 	return 0;
 }
 
+static const char only_there[] =
+	"removed files that programs still have open lie on it alone: close "
+	"them first (`lsof +L1` lists them)";
+
 int op_detach(struct control_op *op)
 {
 	struct mirror *m = op->target->mirror;
@@ -95,6 +99,8 @@ int op_detach(struct control_op *op)
 	if (err == -EBUSY)
 		return op_fail(op, err, info.name,
 			       "is the last store online: unmount instead");
+	if (err == -ETXTBSY)
+		return op_fail(op, err, info.name, "%s", only_there);
 	if (err)
 		return op_fail(op, err, info.name, "cannot be detached: %s",
 			       ui_why(err));
@@ -174,6 +180,8 @@ int op_remove(struct control_op *op)
 		return op_fail(op, err, info.name,
 			       "is the last store online and cannot be "
 			       "removed");
+	if (err == -ETXTBSY)
+		return op_fail(op, err, info.name, "%s", only_there);
 	if (err)
 		return op_fail(op, err, info.name, "cannot be removed: %s",
 			       ui_why(err));

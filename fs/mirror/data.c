@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "fs/mirror/nameless.h"
 
 #define RECONCILE_TRIES 3u
 
@@ -208,6 +209,7 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 		return r; /* nothing was done */
 	node_mtime_keep(m, n);
 	r = change_data(op, n, fn, arg, start, end, what);
+	nameless_changed(n, start, end);
 	node_mtime_moved(m, n);
 	node_fds_unpin(m, n, pinned);
 	return r;
@@ -353,6 +355,8 @@ static int fsync_judge(struct mirror *m, const struct node *n, slot_mask pin,
 	slot_mask ok = 0;
 
 	for_each_slot(i, pin) if (!res[i]) ok |= SLOT_BIT(i);
+	if (n->unlinked && !ok && res[lead] == -ENODE_ELSEWHERE)
+		return -EIO;
 	if (n->unlinked)
 		return ok ? 0 : res[lead];
 	for_each_slot(i, pin & ~ok)

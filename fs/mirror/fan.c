@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+#include "fs/mirror/nameless.h"
+
 /* No room on one: take it back where it was done. */
 static void change_undo(struct op *op, slot_mask ok, slot_fn undo, void *arg,
 			const char *what)
@@ -44,6 +46,8 @@ static int change_run(struct op *op, slot_fn fn, slot_fn undo,
 		int r = res[i] = fn(m, i, arg);
 		bool polite;
 
+		if (r == -ENODE_ELSEWHERE)
+			continue; /* nothing to ask there, nobody's fault */
 		tried |= SLOT_BIT(i);
 		if (r >= 0) {
 			ok |= SLOT_BIT(i);
@@ -100,9 +104,6 @@ int fan_ask(struct mirror *m, slot_fn fn, struct node *about, void *arg,
 	count = fan_order(m, pin, order);
 	for (k = 0; k < count; k++) {
 		r = res[k] = fn(m, order[k], arg);
-		/* A store that came back knows no node without a name. */
-		if (r == -ENOENT && about && about->unlinked)
-			continue;
 		if (r >= 0 || err_is_answer(r))
 			break;
 	}
@@ -111,5 +112,5 @@ int fan_ask(struct mirror *m, slot_fn fn, struct node *about, void *arg,
 	     k < count && j < k && !(about && about->unlinked); j++)
 		slot_blame(m, order[j], about, res[j], what);
 	slots_unpin(m, pin);
-	return r == -ESTALE ? -EIO : r;
+	return r == -ESTALE || r == -ENODE_ELSEWHERE ? -EIO : r;
 }

@@ -15,6 +15,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "fs/mirror/nameless.h"
+
 #define OPEN_TRIES 4
 #define FDS_SPARED 32u
 
@@ -134,6 +136,7 @@ void fds_close_slot(struct mirror *m, unsigned int i)
 		fd = p->fd;
 		p->fd = -1;
 		p->backing = (struct meta_backing){0};
+		p->lost = false;
 		if (fd >= 0)
 			m->fd_count--;
 		mutex_unlock(&m->fds);
@@ -385,7 +388,7 @@ static int open_through(struct mirror *m, struct node_place *p, int flags,
 	fd = p->lost ? -1 : p->fd;
 	mutex_unlock(&m->fds);
 	if (fd < 0)
-		return -ENOENT;
+		return -ENODE_ELSEWHERE;
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	fd = open(link, flags | O_CLOEXEC);
 	if (fd < 0 && errno == EACCES && flags == O_RDWR)
@@ -487,6 +490,22 @@ void node_fd_lose(struct mirror *m, struct node *n, unsigned int i)
 	mutex_lock(&m->fds);
 	n->place[i].lost = true;
 	mutex_unlock(&m->fds);
+}
+
+void node_fd_adopt(struct mirror *m, struct node *n, unsigned int i, int fd)
+{
+	bool path = n->kind != META_FILE && n->kind != META_DIR;
+
+	mutex_lock(&m->fds);
+	n->place[i].lost = false;
+	mutex_unlock(&m->fds);
+	(void)fd_install_pinned(m, &n->place[i], fd, path);
+	node_fd_put(m, n, i);
+}
+
+void node_fd_drop(struct mirror *m, struct node *n, unsigned int i)
+{
+	place_close_idle(m, &n->place[i]);
 }
 
 int node_handle_get(struct mirror *m, struct node *n, unsigned int i,

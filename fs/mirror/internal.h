@@ -152,6 +152,10 @@ struct node {
 	bool mtime_moved; /* a page came later and moved the stores' */
 	bool mtime_given; /* all online stores have it, unless moved */
 
+	/* While it is copied (nameless.c); guarded by ranges. */
+	struct range_set since;
+	bool watched;
+
 	struct node_fed fed;
 
 	struct node_armed armed[2]; /* by generation & 1 */
@@ -396,7 +400,8 @@ void fds_init(struct mirror *m);
 /*
  * A pinned descriptor of @n on slot @i. Files are opened O_RDWR (O_RDONLY if
  * the store is read-only), directories O_RDONLY, others O_PATH; @path: an
- * O_PATH one will do. -ENOENT, -ESTALE (something else lies there), ...
+ * O_PATH one will do. -ENOENT, -ESTALE (something else lies there),
+ * -ENODE_ELSEWHERE, ...
  */
 MUST_CHECK int node_fd_get(struct mirror *m, struct node *n, unsigned int i,
 			   bool path, int *ret_fd);
@@ -417,8 +422,6 @@ void move_end(struct mirror *m, struct node *n, struct node *other);
 MUST_CHECK int node_fds_pin(struct mirror *m, struct node *n, slot_mask mask,
 			    bool path, slot_mask *ret_pinned);
 void node_fds_unpin(struct mirror *m, struct node *n, slot_mask pinned);
-/* A node without a name whose change slot @i missed is not read there again. */
-void node_fd_lose(struct mirror *m, struct node *n, unsigned int i);
 /* Hand a fresh descriptor over to the cache. */
 void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd);
 void node_fds_close(struct mirror *m, struct node *n);
@@ -516,8 +519,6 @@ slot_mask op_slots(struct op *op);
  */
 MUST_CHECK int op_judge(struct op *op, slot_mask tried, const int res[],
 			const char *what);
-MUST_CHECK int op_judge_unlinked(struct op *op, struct node *n, slot_mask tried,
-				 const int res[]);
 /* Nothing can be promised any more: read-only until the next mount. */
 void mirror_break(struct mirror *m, const char *why);
 /* The same with the lock held; @err 0: nothing to say of it. */

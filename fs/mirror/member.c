@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/mirror/nameless.h"
 
 void mirror_hold(struct mirror *m)
 {
@@ -70,11 +71,26 @@ static int farewell(struct mirror *m, unsigned int slot)
 	return meta_commit(meta);
 }
 
+/* Files that are open and have no name would be lost with it. */
+static int nameless_check(struct mirror *m, unsigned int slot)
+{
+	slot_mask online;
+
+	mutex_lock(&m->lock);
+	online = m->online;
+	mutex_unlock(&m->lock);
+	if (online == SLOT_BIT(slot) || !nameless_only_on(m, slot, online))
+		return 0;
+	return -ETXTBSY;
+}
+
 static int detach_held(struct mirror *m, unsigned int slot)
 {
 	struct slot *s = &m->slot[slot];
 	int r = checkpoint_locked(m, NULL);
 
+	if (!r)
+		r = nameless_check(m, slot);
 	if (r)
 		return r;
 	mutex_lock(&m->lock);

@@ -279,7 +279,8 @@ uint64_t mirror_seq(struct mirror *m); /* last one issued */
 
 /*
  * Take @slot out: its state becomes DETACHED (after a checkpoint, under a
- * hold), with an epoch recorded on those who stay. -EBUSY: the last one.
+ * hold), with an epoch recorded on those who stay. -EBUSY: the last one,
+ * -ETXTBSY: an open file without a name lies on it alone.
  */
 MUST_CHECK int mirror_detach(struct mirror *m, unsigned int slot);
 
@@ -290,6 +291,22 @@ MUST_CHECK int mirror_detach(struct mirror *m, unsigned int slot);
  */
 MUST_CHECK int mirror_attach(struct mirror *m, unsigned int slot,
 			     struct store *store, struct meta *meta);
+/*
+ * Copy what has no name any more but is still open to the target of a resync,
+ * which no lap does. Once without a hold, between two laps, and once more under
+ * that of the last lap, before mirror_join(); the second time only what changed
+ * meanwhile. What the target has no room for is logged and left out.
+ * -ECANCELED: should_stop() said so, -errno: the target failed as a device.
+ */
+struct mirror_giving {
+	unsigned int slot;
+	bool held;
+	int (*should_stop)(void *arg);
+	void *arg;
+};
+MUST_CHECK int mirror_nameless_give(struct mirror *m,
+				    const struct mirror_giving *how);
+
 /*
  * The target of a finished lap takes part from now on. Under mirror_hold(),
  * its map closed at the cut of the last lap: begins an epoch with it on all

@@ -46,6 +46,7 @@ static struct node *node_alloc(struct mirror *m, uint64_t id,
 	mutex_init(&n->lock, LOCK_RANK_NODE);
 	mutex_init(&n->ranges, LOCK_RANK_RANGE);
 	cond_init(&n->ranges_freed);
+	range_set_init(&n->since);
 	for (int i = 0; i < 2; i++) {
 		range_map_init(&n->dirty[i].data);
 		range_set_init(&n->armed[i].data);
@@ -64,6 +65,7 @@ static void node_destroy(struct mirror *m, struct node *n)
 		range_map_done(&n->dirty[i].data);
 		range_set_done(&n->armed[i].data);
 	}
+	range_set_done(&n->since);
 	cond_done(&n->ranges_freed);
 	mutex_done(&n->ranges);
 	mutex_done(&n->lock);

@@ -30,6 +30,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/mirror/nameless.h"
 
 bool mirror_is_short(const struct mirror *m)
 {
@@ -380,8 +381,10 @@ int op_judge_unlinked(struct op *op, struct node *n, slot_mask tried,
 
 	for (unsigned int k = 0; k < count; k++)
 		taken |= res[order[k]] >= 0;
+	if (!taken && count && res[order[0]] != -ENODE_ELSEWHERE)
+		return res[order[0]];
 	if (!taken)
-		return count ? res[order[0]] : -EIO;
+		return -EIO;
 	for_each_slot(i, tried) if (res[i] < 0) node_fd_lose(op->m, n, i);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "base/fault.h"
+#include "fs/mirror/nameless.h"
 
 /* Questions of other kinds that it may fail to answer; ranges: repair.c. */
 #define READ_ERRORS_MAX 64u
@@ -91,9 +92,6 @@ static int read_first(struct mirror *m, const struct reading *k,
 
 	for (at = 0; at < count; at++) {
 		r = res[at] = read_slot(m, order[at], k);
-		/* A store that came back knows no node without a name. */
-		if (r == -ENOENT && k->n->unlinked)
-			continue;
 		if (r >= 0 || err_is_answer(r))
 			break;
 	}
@@ -205,7 +203,7 @@ static int read_node(struct mirror *m, const struct reading *k)
 	for (unsigned int j = 0; j < failed && !k->n->unlinked; j++)
 		read_failed(m, order[j], k, res[j]);
 	slots_unpin(m, pin);
-	return r == -ESTALE ? -EIO : r;
+	return r == -ESTALE || r == -ENODE_ELSEWHERE ? -EIO : r;
 }
 
 ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf, size_t len,

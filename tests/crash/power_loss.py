@@ -216,8 +216,7 @@ class Rig:
     def check_end(self, exact):
         first = self.stores[0]
         for store in self.stores:
-            wrong = storecheck.StoreCheck(store.path, False,
-                                          store.kind == "btrfs").run()
+            wrong = storecheck.StoreCheck(store.path, False).run()
             if wrong:
                 self.explain({t for w in wrong
                               for t in re.findall("b'([^']+)'", w)})
