@@ -206,14 +206,17 @@ static int check_map(struct check *c)
 static int tell_limbo(void *arg, const struct store_dirent *e)
 {
 	struct check *c = arg;
+	/* What was open at a crash; the next mount removes it. */
+	bool gone = !strncmp(e->name, STORE_GONE, strlen(STORE_GONE));
 
-	return check_tell(c, &(struct check_finding){
-				     .kind = CHECK_LIMBO,
-				     .class = c->n->resyncing || c->n->intents
-						      ? CHECK_DOUBT
-						      : CHECK_WRONG,
-				     .path = e->name,
-			     });
+	return check_tell(
+		c, &(struct check_finding){
+			   .kind = CHECK_LIMBO,
+			   .class = gone || c->n->resyncing || c->n->intents
+					    ? CHECK_DOUBT
+					    : CHECK_WRONG,
+			   .path = e->name,
+		   });
 }
 
 static int count_found(void *arg, const struct store_dirent *e)

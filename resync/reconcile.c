@@ -319,6 +319,10 @@ static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
 	r = store_statat(lap->dst->store, rc->dirfd, name, true, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
+	/* Was removed, and open when the store left; later laps may find those
+	 * that it is given now (fs/mirror/nameless.c). */
+	if (!strncmp(name, STORE_GONE, strlen(STORE_GONE)))
+		return lap->n->laps ? 0 : limbo_scrap(lap, rc->dirfd, name);
 	if (limbo_id(name, &id)) {
 		limbo_name(id, &have);
 		have.node = id;

@@ -318,8 +318,15 @@ int recover_limbo(struct recover *r)
 	int err;
 
 	err = store_list(store, store_limbo_fd(store), limbo_name, &l);
-	for (size_t i = 0; !err && i < l.names.count; i++)
-		err = limbo_to_found(store, l.names.data[i].name);
+	for (size_t i = 0; !err && i < l.names.count; i++) {
+		const char *name = l.names.data[i].name;
+
+		/* Was removed, and only open: its programs are gone. */
+		err = strncmp(name, STORE_GONE, strlen(STORE_GONE))
+			      ? limbo_to_found(store, name)
+			      : store_unlink(store, store_limbo_fd(store),
+					     name);
+	}
 	vec_done(&l.names);
 	return err ? err : limbo_rows(r);
 }

@@ -62,7 +62,7 @@ static int idle_evict(struct mirror *m, unsigned int limit)
 	struct node_place *p = m->fd_oldest;
 	int fd;
 
-	while (p && p->node->unlinked)
+	while (p && p->node->unlinked && !p->parked)
 		p = p->newer;
 	if (!p || m->fd_count <= limit)
 		return -1;
@@ -136,7 +136,7 @@ void fds_close_slot(struct mirror *m, unsigned int i)
 		fd = p->fd;
 		p->fd = -1;
 		p->backing = (struct meta_backing){0};
-		p->lost = false;
+		p->lost = p->parked = false;
 		if (fd >= 0)
 			m->fd_count--;
 		mutex_unlock(&m->fds);
@@ -378,17 +378,20 @@ int node_open_fresh(struct mirror *m, struct node *n, unsigned int i, int flags,
 }
 
 /* Reopen what an O_PATH descriptor of a node without a name stands for. */
-static int open_through(struct mirror *m, struct node_place *p, int flags,
-			int *ret_fd)
+static int open_through(struct mirror *m, struct node_place *p, unsigned int i,
+			int flags, int *ret_fd)
 {
 	char link[64];
+	bool lost;
 	int fd;
 
 	mutex_lock(&m->fds);
 	fd = p->lost ? -1 : p->fd;
+	lost = p->lost;
 	mutex_unlock(&m->fds);
 	if (fd < 0)
-		return -ENODE_ELSEWHERE;
+		return lost ? -ENODE_ELSEWHERE
+			    : park_open(m, p->node, i, flags, ret_fd);
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	fd = open(link, flags | O_CLOEXEC);
 	if (fd < 0 && errno == EACCES && flags == O_RDWR)
@@ -413,7 +416,7 @@ static int fd_open(struct mirror *m, struct node *n, unsigned int i, int flags,
 		if (r != -ENOENT || !node_is_unlinked(m, n))
 			return r;
 	}
-	return open_through(m, p, flags, ret_fd);
+	return open_through(m, p, i, flags, ret_fd);
 }
 
 /* The process has no descriptor left: give up some that nobody uses. */
@@ -505,6 +508,7 @@ void node_fd_adopt(struct mirror *m, struct node *n, unsigned int i, int fd)
 
 void node_fd_drop(struct mirror *m, struct node *n, unsigned int i)
 {
+	unpark(m, n, i);
 	place_close_idle(m, &n->place[i]);
 }
 

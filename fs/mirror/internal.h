@@ -61,7 +61,8 @@ struct node_place {
 	int fd;			     /* -1: none; guarded by mirror.fds */
 	bool fd_path;		     /* an O_PATH descriptor */
 	bool linked;		     /* in the list of idle descriptors */
-	bool lost; /* no name, and a change was missed here: not to be used */
+	bool lost;   /* no name, and a change was missed here: not to be used */
+	bool parked; /* no name but one in limbo (park.c) */
 	uint32_t pins; /* users of fd right now */
 	struct node *node;
 	struct node_place *older, *newer;
@@ -127,6 +128,7 @@ struct node {
 	unsigned int name_key_len;
 	_Atomic bool unlinked; /* the last name is gone */
 	uint64_t unlinked_gen; /* by an operation of this; set first */
+	bool nameless; /* so, and known to the kernel: counted in the mirror */
 	UT_hash_handle by_id;
 	UT_hash_handle by_name;
 
@@ -152,10 +154,8 @@ struct node {
 	bool mtime_moved; /* a page came later and moved the stores' */
 	bool mtime_given; /* all online stores have it, unless moved */
 
-	/* While it is copied (nameless.c); guarded by ranges. */
-	struct range_set since;
+	struct range_set since; /* nameless.c; guarded by ranges, as is */
 	bool watched;
-
 	struct node_fed fed;
 
 	struct node_armed armed[2]; /* by generation & 1 */
@@ -323,7 +323,8 @@ struct mirror {
 	struct node *named; /* by parent and name */
 	struct node *dirty[2];
 	struct node *root;
-	uint64_t name_stamp; /* goes up when a name is taken away */
+	uint64_t name_stamp;   /* goes up when a name is taken away */
+	unsigned int nameless; /* nodes marked so */
 
 	struct mutex fds;			  /* LOCK_RANK_LEAF */
 	struct node_place *fd_oldest, *fd_newest; /* idle, by last use */
@@ -400,8 +401,7 @@ void fds_init(struct mirror *m);
 /*
  * A pinned descriptor of @n on slot @i. Files are opened O_RDWR (O_RDONLY if
  * the store is read-only), directories O_RDONLY, others O_PATH; @path: an
- * O_PATH one will do. -ENOENT, -ESTALE (something else lies there),
- * -ENODE_ELSEWHERE, ...
+ * O_PATH one will do. -ENOENT, -ESTALE (another lies there), -ENODE_ELSEWHERE
  */
 MUST_CHECK int node_fd_get(struct mirror *m, struct node *n, unsigned int i,
 			   bool path, int *ret_fd);

@@ -79,18 +79,21 @@ static int nameless_check(struct mirror *m, unsigned int slot)
 	mutex_lock(&m->lock);
 	online = m->online;
 	mutex_unlock(&m->lock);
-	if (online == SLOT_BIT(slot) || !nameless_only_on(m, slot, online))
+	if (online == SLOT_BIT(slot))
 		return 0;
-	return -ETXTBSY;
+	if (nameless_only_on(m, slot, online))
+		return -ETXTBSY;
+	unpark_slot(m, slot); /* a copy has nothing in limbo */
+	return 0;
 }
 
 static int detach_held(struct mirror *m, unsigned int slot)
 {
 	struct slot *s = &m->slot[slot];
-	int r = checkpoint_locked(m, NULL);
+	int r = nameless_check(m, slot);
 
 	if (!r)
-		r = nameless_check(m, slot);
+		r = checkpoint_locked(m, NULL);
 	if (r)
 		return r;
 	mutex_lock(&m->lock);

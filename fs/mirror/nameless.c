@@ -73,7 +73,7 @@ static bool place_has(struct mirror *m, const struct node *n, unsigned int i)
 	bool has;
 
 	mutex_lock(&m->fds);
-	has = n->place[i].fd >= 0 && !n->place[i].lost;
+	has = (n->place[i].fd >= 0 || n->place[i].parked) && !n->place[i].lost;
 	mutex_unlock(&m->fds);
 	return has;
 }
@@ -188,17 +188,24 @@ static int make_named(struct giving *g, const struct node *n, const char *name,
 	return r;
 }
 
-static int make_nameless(struct giving *g, struct node *n, int from_fd)
+/* @parked: it keeps that name, and needs no descriptor. */
+static int make_nameless(struct giving *g, struct node *n, int from_fd,
+			 bool parked)
 {
-	char name[META_NAME_MAX + 1];
-	int fd, r;
+	char name[PARK_NAME_LEN];
+	int fd, r = 0;
 
-	(void)snprintf(name, sizeof(name), "%llu", (unsigned long long)n->id);
+	if (parked && n->kind == META_DIR)
+		return -EMFILE;
+	park_name(n, name);
 	fd = make_named(g, n, name, from_fd);
 	if (fd < 0)
 		return fd;
 	FAULT_POINT("mirror.nameless.made");
-	r = limbo_remove(g, n, name);
+	if (parked)
+		set_parked(g->m, n, g->how->slot, true);
+	else
+		r = limbo_remove(g, n, name);
 	if (r) {
 		(void)close(fd);
 		return r;
@@ -275,7 +282,7 @@ static bool fds_short(struct mirror *m)
 	bool is_short;
 
 	mutex_lock(&m->fds);
-	is_short = m->fd_count >= m->fd_limit;
+	is_short = m->fd_count >= m->fd_limit - m->fd_limit / 4;
 	mutex_unlock(&m->fds);
 	return is_short;
 }
@@ -287,7 +294,7 @@ static int give_from(struct giving *g, struct node *n, int from_fd)
 
 	if (fresh) {
 		watch_begin(n); /* before the first look at it */
-		r = fds_short(g->m) ? -EMFILE : make_nameless(g, n, from_fd);
+		r = make_nameless(g, n, from_fd, fds_short(g->m));
 	}
 	if (!r && n->kind == META_FILE)
 		r = copy_contents(g, n, fresh);

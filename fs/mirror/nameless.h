@@ -27,3 +27,26 @@ void nameless_changed(struct node *n, uint64_t start, uint64_t end);
  * changes meanwhile.  Also if that cannot be told.
  */
 bool nameless_only_on(struct mirror *m, unsigned int slot, slot_mask online);
+
+/* ---- park.c: more of them than there are descriptors for ---- */
+
+/* What a node is called in limbo. */
+#define PARK_NAME_LEN 40u
+void park_name(const struct node *n, char name[PARK_NAME_LEN]);
+void set_parked(struct mirror *m, struct node *n, unsigned int i, bool parked);
+/* Are there so many that one more should rather have a name in limbo? */
+bool park_wanted(struct mirror *m, slot_mask slots);
+/*
+ * Before the last name of @n, @name in @dirfd, is taken away on slot @i: its
+ * descriptor need not stay if that can be done.  And back again.
+ */
+void park(struct mirror *m, struct node *n, unsigned int i, int dirfd,
+	  const char *name);
+void unpark(struct mirror *m, struct node *n, unsigned int i);
+void unpark_all(struct mirror *m, struct node *n);
+/* All nodes on slot @i, which leaves or is closed. */
+void unpark_slot(struct mirror *m, unsigned int i);
+/* Open what is parked; -ENODE_ELSEWHERE: nothing is. */
+MUST_CHECK int park_open(struct mirror *m, struct node *n, unsigned int i,
+			 int flags, int *ret_fd);
+bool is_parked(struct mirror *m, const struct node *n, unsigned int i);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/mirror/nameless.h"
+
 #define KEY_MAX (sizeof(uint64_t) + META_NAME_MAX + 1)
 
 static unsigned int key_make(char key[KEY_MAX], uint64_t parent,
@@ -60,6 +62,7 @@ static struct node *node_alloc(struct mirror *m, uint64_t id,
 
 static void node_destroy(struct mirror *m, struct node *n)
 {
+	unpark_all(m, n);
 	node_fds_close(m, n);
 	for (int i = 0; i < 2; i++) {
 		range_map_done(&n->dirty[i].data);
@@ -180,10 +183,21 @@ void node_ref(struct mirror *m, struct node *n)
 	mutex_unlock(&m->table);
 }
 
+/* Table locked: is it one of those that only the kernel keeps? */
+static void nameless_count(struct mirror *m, struct node *n)
+{
+	bool nameless = n->unlinked && n->nlookup;
+
+	if (nameless != n->nameless)
+		m->nameless += nameless ? 1u : -1u;
+	n->nameless = nameless;
+}
+
 void node_remember(struct mirror *m, struct node *n)
 {
 	mutex_lock(&m->table);
 	n->nlookup++;
+	nameless_count(m, n);
 	mutex_unlock(&m->table);
 }
 
@@ -195,6 +209,7 @@ void mirror_forget(struct mirror *m, uint64_t id, uint64_t nlookup)
 	HASH_FIND(by_id, m->nodes, &id, sizeof(id), n);
 	if (n) {
 		n->nlookup -= nlookup < n->nlookup ? nlookup : n->nlookup;
+		nameless_count(m, n);
 		dead = table_collect(m, n);
 		/* Its blocks are free now, not when the notes of its changes
 		 * are dropped with the next checkpoint. */
@@ -206,6 +221,7 @@ void mirror_forget(struct mirror *m, uint64_t id, uint64_t nlookup)
 	mutex_unlock(&m->table);
 	nodes_destroy(m, dead);
 	if (gone) {
+		unpark_all(m, gone);
 		node_fds_close_idle(m, gone);
 		node_put(m, gone);
 	}
@@ -360,6 +376,7 @@ void node_set_unlinked(struct mirror *m, struct node *n, uint64_t gen)
 	mutex_lock(&m->table);
 	n->unlinked_gen = gen;
 	n->unlinked = true;
+	nameless_count(m, n);
 	parent = name_unset(m, n);
 	if (parent)
 		dead = table_collect(m, parent);

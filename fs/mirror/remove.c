@@ -12,12 +12,14 @@
 #include <fcntl.h>
 
 #include "base/fault.h"
+#include "fs/mirror/nameless.h"
 
 struct removal {
 	struct node *parent;
 	const char *name;
 	struct node *n;
 	bool dir;
+	bool park;
 };
 
 static int remove_slot(struct mirror *m, unsigned int slot, void *arg)
@@ -30,8 +32,12 @@ static int remove_slot(struct mirror *m, unsigned int slot, void *arg)
 		r = node_fd_get(m, k->parent, slot, false, &dirfd);
 	if (r)
 		return r;
+	if (k->park)
+		park(m, k->n, slot, dirfd, k->name);
 	r = k->dir ? store_rmdir(s, dirfd, k->name)
 		   : store_unlink(s, dirfd, k->name);
+	if (r && k->park)
+		unpark(m, k->n, slot);
 	node_fd_put(m, k->parent, slot);
 	return r;
 }
@@ -72,6 +78,7 @@ static int remove_locked(struct op *op, struct removal *k)
 		r = node_fds_pin(m, k->n, op_slots(op), true, &pinned);
 	if (r)
 		return r;
+	k->park = last && !k->dir && park_wanted(m, op_slots(op));
 	move_begin(m, k->n, NULL);
 	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
 	FAULT_POINT("mirror.remove.done");

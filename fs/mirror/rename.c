@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/fault.h"
+#include "fs/mirror/nameless.h"
 
 struct moving {
 	struct node *from, *to; /* directories */
@@ -18,6 +19,7 @@ struct moving {
 	struct node *n;	     /* what moves */
 	struct node *victim; /* what is replaced or exchanged; NULL */
 	bool victim_last;
+	bool park;
 	slot_mask pinned; /* the victim's descriptors: it loses its last name */
 };
 
@@ -32,8 +34,12 @@ static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
 		return r;
 	r = node_fd_get(m, k->to, slot, false, &new_fd);
 	if (!r) {
+		if (k->park)
+			park(m, k->victim, slot, new_fd, k->new_name);
 		r = store_rename(m->slot[slot].store, old_fd, k->old_name,
 				 new_fd, k->new_name, k->flags);
+		if (r && k->park)
+			unpark(m, k->victim, slot);
 		node_fd_put(m, k->to, slot);
 	}
 	node_fd_put(m, k->from, slot);
@@ -132,6 +138,8 @@ static int rename_numbered(struct op *op, struct moving *k)
 	struct mirror *m = op->m;
 	int r;
 
+	k->park = k->victim_last && k->victim->kind != META_DIR &&
+		  park_wanted(m, op_slots(op));
 	move_begin(m, k->n, k->victim);
 	r = fan_change(op, rename_slot, destroys ? NULL : rename_undo, k->from,
 		       k, "rename");

@@ -120,6 +120,8 @@ void mirror_set_kernel_times(struct mirror *m, bool on)
 void stat_dress(struct mirror *m, struct node *n, struct stat *st)
 {
 	st->st_ino = n->id;
+	if (n->unlinked)
+		st->st_nlink = 0; /* parked: one in limbo */
 	(void)node_mtime_get(n, &st->st_mtim);
 	if (n == m->root && st->st_nlink > 2)
 		st->st_nlink--; /* the private directory's ".." */

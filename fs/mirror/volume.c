@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/mirror/nameless.h"
 
 static int numbers_load(struct mirror *m, struct meta *meta)
 {
@@ -226,6 +227,8 @@ int mirror_close(struct mirror *m)
 
 	repair_stop(m);
 	checkpoint_stop(m);
+	for (unsigned int i = 0; i < m->slot_count; i++)
+		unpark_slot(m, i);
 	r = mirror_checkpoint(m, NULL);
 	feed_drain(m);
 	if (!r)

@@ -38,7 +38,9 @@
 #define STORE_PRIVATE ".seqmirror"
 #define STORE_LIMBO   "limbo"
 #define STORE_FOUND   "found"
-#define STORE_FORMAT  1
+/* Names in limbo/ of files that have lost theirs and are still open begin so. */
+#define STORE_GONE   "gone-"
+#define STORE_FORMAT 1
 
 struct store; /* opaque; fields by the accessors below */
 
