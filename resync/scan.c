@@ -151,6 +151,41 @@ static int write_object(struct store *store, struct meta *meta, struct found *f,
 	return err;
 }
 
+/*
+ * A directory has one name: the one it was found under.  With the other one in
+ * the way, two that have changed places would lie in each other and could not
+ * be reached.
+ */
+static int drop_other_names(struct meta *meta, const struct found *f,
+			    struct scan_numbers *n)
+{
+	VEC(struct meta_dentry) others = {0};
+	struct meta_dentry d;
+	int err = 0;
+
+	do {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+
+		err = meta_iter_names(meta_writer_view(meta), f->row.id, &it);
+		while (!err && (err = meta_next_dentry(&it, &d)) > 0) {
+			err = 0;
+			if (d.parent != f->parent || strcmp(d.name, f->name))
+				err = vec_push(&others, d);
+		}
+	} while (0);
+	for (size_t i = 0; !err && i < others.count; i++) {
+		err = meta_dentry_del(meta, others.data[i].parent,
+				      others.data[i].name,
+				      others.data[i].name_len);
+		err = err < 0 ? err : 0;
+		if (!err)
+			err = meta_node_raise(meta, others.data[i].parent, 0,
+					      n->next_seq++);
+	}
+	vec_done(&others);
+	return err;
+}
+
 static int put_entry(struct meta *meta, const struct found *f,
 		     struct scan_numbers *n)
 {
@@ -225,6 +260,8 @@ static int scan_found(struct store *store, struct meta *meta, struct found *f,
 	}
 	if (!err)
 		err = put_entry(meta, f, n);
+	if (!err && !f->is_new && f->row.kind == META_DIR)
+		err = drop_other_names(meta, f, n);
 	return err;
 }
 

@@ -107,7 +107,7 @@ static int path_climb(const struct resync_side *side, struct meta_reader *rd,
 		if (r < 0)
 			return r;
 	}
-	return -ELOOP;
+	return -ESTALE; /* names from before and after a move: a circle */
 }
 
 /* The path as text, without its last @skip names. */

@@ -278,6 +278,53 @@ Test(recover, moved_between_directories)
 	world_done(&w);
 }
 
+static void fill_twins(const char *store)
+{
+	put_dir(store, "x");
+	put_dir(store, "y");
+	put_dir(store, "x/in");
+	put_dir(store, "y/in");
+	put_file(store, "x/file", 0, 5000);
+	put_file(store, "y/file", 0, 5000);
+}
+
+/* What was in @top goes to @other, and then @top into that. */
+static void turn_inside_out(const char *top, const char *other)
+{
+	char inner[16], moved[16], within[16], file[32];
+	uint64_t top_id, inner_id, file_id;
+	struct world w;
+
+	world_init(&w, fill_twins);
+	snprintf(inner, sizeof(inner), "%s/in", top);
+	snprintf(moved, sizeof(moved), "%s/out", other);
+	snprintf(within, sizeof(within), "%s/out/top", other);
+	snprintf(file, sizeof(file), "%s/file", top);
+	top_id = node_of(&w.a, top);
+	inner_id = node_of(&w.a, inner);
+	file_id = node_of(&w.a, file);
+	arm_dir(&w, "");
+	arm_dir(&w, top);
+	arm_dir(&w, other);
+	arm_dir(&w, inner);
+	arm(&w.a, file_id, META_INTENT_DATA, 0, 1 << 20);
+	move_file(w.f.path[0], inner, moved);
+	move_file(w.f.path[0], top, within);
+	recover(&w);
+	cr_expect_eq(node_of(&w.a, moved), inner_id);
+	cr_expect_eq(node_of(&w.a, within), top_id);
+	snprintf(file, sizeof(file), "%s/out/top/file", other);
+	cr_expect_eq(node_of(&w.a, file), file_id);
+	world_done(&w);
+}
+
+/* The names of before and after lead in a circle, in one of the orders. */
+Test(recover, turned_inside_out)
+{
+	turn_inside_out("x", "y");
+	turn_inside_out("y", "x");
+}
+
 Test(recover, exchanged)
 {
 	struct world w;
