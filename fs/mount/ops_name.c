@@ -104,16 +104,17 @@ void op_forget_multi(fuse_req_t req, size_t count,
 }
 
 /*
- * A new file, or fifo and the like, keeps its set-group-id bit in a directory that
- * hands its group on if the caller belongs to that group. A store knows but one of his groups and
- * takes the bit away; here it is put back.
+ * A new file, or fifo and the like, keeps its set-group-id bit in a directory
+ * that hands its group on if the caller belongs to that group. A store knows
+ * but one of his groups and takes the bit away; here it is put back. What was
+ * asked for counts, before the umask.
  */
 static void keep_setgid(fuse_req_t req, mode_t mode, struct mirror_entry *entry)
 {
 	const mode_t both = S_ISGID | S_IXGRP;
 	struct stat want = entry->st;
 
-	if ((mode & both) != both || (want.st_mode & both) != S_IXGRP ||
+	if ((mode & both) != both || (want.st_mode & S_ISGID) ||
 	    !ops_in_group(req, want.st_gid))
 		return;
 	want.st_mode |= S_ISGID;

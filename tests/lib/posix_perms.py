@@ -191,6 +191,15 @@ def case_setgid_directories(side: Side):
             side.lstat(f"h/{name}")
             side.chmod(f"h/{name}", 0o2777)
             side.lstat(f"h/{name}")
+        # What is asked for decides, not what the umask leaves of it.
+        os.umask(0o010)
+        side.open("h/masked", os.O_CREAT, 0o6777)
+        side.mknod("h/maskednode", stat.S_IFREG | 0o2775)
+        side.mkfifo("h/maskedfifo", 0o2775)
+        for name in ("masked", "maskednode", "maskedfifo"):
+            side.lstat(f"h/{name}")
+            side.unlink(f"h/{name}")
+        os.umask(0o022)
 
     side.as_user(run_member, groups=[EXTRA])
     run_member(side)
