@@ -71,17 +71,10 @@
  *
  * errno stays as it was. The result of close(2) is dropped on purpose: data
  * that matters was made durable by fsync(2) before, and after EINTR the
- * descriptor is gone on Linux.
+ * descriptor is gone on Linux. One that a call which hangs still works on is
+ * closed when that call has ended (base/guard.h).
  */
-static inline void close_fd(int *fd)
-{
-	int saved_errno = errno;
-
-	if (*fd >= 0)
-		(void)close(*fd);
-	*fd = -1;
-	errno = saved_errno;
-}
+void close_fd(int *fd);
 
 /* The handlers of the attributes below; not called by name. */
 static inline void cleanup_free_(void *p)

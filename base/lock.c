@@ -30,7 +30,8 @@ static const char *const rank_names[] = {
 	[LOCK_RANK_CONTROL] = "CONTROL", [LOCK_RANK_STORES] = "STORES",
 	[LOCK_RANK_NAMES] = "NAMES",	 [LOCK_RANK_NODE] = "NODE",
 	[LOCK_RANK_RANGE] = "RANGE",	 [LOCK_RANK_ARM] = "ARM",
-	[LOCK_RANK_META] = "META",	 [LOCK_RANK_LEAF] = "LEAF",
+	[LOCK_RANK_META] = "META",	 [LOCK_RANK_TABLE] = "TABLE",
+	[LOCK_RANK_LEAF] = "LEAF",	 [LOCK_RANK_GUARD] = "GUARD",
 };
 
 /* Not through the log: the program is known to be wrong here. */
@@ -45,7 +46,7 @@ __attribute__((__noreturn__)) static void lock_broken(const char *what,
 
 void lock_rank_note(const void *lock, enum lock_rank rank)
 {
-	assert(rank >= LOCK_RANK_CONTROL && rank <= LOCK_RANK_LEAF);
+	assert(rank >= LOCK_RANK_CONTROL && rank <= LOCK_RANK_GUARD);
 	assert(held.count < HELD_MAX);
 	held.locks[held.count++] = (struct held){lock, rank};
 }

@@ -14,6 +14,7 @@
  *	META		the one writer of a store's map		(map only)
  *	TABLE		the table of nodes			no
  *	LEAF		tables, counters			no
+ *	GUARD		calls under way on a store (guard.h)	no
  *
  * Two locks of one rank are never held together, except for NODE, where the
  * lower node id comes first. Whoever needs a store during I/O takes a
@@ -88,6 +89,7 @@ enum lock_rank {
 	LOCK_RANK_META,
 	LOCK_RANK_TABLE,
 	LOCK_RANK_LEAF,
+	LOCK_RANK_GUARD,
 };
 
 struct CAPABILITY("mutex") mutex {
