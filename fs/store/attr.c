@@ -62,7 +62,7 @@ static int chmod_obj(struct store_obj o, mode_t mode)
 	return chmod_fd(fd, mode);
 }
 
-int store_chmod(const struct store *s, struct store_obj o, mode_t mode)
+int now_chmod(const struct store *s, struct store_obj o, mode_t mode)
 {
 	int err = store_gate(s, "store.chmod");
 	bool held;
@@ -76,7 +76,7 @@ int store_chmod(const struct store *s, struct store_obj o, mode_t mode)
 	return err;
 }
 
-int store_chown(const struct store *s, struct store_obj o, uid_t uid, gid_t gid)
+int now_chown(const struct store *s, struct store_obj o, uid_t uid, gid_t gid)
 {
 	int err = store_gate(s, "store.chown");
 
@@ -90,8 +90,8 @@ int store_chown(const struct store *s, struct store_obj o, uid_t uid, gid_t gid)
 		fchownat(o.dirfd, o.name, uid, gid, AT_SYMLINK_NOFOLLOW)));
 }
 
-int store_utimens(const struct store *s, struct store_obj o,
-		  const struct timespec times[2])
+int now_utimens(const struct store *s, struct store_obj o,
+		const struct timespec times[2])
 {
 	int err = store_gate(s, "store.utimens");
 
@@ -127,8 +127,8 @@ static int obj_check(const struct store *s, struct store_obj o,
 	return store_gate(s, call);
 }
 
-int store_setxattr(const struct store *s, struct store_obj o, const char *name,
-		   const void *value, size_t len, int flags)
+int now_setxattr(const struct store *s, struct store_obj o, const char *name,
+		 const void *value, size_t len, int flags)
 {
 	char path[PROC_PATH_MAX];
 	int err = obj_check(s, o, "store.setxattr");
@@ -144,8 +144,8 @@ int store_setxattr(const struct store *s, struct store_obj o, const char *name,
 	return sys_result(setxattr(path, name, value, len, flags));
 }
 
-ssize_t store_getxattr(const struct store *s, struct store_obj o,
-		       const char *name, void *buf, size_t len)
+ssize_t now_getxattr(const struct store *s, struct store_obj o,
+		     const char *name, void *buf, size_t len)
 {
 	char path[PROC_PATH_MAX];
 	ssize_t n;
@@ -163,8 +163,8 @@ ssize_t store_getxattr(const struct store *s, struct store_obj o,
 	return n < 0 ? -errno : n;
 }
 
-ssize_t store_listxattr(const struct store *s, struct store_obj o, char *buf,
-			size_t len)
+ssize_t now_listxattr(const struct store *s, struct store_obj o, char *buf,
+		      size_t len)
 {
 	char path[PROC_PATH_MAX];
 	ssize_t n;
@@ -182,8 +182,7 @@ ssize_t store_listxattr(const struct store *s, struct store_obj o, char *buf,
 	return n < 0 ? -errno : n;
 }
 
-int store_removexattr(const struct store *s, struct store_obj o,
-		      const char *name)
+int now_removexattr(const struct store *s, struct store_obj o, const char *name)
 {
 	char path[PROC_PATH_MAX];
 	int err = obj_check(s, o, "store.removexattr");

@@ -44,12 +44,13 @@ static int write_full(int fd, const char *buf, size_t len, uint64_t off,
 		if (n == 0)
 			return -EIO; /* neither progress nor a reason */
 		*done += (size_t)n;
+		guard_progress();
 	}
 	return 0;
 }
 
-ssize_t store_read(const struct store *s, int fd, void *buf, size_t len,
-		   uint64_t off)
+ssize_t now_read(const struct store *s, int fd, void *buf, size_t len,
+		 uint64_t off)
 {
 	int err = store_gate(s, "store.read");
 
@@ -59,8 +60,8 @@ ssize_t store_read(const struct store *s, int fd, void *buf, size_t len,
 	return read_full(fd, buf, len, off);
 }
 
-int store_write(const struct store *s, int fd, const void *buf, size_t len,
-		uint64_t off, size_t *ret_done)
+int now_write(const struct store *s, int fd, const void *buf, size_t len,
+	      uint64_t off, size_t *ret_done)
 {
 	size_t done = 0;
 	int err = store_gate(s, "store.write");
@@ -73,7 +74,7 @@ int store_write(const struct store *s, int fd, const void *buf, size_t len,
 	return err;
 }
 
-int store_truncate(const struct store *s, int fd, uint64_t size)
+int now_truncate(const struct store *s, int fd, uint64_t size)
 {
 	int err = store_gate(s, "store.truncate");
 
@@ -89,8 +90,8 @@ static int allocate(int fd, int mode, uint64_t off, uint64_t len)
 		RETRY_EINTR(fallocate(fd, mode, (off_t)off, (off_t)len)));
 }
 
-int store_allocate(const struct store *s, int fd, int mode, uint64_t off,
-		   uint64_t len)
+int now_allocate(const struct store *s, int fd, int mode, uint64_t off,
+		 uint64_t len)
 {
 	int err = store_gate(s, "store.allocate");
 
@@ -151,8 +152,8 @@ static int zero_mapped(const struct store *s, int fd, uint64_t off,
 	return 0;
 }
 
-int store_punch(const struct store *s, int fd, uint64_t off, uint64_t len,
-		bool *ret_punched)
+int now_punch(const struct store *s, int fd, uint64_t off, uint64_t len,
+	      bool *ret_punched)
 {
 	bool punched = false;
 	int err = store_gate(s, "store.punch");
@@ -185,8 +186,8 @@ static int zero_beyond(int fd, uint64_t off, uint64_t end, bool keep_size)
 	return keep_size ? 0 : write_zeros(fd, off, end);
 }
 
-int store_zero(const struct store *s, int fd, uint64_t off, uint64_t len,
-	       bool keep_size)
+int now_zero(const struct store *s, int fd, uint64_t off, uint64_t len,
+	     bool keep_size)
 {
 	uint64_t size = 0, end = off + len;
 	int err = store_gate(s, "store.zero");
@@ -230,7 +231,7 @@ static int still_runs(const struct store *s)
 	return 0;
 }
 
-int store_fsync(const struct store *s, int fd, bool data_only)
+int now_fsync(const struct store *s, int fd, bool data_only)
 {
 	int err = store_gate(s, "store.fsync");
 
@@ -252,14 +253,14 @@ void store_write_behind(const struct store *s, int fd, uint64_t off,
 			      SYNC_FILE_RANGE_WRITE);
 }
 
-void store_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
+void now_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
 {
 	(void)s;
 	(void)posix_fadvise(fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
-ssize_t store_copy_range(const struct store *s, int fd_in, uint64_t off_in,
-			 int fd_out, uint64_t off_out, size_t len)
+ssize_t now_copy_range(const struct store *s, int fd_in, uint64_t off_in,
+		       int fd_out, uint64_t off_out, size_t len)
 {
 	off_t in = (off_t)off_in, out = (off_t)off_out;
 	ssize_t n;

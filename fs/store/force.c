@@ -83,10 +83,11 @@ static mode_t bits_for(mode_t mode, int flags)
 }
 
 /* Open again what @path_fd names: the very object, whatever the name is now. */
-static int reopen(int path_fd, int flags)
+int now_reopen(const struct store *s, int path_fd, int flags)
 {
 	char path[PROC_PATH_MAX];
 
+	(void)s;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
 	return sys_result(
 		RETRY_EINTR(open(path, (flags & ~O_NOFOLLOW) | O_CLOEXEC |
@@ -126,8 +127,8 @@ void mode_release(const struct store *s, bool held) NO_THREAD_SAFETY_ANALYSIS
 		mutex_unlock(&s->state->lift);
 }
 
-int store_openat_forced(const struct store *s, int dirfd, const char *name,
-			int flags)
+int now_openat_forced(const struct store *s, int dirfd, const char *name,
+		      int flags)
 {
 	_cleanup_close_ int path_fd = -1;
 	_cleanup_close_ int fd = -1;
@@ -150,7 +151,7 @@ int store_openat_forced(const struct store *s, int dirfd, const char *name,
 	err = mode_lift_begin(s, path_fd, bits_for(st.st_mode, flags), &lift);
 	if (err)
 		return err == -EPERM ? -EACCES : err;
-	fd = reopen(path_fd, flags);
+	fd = now_reopen(s, path_fd, flags);
 	err = mode_lift_end(s, &lift);
 	if (fd >= 0 && err)
 		return err;

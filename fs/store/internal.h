@@ -15,6 +15,8 @@
  *	attr.c		attributes
  *	attr_copy.c	all attributes from one object to another
  *	list.c		directories
+ *	call.c		one call, made here or by a helper (base/guard.h)
+ *	guarded*.c	the public calls, each handed to call.c
  */
 #pragma once
 
@@ -24,6 +26,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/guard.h"
 #include "base/lock.h"
 #include "fs/store/store.h"
 
@@ -70,6 +73,7 @@ struct store {
 	struct store_identity id;
 	struct store_caps caps;
 	struct store_state *state;
+	struct guard *guard;
 };
 
 /* The value of @call, which is called again as long as a signal cut it. */
@@ -197,3 +201,117 @@ MUST_CHECK int obj_stat(const struct store *s, struct store_obj o,
 /* chmod through /proc, for descriptors of every kind; the object is known not
  * to be a symlink. */
 MUST_CHECK int chmod_fd(int fd, mode_t mode);
+
+/* ---- call.c ---- */
+
+/*
+ * What a call takes and gives.  Pointers are the caller's where it is made on
+ * his thread, and lead into a copy where a helper makes it; what is at @out
+ * comes back only if it ended in time.
+ */
+struct store_call {
+	struct guard_call base; /* first */
+	ssize_t (*fn)(struct store_call *k);
+	const struct store *s;
+	int fd[2]; /* -1: none; descriptors or directories */
+	const char *name[2];
+	struct store_obj
+		obj; /* its descriptors are in fd, its name in name[0] */
+	const void *in;
+	size_t in_len;
+	void *out;
+	size_t out_len;
+	bool counted; /* of @out only as much as the result says is given */
+	bool gives_fd;
+	bool flag;
+	int flags;
+	uint64_t off, off2, len;
+	mode_t mode;
+	dev_t rdev;
+	uid_t uid;
+	gid_t gid;
+	bool has_cred;
+	struct store_cred cred;
+	struct timespec times[2];
+	size_t done;
+	ssize_t result;
+};
+
+#define STORE_CALL(function) \
+	((struct store_call){.fn = (function), .fd = {-1, -1}})
+
+/* Make it, one way or the other. */
+MUST_CHECK ssize_t call_run(const struct store *s, struct store_call *k);
+void call_set_obj(struct store_call *k, struct store_obj o);
+void call_set_cred(struct store_call *k, const struct store_cred *cred);
+
+/* ---- the calls themselves ---- */
+
+MUST_CHECK int now_alive(const struct store *s);
+MUST_CHECK int now_statvfs(const struct store *s, struct statvfs *ret);
+MUST_CHECK int now_syncfs(const struct store *s);
+MUST_CHECK int now_openat(const struct store *s, int dirfd, const char *name,
+			  int flags);
+MUST_CHECK int now_reopen(const struct store *s, int path_fd, int flags);
+MUST_CHECK int now_openat_forced(const struct store *s, int dirfd,
+				 const char *name, int flags);
+MUST_CHECK int now_open_path(const struct store *s, const char *path,
+			     int flags);
+MUST_CHECK int now_create(const struct store *s, int dirfd, const char *name,
+			  mode_t mode, const struct store_cred *cred);
+MUST_CHECK int now_mkdir(const struct store *s, int dirfd, const char *name,
+			 mode_t mode, const struct store_cred *cred);
+MUST_CHECK int now_mknod(const struct store *s, int dirfd, const char *name,
+			 mode_t mode, dev_t rdev,
+			 const struct store_cred *cred);
+MUST_CHECK int now_symlink(const struct store *s, int dirfd, const char *name,
+			   const char *target, const struct store_cred *cred);
+MUST_CHECK int now_link(const struct store *s, int old_dirfd,
+			const char *old_name, int new_dirfd,
+			const char *new_name);
+MUST_CHECK int now_unlink(const struct store *s, int dirfd, const char *name);
+MUST_CHECK int now_rmdir(const struct store *s, int dirfd, const char *name);
+MUST_CHECK int now_rename(const struct store *s, int old_dirfd,
+			  const char *old_name, int new_dirfd,
+			  const char *new_name, unsigned int flags);
+MUST_CHECK ssize_t now_readlink(const struct store *s, int dirfd,
+				const char *name, char *buf, size_t len);
+MUST_CHECK int now_statat(const struct store *s, int dirfd, const char *name,
+			  bool want_gen, struct store_stat *ret);
+MUST_CHECK int now_fstat(const struct store *s, int fd, bool want_gen,
+			 struct store_stat *ret);
+MUST_CHECK ssize_t now_read(const struct store *s, int fd, void *buf,
+			    size_t len, uint64_t off);
+MUST_CHECK int now_write(const struct store *s, int fd, const void *buf,
+			 size_t len, uint64_t off, size_t *ret_done);
+MUST_CHECK int now_truncate(const struct store *s, int fd, uint64_t size);
+MUST_CHECK int now_allocate(const struct store *s, int fd, int mode,
+			    uint64_t off, uint64_t len);
+MUST_CHECK int now_punch(const struct store *s, int fd, uint64_t off,
+			 uint64_t len, bool *ret_punched);
+MUST_CHECK int now_zero(const struct store *s, int fd, uint64_t off,
+			uint64_t len, bool keep_size);
+MUST_CHECK int now_seek(const struct store *s, int fd, uint64_t off, int whence,
+			uint64_t *ret_off);
+MUST_CHECK int now_next_mapped(const struct store *s, int fd, uint64_t off,
+			       uint64_t *ret_start, uint64_t *ret_end);
+MUST_CHECK int now_fsync(const struct store *s, int fd, bool data_only);
+void now_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len);
+MUST_CHECK ssize_t now_copy_range(const struct store *s, int fd_in,
+				  uint64_t off_in, int fd_out, uint64_t off_out,
+				  size_t len);
+MUST_CHECK int now_chmod(const struct store *s, struct store_obj o,
+			 mode_t mode);
+MUST_CHECK int now_chown(const struct store *s, struct store_obj o, uid_t uid,
+			 gid_t gid);
+MUST_CHECK int now_utimens(const struct store *s, struct store_obj o,
+			   const struct timespec times[2]);
+MUST_CHECK int now_setxattr(const struct store *s, struct store_obj o,
+			    const char *name, const void *value, size_t len,
+			    int flags);
+MUST_CHECK ssize_t now_getxattr(const struct store *s, struct store_obj o,
+				const char *name, void *buf, size_t len);
+MUST_CHECK ssize_t now_listxattr(const struct store *s, struct store_obj o,
+				 char *buf, size_t len);
+MUST_CHECK int now_removexattr(const struct store *s, struct store_obj o,
+			       const char *name);

@@ -13,18 +13,37 @@ enum {
 	LIST_BUF_BYTES = 65536,
 };
 
-/* Reading must not move access times if that can be had. */
-static int reopen_dir(int dirfd)
+/* Reading must not move access times if that can be had. @flag: is it the
+ * root of the store? */
+static ssize_t make_reopen(struct store_call *k)
 {
 	int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-	int fd = RETRY_EINTR(openat(dirfd, ".", flags | O_NOATIME));
+	int fd = RETRY_EINTR(openat(k->fd[0], ".", flags | O_NOATIME));
+	struct stat st;
 
 	if (fd < 0 && errno == EPERM)
-		fd = RETRY_EINTR(openat(dirfd, ".", flags));
-	return sys_result(fd);
+		fd = RETRY_EINTR(openat(k->fd[0], ".", flags));
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st)) {
+		int err = -errno;
+
+		close_fd(&fd);
+		return err;
+	}
+	k->flag = st.st_dev == k->s->dev && st.st_ino == k->s->root_ino;
+	return fd;
+}
+
+static ssize_t make_getdents(struct store_call *k)
+{
+	ssize_t n = RETRY_EINTR(getdents64(k->fd[0], k->out, k->out_len));
+
+	return n < 0 ? -errno : n;
 }
 
 struct lister {
+	const struct store *s;
 	bool is_root; /* of the store: .seqmirror is nobody's entry */
 	int (*fn)(void *arg, const struct store_dirent *e);
 	void *arg;
@@ -50,11 +69,16 @@ static int list_one(const struct lister *l, const struct dirent64 *d)
 static int list_all(const struct lister *l, int fd, char *buf)
 {
 	for (;;) {
-		ssize_t n = RETRY_EINTR(getdents64(fd, buf, LIST_BUF_BYTES));
-		ssize_t at = 0;
+		struct store_call k = STORE_CALL(make_getdents);
+		ssize_t n, at = 0;
 
+		k.fd[0] = fd;
+		k.out = buf;
+		k.out_len = LIST_BUF_BYTES;
+		k.counted = true;
+		n = call_run(l->s, &k);
 		if (n <= 0)
-			return n < 0 ? -errno : 0;
+			return (int)n;
 		while (at < n) {
 			/* The kernel pads every record to eight bytes. */
 			const struct dirent64 *d = (const void *)(buf + at);
@@ -70,20 +94,20 @@ static int list_all(const struct lister *l, int fd, char *buf)
 int store_list(const struct store *s, int dirfd,
 	       int (*fn)(void *arg, const struct store_dirent *e), void *arg)
 {
+	struct store_call k = STORE_CALL(make_reopen);
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *buf = NULL;
-	struct lister l = {.fn = fn, .arg = arg};
-	struct stat st;
+	struct lister l = {.s = s, .fn = fn, .arg = arg};
 	int err = store_gate(s, "store.list");
 
 	if (err)
 		return err;
-	fd = reopen_dir(dirfd);
+	k.fd[0] = dirfd;
+	k.gives_fd = true;
+	fd = (int)call_run(s, &k);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st))
-		return -errno;
-	l.is_root = st.st_dev == s->dev && st.st_ino == s->root_ino;
+	l.is_root = k.flag;
 	buf = malloc(LIST_BUF_BYTES);
 	if (!buf)
 		return -ENOMEM;

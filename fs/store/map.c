@@ -59,8 +59,8 @@ static int seek(const struct store *s, int fd, uint64_t off, int whence,
 	return 0;
 }
 
-int store_seek(const struct store *s, int fd, uint64_t off, int whence,
-	       uint64_t *ret_off)
+int now_seek(const struct store *s, int fd, uint64_t off, int whence,
+	     uint64_t *ret_off)
 {
 	int err = store_gate(s, "store.seek");
 
@@ -136,8 +136,8 @@ static int next_by_seek(const struct store *s, int fd, uint64_t off,
 	return 1;
 }
 
-int store_next_mapped(const struct store *s, int fd, uint64_t off,
-		      uint64_t *ret_start, uint64_t *ret_end)
+int now_next_mapped(const struct store *s, int fd, uint64_t off,
+		    uint64_t *ret_start, uint64_t *ret_end)
 {
 	uint64_t size = 0, start = 0, end = 0, limit;
 	uint64_t block = s->caps.block_size;

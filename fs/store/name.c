@@ -24,7 +24,7 @@ static int open_flags(int flags)
 	return flags & O_PATH ? flags & OPATH_FLAGS : flags;
 }
 
-int store_openat(const struct store *s, int dirfd, const char *name, int flags)
+int now_openat(const struct store *s, int dirfd, const char *name, int flags)
 {
 	int err = store_gate(s, "store.openat");
 
@@ -86,7 +86,7 @@ static int open_pieces(int root_fd, const char *path, int flags)
 	return open_beneath(dirfd, path[0] ? path : ".", flags);
 }
 
-int store_open_path(const struct store *s, const char *path, int flags)
+int now_open_path(const struct store *s, const char *path, int flags)
 {
 	int err = store_gate(s, "store.open_path");
 
@@ -113,8 +113,8 @@ int store_peek(const char *root, const char *path, struct stat *ret_st)
 	return sys_result(RETRY_EINTR(fstat(fd, ret_st)));
 }
 
-int store_create(const struct store *s, int dirfd, const char *name,
-		 mode_t mode, const struct store_cred *cred)
+int now_create(const struct store *s, int dirfd, const char *name, mode_t mode,
+	       const struct store_cred *cred)
 {
 	struct cred_scope scope;
 	int result = store_gate(s, "store.create");
@@ -132,8 +132,8 @@ int store_create(const struct store *s, int dirfd, const char *name,
 	return result;
 }
 
-int store_mkdir(const struct store *s, int dirfd, const char *name, mode_t mode,
-		const struct store_cred *cred)
+int now_mkdir(const struct store *s, int dirfd, const char *name, mode_t mode,
+	      const struct store_cred *cred)
 {
 	struct cred_scope scope;
 	int err = store_gate(s, "store.mkdir");
@@ -150,8 +150,8 @@ int store_mkdir(const struct store *s, int dirfd, const char *name, mode_t mode,
 	return err;
 }
 
-int store_mknod(const struct store *s, int dirfd, const char *name, mode_t mode,
-		dev_t rdev, const struct store_cred *cred)
+int now_mknod(const struct store *s, int dirfd, const char *name, mode_t mode,
+	      dev_t rdev, const struct store_cred *cred)
 {
 	struct cred_scope scope;
 	int err = store_gate(s, "store.mknod");
@@ -168,8 +168,8 @@ int store_mknod(const struct store *s, int dirfd, const char *name, mode_t mode,
 	return err;
 }
 
-int store_symlink(const struct store *s, int dirfd, const char *name,
-		  const char *target, const struct store_cred *cred)
+int now_symlink(const struct store *s, int dirfd, const char *name,
+		const char *target, const struct store_cred *cred)
 {
 	struct cred_scope scope;
 	int err = store_gate(s, "store.symlink");
@@ -185,8 +185,8 @@ int store_symlink(const struct store *s, int dirfd, const char *name,
 	return err;
 }
 
-int store_link(const struct store *s, int old_dirfd, const char *old_name,
-	       int new_dirfd, const char *new_name)
+int now_link(const struct store *s, int old_dirfd, const char *old_name,
+	     int new_dirfd, const char *new_name)
 {
 	int err = store_gate(s, "store.link");
 
@@ -197,7 +197,7 @@ int store_link(const struct store *s, int old_dirfd, const char *old_name,
 		linkat(old_dirfd, old_name, new_dirfd, new_name, 0)));
 }
 
-int store_unlink(const struct store *s, int dirfd, const char *name)
+int now_unlink(const struct store *s, int dirfd, const char *name)
 {
 	int err = store_gate(s, "store.unlink");
 
@@ -207,7 +207,7 @@ int store_unlink(const struct store *s, int dirfd, const char *name)
 	return sys_result(RETRY_EINTR(unlinkat(dirfd, name, 0)));
 }
 
-int store_rmdir(const struct store *s, int dirfd, const char *name)
+int now_rmdir(const struct store *s, int dirfd, const char *name)
 {
 	int err = store_gate(s, "store.rmdir");
 
@@ -217,8 +217,8 @@ int store_rmdir(const struct store *s, int dirfd, const char *name)
 	return sys_result(RETRY_EINTR(unlinkat(dirfd, name, AT_REMOVEDIR)));
 }
 
-int store_rename(const struct store *s, int old_dirfd, const char *old_name,
-		 int new_dirfd, const char *new_name, unsigned int flags)
+int now_rename(const struct store *s, int old_dirfd, const char *old_name,
+	       int new_dirfd, const char *new_name, unsigned int flags)
 {
 	struct stat st;
 	int err = store_gate(s, "store.rename");
@@ -242,8 +242,8 @@ int store_rename(const struct store *s, int old_dirfd, const char *old_name,
 		renameat(old_dirfd, old_name, new_dirfd, new_name)));
 }
 
-ssize_t store_readlink(const struct store *s, int dirfd, const char *name,
-		       char *buf, size_t len)
+ssize_t now_readlink(const struct store *s, int dirfd, const char *name,
+		     char *buf, size_t len)
 {
 	ssize_t n;
 	int err = store_gate(s, "store.readlink");

@@ -100,8 +100,8 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 	return 0;
 }
 
-int store_statat(const struct store *s, int dirfd, const char *name,
-		 bool want_gen, struct store_stat *ret)
+int now_statat(const struct store *s, int dirfd, const char *name,
+	       bool want_gen, struct store_stat *ret)
 {
 	int err = store_gate(s, "store.statat");
 
@@ -111,8 +111,8 @@ int store_statat(const struct store *s, int dirfd, const char *name,
 	return stat_any(s, dirfd, name, want_gen, ret);
 }
 
-int store_fstat(const struct store *s, int fd, bool want_gen,
-		struct store_stat *ret)
+int now_fstat(const struct store *s, int fd, bool want_gen,
+	      struct store_stat *ret)
 {
 	int err = store_gate(s, "store.fstat");
 

@@ -23,7 +23,10 @@ static struct store *store_new(void)
 	s->root_fd = s->priv_fd = s->limbo_fd = -1;
 	s->found_fd = s->lock_fd = s->sync_fd = -1;
 	s->state = calloc(1, sizeof(*s->state));
-	if (!s->state) {
+	s->guard = guard_new();
+	if (!s->state || !s->guard) {
+		free(s->state);
+		guard_free(s->guard);
 		free(s);
 		return NULL;
 	}
@@ -148,6 +151,7 @@ void store_close(struct store *s)
 
 	if (!s)
 		return;
+	guard_free(s->guard); /* what is under way uses all of it */
 	if (s->lock_fd >= 0 && atomic_load(&s->state->noted)) {
 		/* Whoever reads a stale line finds nobody listening. */
 		int unused = ftruncate(s->lock_fd, 0);
@@ -277,7 +281,7 @@ int store_lock_note_read(const char *path, char *buf, size_t len)
 	return 0;
 }
 
-int store_alive(const struct store *s)
+int now_alive(const struct store *s)
 {
 	struct statvfs vfs;
 	struct stat st;
@@ -300,7 +304,7 @@ int store_alive(const struct store *s)
 	return 0;
 }
 
-int store_statvfs(const struct store *s, struct statvfs *ret)
+int now_statvfs(const struct store *s, struct statvfs *ret)
 {
 	int err = store_gate(s, "store.statvfs");
 
@@ -309,7 +313,7 @@ int store_statvfs(const struct store *s, struct statvfs *ret)
 	return sys_result(RETRY_EINTR(fstatvfs(s->root_fd, ret)));
 }
 
-int store_syncfs(const struct store *s)
+int now_syncfs(const struct store *s)
 {
 	int err = store_gate(s, "store.syncfs");
 
@@ -325,7 +329,8 @@ bool store_error_is_fatal(int err)
 	case ENOMEDIUM:
 	case EROFS:
 	case ESHUTDOWN:
-	case ENOTCONN: /* the server of a FUSE filesystem died */
+	case ENOTCONN:	/* the server of a FUSE filesystem died */
+	case ETIMEDOUT: /* it hangs */
 	case EHOSTDOWN:
 	case EHOSTUNREACH:
 	case ENETUNREACH:

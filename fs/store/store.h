@@ -22,6 +22,10 @@
  * Faults: every call passes FAULT_ERR("store.<call>") and, for tests, the
  * per-store switch store_fail_inject().
  *
+ * Hangs: while store_guard() is on, every call on the live store (all but open
+ * and close) is made by a helper and may end with -ETIMEDOUT, or -ETIME for one
+ * in a hurry; it may be done all the same, some time later.
+ *
  * Locks: none; calls on one struct store may run in any number of threads.
  */
 #pragma once
@@ -34,6 +38,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "base/guard.h"
 
 #define STORE_PRIVATE ".seqmirror"
 #define STORE_LIMBO   "limbo"
@@ -139,6 +144,10 @@ MUST_CHECK int store_open(const char *path, const char *expect_uuid,
 			  struct store **ret_store);
 void store_close(struct store *s);
 
+/* The guard of its calls, not on (base/guard.h); lives as long as the store,
+ * whose close waits for the calls that were left behind. */
+struct guard *store_guard(const struct store *s);
+
 const struct store_identity *store_identity(const struct store *s);
 const struct store_caps *store_caps(const struct store *s);
 const char *store_path(const struct store *s); /* absolute */
@@ -181,6 +190,14 @@ MUST_CHECK int store_openat(const struct store *s, int dirfd, const char *name,
  */
 MUST_CHECK int store_openat_forced(const struct store *s, int dirfd,
 				   const char *name, int flags);
+/* Open again what the O_PATH descriptor @path_fd names, with a name or
+ * without. */
+MUST_CHECK int store_reopen(const struct store *s, int path_fd, int flags);
+/*
+ * Close a descriptor of a store that may hang: some time later, by a helper,
+ * when no call that was left behind may still use it.
+ */
+void store_close_fd(const struct store *s, int fd);
 /*
  * @path: relative, several components, of any length; "" is the root itself.
  * openat2 beneath the root. -EXDEV: absolute, or with "..", -ELOOP: a symlink.
