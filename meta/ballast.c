@@ -45,15 +45,13 @@ static int ballast_fill(int fd)
 	return r;
 }
 
-int meta_ballast_ensure(struct meta *m)
+static int ensure(struct map_call *k)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 	int r;
 
-	if (m->mode != META_OPEN_RW)
-		return -EROFS;
-	fd = openat(m->dir_fd, META_BALLAST_NAME,
+	fd = openat(k->dir_fd, META_BALLAST_NAME,
 		    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
 		    0600);
 	if (fd < 0)
@@ -72,11 +70,18 @@ int meta_ballast_ensure(struct meta *m)
 	return ftruncate(fd, 0) < 0 ? -errno : 1;
 }
 
-int meta_ballast_release(struct meta *m)
+int meta_ballast_ensure(struct meta *m)
+{
+	struct map_call k = {.fn = ensure, .dir_fd = m->dir_fd, .fd = -1};
+
+	return m->mode == META_OPEN_RW ? map_call(m, &k) : -EROFS;
+}
+
+static int release(struct map_call *k)
 {
 	_cleanup_close_ int fd = -1;
 
-	fd = openat(m->dir_fd, META_BALLAST_NAME,
+	fd = openat(k->dir_fd, META_BALLAST_NAME,
 		    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -86,12 +91,27 @@ int meta_ballast_release(struct meta *m)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-uint64_t meta_ballast_missing(const struct meta *m)
+static int look(struct map_call *k)
 {
-	uint64_t held = 0;
-	struct stat st;
+	return fstatat(k->dir_fd, META_BALLAST_NAME, &k->st,
+		       AT_SYMLINK_NOFOLLOW) < 0
+		       ? -errno
+		       : 0;
+}
 
-	if (!fstatat(m->dir_fd, META_BALLAST_NAME, &st, AT_SYMLINK_NOFOLLOW))
-		held = (uint64_t)st.st_blocks * 512;
+uint64_t meta_ballast_missing(struct meta *m)
+{
+	struct map_call k = {.fn = look, .dir_fd = m->dir_fd, .fd = -1};
+	uint64_t held = 0;
+
+	if (!map_call(m, &k))
+		held = (uint64_t)k.st.st_blocks * 512;
 	return META_BALLAST_BYTES - MIN(held, (uint64_t)META_BALLAST_BYTES);
+}
+
+int meta_ballast_release(struct meta *m)
+{
+	struct map_call k = {.fn = release, .dir_fd = m->dir_fd, .fd = -1};
+
+	return map_call(m, &k);
 }

@@ -308,7 +308,8 @@ static int conn_setup(struct conn *c, enum conn_role role)
 	return conn_pragma_word(c, "PRAGMA journal_mode", "wal");
 }
 
-int conn_open(struct conn *c, const char *path, enum conn_role role)
+int conn_open(struct conn *c, const char *path, enum conn_role role,
+	      struct guard *guard)
 {
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
 	int rc;
@@ -319,10 +320,12 @@ int conn_open(struct conn *c, const char *path, enum conn_role role)
 		return r;
 	*c = (struct conn){0};
 	flags |= role >= CONN_RO ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	vfs_open_under(guard);
 	rc = sqlite3_open_v2(path, &c->db, flags,
 			     role == CONN_BARE ? VFS_BARE
 			     : role == CONN_RO ? VFS_RO
 					       : VFS_RW);
+	vfs_open_under(NULL);
 	if (rc != SQLITE_OK) {
 		r = db_errno(c->db, rc);
 	} else if (role < CONN_RO && sqlite3_db_readonly(c->db, "main")) {

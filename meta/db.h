@@ -22,8 +22,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
+#include "base/guard.h"
 #include "base/lock.h"
 #include "meta/format.h"
 #include "meta/stmt.h"
@@ -74,8 +76,9 @@ struct meta {
 	/* set at open, then read-only */
 	enum meta_open_mode mode;
 	int dir_fd;
-	char *db_path; /* by way of dir_fd */
-	dev_t dev;     /* of the database file */
+	struct guard *guard; /* of all calls on its files */
+	char *db_path;	     /* by way of dir_fd */
+	dev_t dev;	     /* of the database file */
 	ino_t ino;
 	char volume_uuid[META_UUID_LEN + 1];
 	char store_uuid[META_UUID_LEN + 1];
@@ -120,10 +123,12 @@ enum conn_role {
 
 /**
  * conn_open - open @path and set every pragma.
+ * @guard: of the calls on its files; NULL: none
  * Return: 0, -EBUSY (another process has it), -EUCLEAN, -EROFS, -errno. On
  *         failure nothing is left open.
  */
-MUST_CHECK int conn_open(struct conn *c, const char *path, enum conn_role role);
+MUST_CHECK int conn_open(struct conn *c, const char *path, enum conn_role role,
+			 struct guard *guard);
 
 /** conn_close - finalize and close; a connection that is not open is fine. */
 void conn_close(struct conn *c);
@@ -221,3 +226,28 @@ void reader_close_idle(struct meta *m);
 /** iter_open - borrow @id for @ret_it; the caller binds. */
 MUST_CHECK int iter_open(struct meta_reader *rd, enum meta_stmt_id id,
 			 struct meta_iter *ret_it, struct stmt **ret_stmt);
+
+/* ---- calls beside SQLite's (call.c) ---- */
+
+enum {
+	MAP_CALL_BYTES = 160,
+};
+
+struct map_call {
+	struct guard_call base; /* first */
+	int (*fn)(struct map_call *k);
+	int dir_fd, fd;
+	bool gives_fd; /* its result is one */
+	bool durable;
+	size_t len;
+	char buf[MAP_CALL_BYTES];
+	struct stat st;
+	int result;
+};
+
+/**
+ * map_call - have @k->fn made under the guard of @m; it touches nothing but
+ * *@k, of which the caller gets back what it wrote.
+ * Return: what fn says; -ETIMEDOUT, -ETIME, -ENOMEM
+ */
+MUST_CHECK int map_call(struct meta *m, struct map_call *k);

@@ -15,6 +15,8 @@
 /* One line of this length, in one sector. */
 #define MARK_BYTES 160
 
+_Static_assert(MARK_BYTES <= MAP_CALL_BYTES, "a line fits a call");
+
 static const char mark_format[] = "seqmirror-map %c token=%016" PRIx64
 				  " before=%016" PRIx64 " %016" PRIx64
 				  " wal=%08" PRIx32 ".%08" PRIx32 ".%08" PRIx32
@@ -143,22 +145,46 @@ bool mark_fits_bare(const struct meta *m, uint64_t token)
 
 /* ---- writing ---- */
 
+static int remove_mark(struct map_call *k)
+{
+	if (unlinkat(k->dir_fd, META_MARK_NAME, 0) == 0)
+		(void)fsync(k->dir_fd);
+	return 0;
+}
+
 /* Without a mark nothing is asked for; an old one would ask for too much. */
 static void mark_give_up(struct meta *m, int err)
 {
+	struct map_call k = {.fn = remove_mark, .dir_fd = m->dir_fd, .fd = -1};
+
 	log_warn("no mark beside the map: path=%s error=%s", m->db_path,
 		 strerror(-err));
 	close_fd(&m->mark_fd);
 	m->mark.known = false; /* it is not begun again either */
-	if (unlinkat(m->dir_fd, META_MARK_NAME, 0) == 0)
-		(void)fsync(m->dir_fd);
+	/* On a store that hangs it stays; nothing is committed there. */
+	ignore_result(map_call(m, &k));
+}
+
+static int write_mark(struct map_call *k)
+{
+	errno = EIO; /* of a write that came short */
+	if (pwrite(k->fd, k->buf, k->len, 0) != (ssize_t)k->len)
+		return -errno;
+	return k->durable && fdatasync(k->fd) < 0 ? -errno : 0;
 }
 
 static void mark_write(struct meta *m, bool durable)
 {
+	struct map_call k = {
+		.fn = write_mark,
+		.dir_fd = -1,
+		.fd = m->mark_fd,
+		.durable = durable,
+		.len = MARK_BYTES,
+	};
 	char line[MARK_BYTES + 1];
 	size_t len;
-	int r = 0;
+	int r;
 
 	if (m->mark_fd < 0)
 		return;
@@ -166,27 +192,39 @@ static void mark_write(struct meta *m, bool durable)
 	len = mark_print(&m->mark, line_sum(line, len), line);
 	memset(line + len, ' ', MARK_BYTES - len);
 	line[MARK_BYTES - 1] = '\n';
-	errno = EIO; /* of a write that came short */
-	if (pwrite(m->mark_fd, line, MARK_BYTES, 0) != MARK_BYTES)
-		r = -errno;
-	if (r == 0 && durable && fdatasync(m->mark_fd) < 0)
-		r = -errno;
+	memcpy(k.buf, line, MARK_BYTES);
+	r = map_call(m, &k);
 	if (r < 0)
 		mark_give_up(m, r);
 }
 
-static int mark_open_file(struct meta *m)
+static int open_mark(struct map_call *k)
 {
+	_cleanup_close_ int fd = -1;
 	struct stat st;
 
-	m->mark_fd = openat(
-		m->dir_fd, META_MARK_NAME,
-		O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-	if (m->mark_fd < 0)
-		return errno == ENOSPC || errno == EDQUOT ? 0 : -errno;
-	if (fstat(m->mark_fd, &st) < 0)
+	fd = openat(k->dir_fd, META_MARK_NAME,
+		    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+		    0600);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	return S_ISREG(st.st_mode) ? 0 : -EUCLEAN;
+	return S_ISREG(st.st_mode) ? steal_fd(&fd) : -EUCLEAN;
+}
+
+static int mark_open_file(struct meta *m)
+{
+	struct map_call k = {
+		.fn = open_mark,
+		.dir_fd = m->dir_fd,
+		.fd = -1,
+		.gives_fd = true,
+	};
+	int fd = map_call(m, &k);
+
+	if (fd < 0)
+		return fd == -ENOSPC || fd == -EDQUOT ? 0 : fd;
+	m->mark_fd = fd;
+	return 0;
 }
 
 int mark_token(uint64_t *ret)

@@ -54,6 +54,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/guard.h"
 
 #define META_BLOCK     4096u /* granularity of extents, bytes */
 #define META_STORE_MAX 16    /* members of one volume */
@@ -236,6 +237,13 @@ MUST_CHECK int meta_open(const char *privdir, enum meta_open_mode mode,
 /** meta_close - readers first, the writer last; truncates the WAL. NULL ok. */
 void meta_close(struct meta *m);
 
+/**
+ * meta_guard - what the calls on its files are made under, not on
+ * (base/guard.h); lives as long as the map, whose close waits for the calls
+ * that were left behind. Given up, the map fails with -EIO from then on.
+ */
+struct guard *meta_guard(const struct meta *m);
+
 const char *meta_volume_uuid(const struct meta *m);
 const char *meta_store_uuid(const struct meta *m);
 
@@ -332,7 +340,7 @@ MUST_CHECK int meta_compact_step(struct meta *m, size_t row_max);
 MUST_CHECK int meta_ballast_ensure(struct meta *m);
 MUST_CHECK int meta_ballast_release(struct meta *m);
 /* What has to be left free for it to be had again. */
-uint64_t meta_ballast_missing(const struct meta *m);
+uint64_t meta_ballast_missing(struct meta *m);
 
 /* ---- readers ---- */
 

@@ -72,6 +72,7 @@ void meta_free(struct meta *m)
 	/* Readers first, the writer last. */
 	reader_close_idle(m);
 	writer_close(m);
+	guard_free(m->guard); /* what was left behind uses the files */
 	open_release(m);
 	close_fd(&m->mark_fd);
 	close_fd(&m->dir_fd);
@@ -108,12 +109,15 @@ int meta_new(const char *privdir, enum meta_open_mode mode, const char *name,
 	if (!m)
 		return -ENOMEM;
 	m->mode = mode;
-	m->mark_fd = -1;
+	m->mark_fd = m->dir_fd = -1;
 	m->writer.meta = m;
 	m->compact.node = INT64_MAX;
 	m->compact.start = INT64_MAX;
 	mutex_init(&m->writer_lock, LOCK_RANK_META);
 	mutex_init(&m->pool_lock, LOCK_RANK_LEAF);
+	m->guard = guard_new();
+	if (!m->guard)
+		return -ENOMEM;
 	m->dir_fd = open(privdir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (m->dir_fd < 0)
 		return -errno;
@@ -304,7 +308,7 @@ static int check_schema(struct conn *c, char **ret_why)
 static int check_bare(struct meta *m)
 {
 	struct meta_reader bare = {.meta = m};
-	int r = conn_open(&bare.conn, m->db_path, CONN_BARE);
+	int r = conn_open(&bare.conn, m->db_path, CONN_BARE, NULL);
 
 	if (r == 0) {
 		r = volume_u64_get(&bare, VOLUME_KEY_MARK, &m->bare_token);
@@ -340,7 +344,7 @@ static int probe(struct meta *m, char **ret_why)
 	int64_t version;
 	int r;
 
-	r = conn_open(&c, m->db_path, CONN_RO);
+	r = conn_open(&c, m->db_path, CONN_RO, NULL);
 	if (r < 0)
 		return refuse_errno(ret_why, r);
 	r = check_version(&c, ret_why, &version);

@@ -18,15 +18,23 @@
 
 #define READER_IDLE_MAX 8
 
+static int stat_map(struct map_call *k)
+{
+	return fstatat(k->dir_fd, META_DB_NAME, &k->st, AT_SYMLINK_NOFOLLOW) < 0
+		       ? -errno
+		       : 0;
+}
+
 /* The path must still lead to the file that the writer has: another one there
  * would be read as if it were the map. */
-static int reader_check_file(const struct meta *m)
+static int reader_check_file(struct meta *m)
 {
-	struct stat st;
+	struct map_call k = {.fn = stat_map, .dir_fd = m->dir_fd, .fd = -1};
+	int r = map_call(m, &k);
 
-	if (fstatat(m->dir_fd, META_DB_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (st.st_dev != m->dev || st.st_ino != m->ino)
+	if (r < 0)
+		return r;
+	if (k.st.st_dev != m->dev || k.st.st_ino != m->ino)
 		return -ESTALE;
 	return 0;
 }
@@ -41,10 +49,12 @@ static struct meta_reader *reader_new(struct meta *m)
 	r = reader_check_file(m);
 	if (r == 0)
 		r = conn_open(&rd->conn, m->db_path,
-			      m->mode == META_OPEN_RO ? CONN_RO : CONN_READER);
+			      m->mode == META_OPEN_RO ? CONN_RO : CONN_READER,
+			      m->guard);
 	if (r < 0) {
-		log_err("the map cannot be read: path=%s error=%s", m->db_path,
-			strerror(-r));
+		if (!guard_was_late())
+			log_err("the map cannot be read: path=%s error=%s",
+				m->db_path, strerror(-r));
 		free(rd);
 		return NULL;
 	}

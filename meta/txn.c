@@ -48,7 +48,7 @@ static int wal_committed(void *arg, sqlite3 *db, const char *name, int pages)
 
 int writer_open(struct meta *m, enum conn_role role)
 {
-	int r = conn_open(&m->writer.conn, m->db_path, role);
+	int r = conn_open(&m->writer.conn, m->db_path, role, m->guard);
 
 	if (r < 0)
 		return r;
