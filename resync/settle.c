@@ -53,7 +53,7 @@ static int settle_find(struct settled *s, const struct resync_side *side,
 					row);
 
 		if (fd >= 0)
-			(void)close(fd);
+			close_fd(&fd);
 		else if (fd != -ENOENT && fd != -ESTALE && fd != -EACCES)
 			return fd;
 	}

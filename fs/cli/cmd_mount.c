@@ -21,12 +21,7 @@ static int add_options(struct mount_request *r, const char *text)
 		ui_error("mount", "%s", err == -ENOMEM ? ui_why(err) : why);
 		return err;
 	}
-	/* Better refused than silently without effect. */
-	if (r->options.timeout_s) {
-		ui_error("mount", "timeout=: this version cannot put out a "
-				  "store that hangs");
-		return -EINVAL;
-	}
+	r->options.mirror.timeout_ms = (uint64_t)r->options.timeout_s * 1000;
 	return 0;
 }
 

@@ -145,26 +145,44 @@ out:
 	return r < 0 ? r : 0;
 }
 
+struct list_ask {
+	struct listing *l;
+};
+
+static int list_slot(struct mirror *m, unsigned int i, void *arg)
+{
+	const struct list_ask *a = arg;
+
+	return list_from(m, a->l, m->slot[i].meta);
+}
+
+/* What was told already cannot be told again by another one. */
+static bool list_is_done(int r, const void *arg)
+{
+	const struct list_ask *a = arg;
+
+	return !r || a->l->any;
+}
+
 static int list_locked(struct mirror *m, struct listing *l)
 {
-	int r = -EIO;
+	struct list_ask a = {l};
+	unsigned int order[META_STORE_MAX], count, by;
+	int res[META_STORE_MAX] = {0}, r;
+	slot_mask pin;
 
 	list_dots(m, l);
-	for (int tries = 0; !l->full && tries < 2; tries++) {
-		slot_mask pin;
-		int lead;
-
-		feed_drain_dir(m, l->dir);
-		pin = slots_pin(m, &lead);
-		r = list_from(m, l, m->slot[lead].meta);
-		if (r && !l->any &&
-		    slot_put_out(m, (unsigned int)lead, "map", r)) {
-			slots_unpin(m, pin);
-			continue; /* the next lead's map */
-		}
-		slots_unpin(m, pin);
-		break;
-	}
+	if (l->full)
+		return 0;
+	feed_drain_dir(m, l->dir);
+	pin = slots_pin(m, NULL);
+	count = ask_order(m, pin, order);
+	r = ask_in_turn(m, order, count, list_slot, &a, list_is_done, res, &by);
+	for (unsigned int j = 0; by < count && j < count; j++)
+		if (j != by && res[j] < 0 && res[j] != -ETIME &&
+		    !store_error_is_ours(res[j]))
+			(void)slot_put_out(m, order[j], "map", res[j]);
+	slots_unpin(m, pin);
 	return l->full || l->any ? 0 : r;
 }
 

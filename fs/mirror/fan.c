@@ -92,25 +92,96 @@ int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,
 	return r;
 }
 
+unsigned int ask_order(struct mirror *m, slot_mask mask,
+		       unsigned int order[META_STORE_MAX])
+{
+	unsigned int count = fan_order(m, mask, order), slow = 0, at = 0;
+	unsigned int late[META_STORE_MAX];
+
+	if (!m->opt.timeout_ms)
+		return count;
+	for (unsigned int k = 0; k < count; k++) {
+		if (atomic_load(&m->slot[order[k]].waits_ms) >= hurry_ms(m))
+			late[slow++] = order[k];
+		else
+			order[at++] = order[k];
+	}
+	for (unsigned int k = 0; k < slow; k++)
+		order[at++] = late[k];
+	return count;
+}
+
+int ask_in_turn(struct mirror *m, const unsigned int order[],
+		unsigned int count, slot_fn fn, void *arg, ask_done_fn done,
+		int res[], unsigned int *ret_by)
+{
+	bool late = false;
+	int r = -EIO;
+
+	for (unsigned int k = 0; k < count; k++) {
+		struct guard_hurry before =
+			guard_hurry_begin(k + 1 < count ? hurry_ms(m) : 0);
+
+		r = fn(m, order[k], arg);
+		if (guard_hurry_end(before) && r < 0)
+			r = -ETIME;
+		res[k] = r;
+		late |= r == -ETIME;
+		*ret_by = k;
+		if (done(r, arg))
+			return r;
+	}
+	/* Nobody else has it: who is slow is waited for. */
+	for (unsigned int k = 0; late && k < count; k++) {
+		int again;
+
+		if (res[k] != -ETIME)
+			continue;
+		again = fn(m, order[k], arg);
+		*ret_by = k;
+		if (done(again, arg))
+			return again;
+		res[k] = r = again;
+	}
+	*ret_by = count;
+	return r;
+}
+
+struct asking {
+	slot_fn fn;
+	struct node *about;
+	void *arg;
+};
+
+static int ask_slot(struct mirror *m, unsigned int i, void *arg)
+{
+	const struct asking *a = arg;
+
+	return a->fn(m, i, a->arg);
+}
+
+static bool ask_is_done(int r, const void *arg)
+{
+	(void)arg;
+	return r >= 0 || err_is_answer(r);
+}
+
 int fan_ask(struct mirror *m, slot_fn fn, struct node *about, void *arg,
 	    const char *what)
 {
-	unsigned int order[META_STORE_MAX], count;
-	int res[META_STORE_MAX];
+	struct asking a = {fn, about, arg};
+	unsigned int order[META_STORE_MAX], count, by;
+	int res[META_STORE_MAX] = {0};
 	slot_mask pin = slots_pin(m, NULL);
-	int r = -EIO;
-	unsigned int k;
+	int r;
 
-	count = fan_order(m, pin, order);
-	for (k = 0; k < count; k++) {
-		r = res[k] = fn(m, order[k], arg);
-		if (r >= 0 || err_is_answer(r))
-			break;
-	}
+	count = ask_order(m, pin, order);
+	r = ask_in_turn(m, order, count, ask_slot, &a, ask_is_done, res, &by);
 	/* Only blame a store when another one had the answer. */
 	for (unsigned int j = 0;
-	     k < count && j < k && !(about && about->unlinked); j++)
-		slot_blame(m, order[j], about, res[j], what);
+	     by < count && j < count && !(about && about->unlinked); j++)
+		if (j != by && res[j] < 0 && !ask_is_done(res[j], &a))
+			slot_blame(m, order[j], about, res[j], what);
 	slots_unpin(m, pin);
 	return r == -ESTALE || r == -ENODE_ELSEWHERE ? -EIO : r;
 }

@@ -56,8 +56,41 @@ static void idle_link(struct mirror *m, struct node_place *p)
 	p->linked = true;
 }
 
+static unsigned int place_slot(const struct node_place *p)
+{
+	return (unsigned int)(p - p->node->place);
+}
+
+/*
+ * Close one of slot @i that is in no place any more, without waiting for it
+ * where the store may hang.
+ */
+static void fd_retire(struct mirror *m, unsigned int i, int fd)
+{
+	struct slot *s = &m->slot[i];
+	struct store *store = NULL;
+
+	if (fd < 0)
+		return;
+	if (m->opt.timeout_ms) {
+		mutex_lock(&m->lock);
+		if (s->store && !s->closing) {
+			store = s->store;
+			s->users++;
+		}
+		mutex_unlock(&m->lock);
+	}
+	if (!store) {
+		close_fd(&fd);
+		return;
+	}
+	store_close_fd(store, fd);
+	slots_unpin(m, SLOT_BIT(i));
+}
+
 /* fds locked: the oldest idle descriptor, to be closed; -1: none to spare. */
-static int idle_evict(struct mirror *m, unsigned int limit)
+static int idle_evict(struct mirror *m, unsigned int limit,
+		      unsigned int *ret_slot)
 {
 	struct node_place *p = m->fd_oldest;
 	int fd;
@@ -70,23 +103,24 @@ static int idle_evict(struct mirror *m, unsigned int limit)
 	fd = p->fd;
 	p->fd = -1;
 	m->fd_count--;
+	*ret_slot = place_slot(p);
 	return fd;
 }
 
 void node_fd_put(struct mirror *m, struct node *n, unsigned int i)
 {
 	struct node_place *p = &n->place[i];
+	unsigned int slot = 0;
 	int victim = -1;
 
 	mutex_lock(&m->fds);
 	assert(p->pins > 0);
 	if (!--p->pins && p->fd >= 0) {
 		idle_link(m, p);
-		victim = idle_evict(m, m->fd_limit);
+		victim = idle_evict(m, m->fd_limit, &slot);
 	}
 	mutex_unlock(&m->fds);
-	if (victim >= 0)
-		(void)close(victim); /* nothing unsynced depends on it */
+	fd_retire(m, slot, victim); /* nothing unsynced depends on it */
 }
 
 static void place_close_idle(struct mirror *m, struct node_place *p)
@@ -102,8 +136,7 @@ static void place_close_idle(struct mirror *m, struct node_place *p)
 			m->fd_count--;
 	}
 	mutex_unlock(&m->fds);
-	if (fd >= 0)
-		(void)close(fd);
+	fd_retire(m, place_slot(p), fd);
 }
 
 void node_fds_close_idle(struct mirror *m, struct node *n)
@@ -141,11 +174,11 @@ void fds_close_slot(struct mirror *m, unsigned int i)
 			m->fd_count--;
 		mutex_unlock(&m->fds);
 		if (fd >= 0 && vec_push(&fds, fd))
-			(void)close(fd);
+			close_fd(&fd);
 	}
 	mutex_unlock(&m->table);
 	vec_for_each (fd, &fds)
-		(void)close(*fd); /* may take long where the store hangs */
+		close_fd(fd); /* may take long where the store hangs */
 	vec_done(&fds);
 }
 
@@ -174,8 +207,7 @@ static int fd_install_pinned(struct mirror *m, struct node_place *p, int fd,
 	p->pins++;
 	use = p->fd;
 	mutex_unlock(&m->fds);
-	if (spare >= 0)
-		(void)close(spare);
+	fd_retire(m, place_slot(p), spare);
 	return use;
 }
 
@@ -321,8 +353,7 @@ static int open_once(struct mirror *m, struct node *n, unsigned int i,
 		node_name_drop(m, n, parent, name); /* perhaps it moved on */
 	node_put(m, parent);
 	if (r) {
-		if (fd >= 0)
-			(void)close(fd);
+		fd_retire(m, i, fd);
 		return r;
 	}
 	*ret_fd = fd;
@@ -381,25 +412,26 @@ int node_open_fresh(struct mirror *m, struct node *n, unsigned int i, int flags,
 static int open_through(struct mirror *m, struct node_place *p, unsigned int i,
 			int flags, int *ret_fd)
 {
-	char link[64];
+	const struct store *s = m->slot[i].store;
 	bool lost;
 	int fd;
 
 	mutex_lock(&m->fds);
 	fd = p->lost ? -1 : p->fd;
 	lost = p->lost;
+	if (fd >= 0) { /* it is not closed meanwhile */
+		idle_unlink(m, p);
+		p->pins++;
+	}
 	mutex_unlock(&m->fds);
 	if (fd < 0)
 		return lost ? -ENODE_ELSEWHERE
 			    : park_open(m, p->node, i, flags, ret_fd);
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	fd = open(link, flags | O_CLOEXEC);
-	if (fd < 0 && errno == EACCES && flags == O_RDWR)
-		fd = open(link, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	*ret_fd = fd;
-	return 0;
+	*ret_fd = store_reopen(s, fd, flags);
+	if (*ret_fd == -EACCES && flags == O_RDWR)
+		*ret_fd = store_reopen(s, fd, O_RDONLY);
+	node_fd_put(m, p->node, i);
+	return MIN(*ret_fd, 0);
 }
 
 static int fd_open(struct mirror *m, struct node *n, unsigned int i, int flags,
@@ -425,14 +457,15 @@ static bool fds_spare(struct mirror *m)
 	unsigned int spared = 0;
 
 	for (; spared < FDS_SPARED; spared++) {
+		unsigned int slot = 0;
 		int fd;
 
 		mutex_lock(&m->fds);
-		fd = idle_evict(m, 0);
+		fd = idle_evict(m, 0, &slot);
 		mutex_unlock(&m->fds);
 		if (fd < 0)
 			break;
-		(void)close(fd);
+		fd_retire(m, slot, fd);
 	}
 	return spared > 0;
 }

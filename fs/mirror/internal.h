@@ -189,6 +189,8 @@ struct slot {
 	_Atomic unsigned int failures;	 /* and reads that failed otherwise */
 	uint64_t away_since_ns;
 	char why[160];
+	bool hangs;		   /* its guards were given up */
+	_Atomic uint64_t waits_ms; /* how long its oldest call has lasted */
 };
 
 /* ---- operations ---- */
@@ -310,7 +312,12 @@ struct mirror {
 	bool ckpt_wanted; /* now, not at the interval */
 	bool dirty_any;	  /* numbers were taken since the last flip */
 	bool reap_due;
+	bool watch_stop;
+	struct cond watch_wake, record_wake; /* hang.c */
+	unsigned int closers;		     /* threads that close a store */
 	/* ... to here */
+	pthread_t watch_thread, record_thread;
+	bool watches;
 	pthread_t ckpt_thread;
 	_Atomic unsigned int delay_us;
 	_Atomic int64_t room;	    /* bytes granted and not taken (room.c) */
@@ -507,6 +514,8 @@ void op_leave(struct op *op);
  * succeeded, when fewer than min_stores of those that took it are left.
  */
 MUST_CHECK int op_end(struct op *op, int r);
+/* Lock held: is a departure from @mask not recorded yet? */
+bool departure_pending(const struct mirror *m, slot_mask mask);
 /* Lock held: fewer online than min_stores, nothing is acknowledged. */
 bool mirror_is_short(const struct mirror *m);
 /* Slots that the calls go to now: of op->mask, those not put out meanwhile. */
@@ -552,6 +561,8 @@ void slot_suspect(struct mirror *m, unsigned int i, struct node *n);
 void slots_notify(struct mirror *m);
 /* Close stores that are out and that nobody uses any more. */
 void slots_reap(struct mirror *m);
+/* All of them, at the end. False: not within the timeout, those that hang. */
+MUST_CHECK bool slots_close_all(struct mirror *m);
 int mirror_lead_locked(const struct mirror *m);
 void slot_mark_out_locked(struct mirror *m, unsigned int i,
 			  enum meta_store_state state, const char *why);
@@ -648,6 +659,22 @@ MUST_CHECK int fan_change(struct op *op, slot_fn fn, slot_fn undo,
 			  struct node *about, void *arg, const char *what);
 
 /*
+ * The order in which questions go to @mask: lead first, but those last that
+ * take long just now.
+ */
+unsigned int ask_order(struct mirror *m, slot_mask mask,
+		       unsigned int order[META_STORE_MAX]);
+/*
+ * Ask one after the other until @done; one that takes long is left for the
+ * next (-ETIME in @res, no blame), and asked again when nobody else has the
+ * answer.  @res: what each said, by place; @ret_by: who had it, or @count.
+ */
+typedef bool (*ask_done_fn)(int r, const void *arg);
+MUST_CHECK int ask_in_turn(struct mirror *m, const unsigned int order[],
+			   unsigned int count, slot_fn fn, void *arg,
+			   ask_done_fn done, int res[], unsigned int *ret_by);
+
+/*
  * A question that any store can answer: lead first, the next one when it
  * fails. Counts errors and puts out who failed as a device or too often.
  */
@@ -660,6 +687,16 @@ MUST_CHECK int fan_ask(struct mirror *m, slot_fn fn, struct node *about,
  */
 void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 		const char *what);
+
+/* ---- hang.c: stores that do not answer ---- */
+
+/* Calls on every online store are watched from now on, if that is wanted. */
+MUST_CHECK int watch_start(struct mirror *m);
+void watch_stop(struct mirror *m);
+/* Lock held or nobody else knows it: the same for a store that has come. */
+void slot_guard_on(struct mirror *m, unsigned int i);
+/* How long a question waits before another store is asked; 0: for good. */
+uint64_t hurry_ms(const struct mirror *m);
 
 /* ---- repair.c: what one store cannot read, rewritten from another ---- */
 

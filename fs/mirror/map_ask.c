@@ -18,9 +18,9 @@ struct map_question {
 	int (*fn)(struct meta_reader *rd, const struct map_question *q);
 };
 
-static int ask_one(struct mirror *m, unsigned int i,
-		   const struct map_question *q)
+static int ask_one(struct mirror *m, unsigned int i, void *arg)
 {
+	const struct map_question *q = arg;
 	int r = FAULT_ERR("mirror.map.read");
 	struct meta_reader *rd;
 
@@ -34,22 +34,25 @@ static int ask_one(struct mirror *m, unsigned int i,
 	return r;
 }
 
-static int ask(struct mirror *m, const struct map_question *q)
+static bool is_answered(int r, const void *arg)
 {
-	unsigned int order[META_STORE_MAX], count, k;
-	int res[META_STORE_MAX], r = -EIO;
+	(void)arg;
+	return r >= 0 || r == -ENOENT;
+}
+
+static int ask(struct mirror *m, struct map_question q)
+{
+	unsigned int order[META_STORE_MAX], count, by;
+	int res[META_STORE_MAX] = {0}, r;
 	slot_mask pin;
 
 	pin = slots_pin(m, NULL);
-	count = fan_order(m, pin, order);
-	for (k = 0; k < count; k++) {
-		r = res[k] = ask_one(m, order[k], q);
-		if (r >= 0 || r == -ENOENT)
-			break;
-	}
+	count = ask_order(m, pin, order);
+	r = ask_in_turn(m, order, count, ask_one, &q, is_answered, res, &by);
 	/* Only blame a store when another one had the answer. */
-	for (unsigned int j = 0; k < count && j < k; j++) {
-		if (store_error_is_ours(res[j]))
+	for (unsigned int j = 0; by < count && j < count; j++) {
+		if (j == by || is_answered(res[j], NULL) || res[j] == -ETIME ||
+		    store_error_is_ours(res[j]))
 			continue;
 		atomic_fetch_add(&m->slot[order[j]].errors_read, 1);
 		(void)slot_put_out(m, order[j], "map", res[j]);
@@ -65,7 +68,7 @@ static int get_node(struct meta_reader *rd, const struct map_question *q)
 
 int map_ask_node(struct mirror *m, uint64_t id, struct meta_node *ret)
 {
-	return ask(m, &(struct map_question){
+	return ask(m, (struct map_question){
 			      .id = id, .node = ret, .fn = get_node});
 }
 
@@ -77,10 +80,10 @@ static int get_child(struct meta_reader *rd, const struct map_question *q)
 int map_ask_child(struct mirror *m, uint64_t parent, const char *name,
 		  struct meta_dentry *ret)
 {
-	return ask(m, &(struct map_question){.id = parent,
-					     .name = name,
-					     .dentry = ret,
-					     .fn = get_child});
+	return ask(m, (struct map_question){.id = parent,
+					    .name = name,
+					    .dentry = ret,
+					    .fn = get_child});
 }
 
 static int get_name(struct meta_reader *rd, const struct map_question *q)
@@ -90,6 +93,6 @@ static int get_name(struct meta_reader *rd, const struct map_question *q)
 
 int map_ask_name(struct mirror *m, uint64_t id, struct meta_dentry *ret)
 {
-	return ask(m, &(struct map_question){
+	return ask(m, (struct map_question){
 			      .id = id, .dentry = ret, .fn = get_name});
 }

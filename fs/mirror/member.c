@@ -116,6 +116,26 @@ static int detach_held(struct mirror *m, unsigned int slot)
 	return r;
 }
 
+/* It is out; "safe to remove" it is when it is closed. */
+static int closed_wait(struct mirror *m, const struct slot *s)
+{
+	uint64_t until_ns =
+		clock_mono_ns() + m->opt.timeout_ms * CLOCK_NS_PER_MS;
+	bool late = false;
+
+	mutex_lock(&m->lock);
+	while (s->store && !m->closing && !late) {
+		if (!m->opt.timeout_ms) {
+			cond_wait(&m->ended, &m->lock);
+			continue;
+		}
+		(void)cond_timedwait(&m->ended, &m->lock, 100);
+		late = s->store && clock_mono_ns() > until_ns;
+	}
+	mutex_unlock(&m->lock);
+	return late ? -ETIMEDOUT : 0;
+}
+
 int mirror_detach(struct mirror *m, unsigned int slot)
 {
 	int r;
@@ -129,12 +149,9 @@ int mirror_detach(struct mirror *m, unsigned int slot)
 	mirror_release(m);
 	if (r)
 		return r;
-	mutex_lock(&m->lock);
-	while (m->slot[slot].store && !m->closing)
-		cond_wait(&m->ended, &m->lock);
-	mutex_unlock(&m->lock);
+	r = closed_wait(m, &m->slot[slot]);
 	slots_notify(m);
-	return 0;
+	return r;
 }
 
 /* What any store present has reserved may have been issued. */
@@ -164,7 +181,7 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		return r;
 	mutex_lock(&m->lock);
 	while (!s->online && s->store && s->state != META_STORE_RESYNCING &&
-	       !m->closing)
+	       !m->closing && !s->hangs)
 		cond_wait(&m->ended, &m->lock); /* still being closed */
 	if (!s->used || s->online || s->store || m->closing) {
 		r = -EBUSY;
@@ -176,6 +193,7 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		s->store = store;
 		s->meta = meta;
 		s->state = META_STORE_RESYNCING;
+		slot_guard_on(m, slot);
 		s->why[0] = '\0';
 		(void)snprintf(s->row.path_hint, sizeof(s->row.path_hint), "%s",
 			       store_path(store));

@@ -45,6 +45,9 @@ struct mirror_options {
 	uint64_t budget_bytes;	    /* armed at most; 0: as budget.c learns it */
 	unsigned int fd_limit;	    /* cached descriptors; 0: from RLIMIT */
 	int prefer_slot;	    /* lead by preference; -1: none */
+	/* A store is put out when a call on it lasts longer; 0: never, its
+	 * callers wait. */
+	uint64_t timeout_ms;
 };
 
 /* A member as mounting found it. store and meta are NULL when not present. */
@@ -270,6 +273,11 @@ struct mirror_slot_info {
 	uint64_t free_bytes;	/* 0 when away */
 	uint64_t away_since_ns; /* realtime; 0 when online */
 	char why[160];		/* why it is away, for people */
+	/* With a timeout: how long its oldest call under way has lasted. */
+	uint64_t waits_ms;
+	/* Put out for that, and calls on it have still not ended: it cannot
+	 * come back before. */
+	bool hangs;
 };
 void mirror_slot_info(struct mirror *m, unsigned int slot,
 		      struct mirror_slot_info *ret);

@@ -110,8 +110,7 @@ static void op_link(struct mirror *m, struct op *op)
 	op->numbered = true;
 }
 
-/* Lock held: is a departure from @mask not recorded yet? */
-static bool departure_pending(const struct mirror *m, slot_mask mask)
+bool departure_pending(const struct mirror *m, slot_mask mask)
 {
 	for_each_slot(i, mask)
 	{

@@ -37,7 +37,7 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 	int device = err == -EIO ? device_error(m, i) : 0;
 	unsigned int failures;
 
-	if (store_error_is_ours(err))
+	if (store_error_is_ours(err) || err == -ETIME)
 		return;
 	atomic_fetch_add(&m->slot[i].errors_read, 1);
 	failures = atomic_fetch_add(&m->slot[i].failures, 1) + 1;
@@ -48,8 +48,9 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 		(void)slot_put_out(m, i, what, device ? device : err);
 }
 
-static int read_slot(struct mirror *m, unsigned int i, const struct reading *k)
+static int read_slot(struct mirror *m, unsigned int i, void *arg)
 {
+	const struct reading *k = arg;
 	ssize_t got;
 	int fd, r = FAULT_ERR("mirror.read");
 
@@ -79,24 +80,19 @@ static void read_failed(struct mirror *m, unsigned int i,
 		repair_want(m, k->n, i, k->off, k->off + k->len, false);
 }
 
-/*
- * The first of @order that can: how many bytes, or -errno. @res: what those
- * before it said, order[*ret_by] itself; *ret_by is @count where nobody could.
- */
-static int read_first(struct mirror *m, const struct reading *k,
+static bool read_is_done(int r, const void *arg)
+{
+	(void)arg;
+	return r >= 0 || err_is_answer(r);
+}
+
+/* As ask_in_turn(): how many bytes, or -errno. */
+static int read_first(struct mirror *m, struct reading *k,
 		      const unsigned int order[], unsigned int count,
 		      unsigned int *ret_by, int res[])
 {
-	unsigned int at;
-	int r = -EIO;
-
-	for (at = 0; at < count; at++) {
-		r = res[at] = read_slot(m, order[at], k);
-		if (r >= 0 || err_is_answer(r))
-			break;
-	}
-	*ret_by = at;
-	return r;
+	return ask_in_turn(m, order, count, read_slot, k, read_is_done, res,
+			   ret_by);
 }
 
 /*
@@ -104,7 +100,7 @@ static int read_first(struct mirror *m, const struct reading *k,
  * error: the kernel takes what is short for the end of the file, and asks for
  * single pages after an error.
  */
-static int read_pieces(struct mirror *m, const struct reading *k,
+static int read_pieces(struct mirror *m, struct reading *k,
 		       const unsigned int order[], unsigned int count)
 {
 	size_t done = 0;
@@ -135,6 +131,7 @@ static int read_pieces(struct mirror *m, const struct reading *k,
 static uint64_t size_peek(struct mirror *m, struct node *n, unsigned int i,
 			  bool open_it)
 {
+	struct guard_hurry before;
 	struct store_stat st;
 	bool is_open;
 	int fd, r;
@@ -144,10 +141,14 @@ static uint64_t size_peek(struct mirror *m, struct node *n, unsigned int i,
 	mutex_unlock(&m->fds);
 	if (!is_open && !open_it)
 		return 0;
-	if (node_fd_get(m, n, i, false, &fd))
+	before = guard_hurry_begin(hurry_ms(m));
+	if (node_fd_get(m, n, i, false, &fd)) {
+		(void)guard_hurry_end(before);
 		return 0; /* no better than the one that answered */
+	}
 	r = store_fstat(m->slot[i].store, fd, false, &st);
 	node_fd_put(m, n, i);
+	(void)guard_hurry_end(before);
 	return r ? 0 : (uint64_t)st.st.st_size;
 }
 
@@ -182,26 +183,27 @@ static int read_longer(struct mirror *m, const struct reading *k, int got,
 	return got;
 }
 
-static int read_node(struct mirror *m, const struct reading *k)
+static int read_node(struct mirror *m, struct reading *k)
 {
-	unsigned int order[META_STORE_MAX], count, by, failed = 0;
+	unsigned int order[META_STORE_MAX], count, by;
 	slot_mask pin = slots_pin(m, NULL);
-	int res[META_STORE_MAX], r;
+	int res[META_STORE_MAX] = {0}, r;
+	bool had;
 
-	count = fan_order(m, pin, order);
+	count = ask_order(m, pin, order);
 	r = read_first(m, k, order, count, &by, res);
-	if (by < count)
-		failed = by;
+	had = by < count;
 	if (r == -EIO && by == count && count > 1 && k->len > META_BLOCK) {
 		r = read_pieces(m, k, order, count);
-		failed = r < 0 ? 0 : count;
+		had = r >= 0;
 	} else if (r >= 0 && (size_t)r < k->len && count > 1 &&
 		   !k->n->unlinked) {
 		r = read_longer(m, k, r, order, count, by);
 	}
 	/* Only blame a store when another one had the answer. */
-	for (unsigned int j = 0; j < failed && !k->n->unlinked; j++)
-		read_failed(m, order[j], k, res[j]);
+	for (unsigned int j = 0; had && j < count && !k->n->unlinked; j++)
+		if (j != by && res[j] < 0 && !read_is_done(res[j], k))
+			read_failed(m, order[j], k, res[j]);
 	slots_unpin(m, pin);
 	return r == -ESTALE || r == -ENODE_ELSEWHERE ? -EIO : r;
 }

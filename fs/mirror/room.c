@@ -65,10 +65,12 @@ static uint64_t room_ask(struct mirror *m, uint64_t own)
 {
 	slot_mask pin = slots_pin(m, NULL);
 	uint64_t least = UINT64_MAX >> 1, busy;
+	struct guard_hurry before = guard_hurry_begin(hurry_ms(m));
 	struct statvfs v;
 
 	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v)) least =
 		MIN(least, room_of(&v, meta_ballast_missing(m->slot[i].meta)));
+	(void)guard_hurry_end(before);
 	slots_unpin(m, pin);
 	busy = atomic_load(&m->room_busy) - own;
 	return least - MIN(least, busy);

@@ -12,11 +12,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+
+/* Whoever asks for the status does not wait longer for one that hangs. */
+#define INFO_MS 200u
 
 int mirror_lead_locked(const struct mirror *m)
 {
@@ -185,6 +190,67 @@ static bool slot_take_closing(struct mirror *m, unsigned int i,
 	return true;
 }
 
+static void slot_close(struct mirror *m, unsigned int i, struct store *store,
+		       struct meta *meta)
+{
+	fds_close_slot(m, i);
+	meta_close(meta);
+	store_close(store);
+	mutex_lock(&m->lock);
+	m->slot[i].store = NULL;
+	m->slot[i].meta = NULL;
+	m->slot[i].closing = false;
+	m->slot[i].hangs = false;
+	cond_broadcast(&m->ended);
+	mutex_unlock(&m->lock);
+}
+
+struct closing {
+	struct mirror *m;
+	unsigned int slot;
+	struct store *store;
+	struct meta *meta;
+};
+
+static void *closing_thread(void *arg)
+{
+	struct closing c = *(struct closing *)arg;
+
+	free(arg);
+	slot_close(c.m, c.slot, c.store, c.meta);
+	slots_notify(c.m);
+	mutex_lock(&c.m->lock);
+	c.m->closers--;
+	cond_broadcast(&c.m->ended);
+	mutex_unlock(&c.m->lock);
+	return NULL;
+}
+
+/* The last one to close waits for the calls that hang there: by itself. */
+static bool slot_close_aside(struct mirror *m, unsigned int i,
+			     struct store *store, struct meta *meta)
+{
+	struct closing *c = malloc(sizeof(*c));
+	pthread_t thread;
+
+	if (!c)
+		return false;
+	*c = (struct closing){m, i, store, meta};
+	mutex_lock(&m->lock);
+	m->closers++;
+	mutex_unlock(&m->lock);
+	if (!pthread_create(&thread, NULL, closing_thread, c)) {
+		(void)pthread_detach(thread);
+		return true;
+	}
+	free(c);
+	mutex_lock(&m->lock);
+	m->closers--;
+	m->slot[i].closing = false; /* tried again */
+	mutex_unlock(&m->lock);
+	return false;
+}
+
 void slots_reap(struct mirror *m)
 {
 	bool again = false;
@@ -197,25 +263,60 @@ void slots_reap(struct mirror *m)
 		mutex_lock(&m->lock);
 		mine = slot_take_closing(m, i, &store, &meta);
 		if (!mine && !m->slot[i].online && m->slot[i].store &&
+		    !m->slot[i].closing &&
 		    m->slot[i].state != META_STORE_RESYNCING)
 			again = true;
 		mutex_unlock(&m->lock);
 		if (!mine)
 			continue;
-		fds_close_slot(m, i);
-		meta_close(meta);
-		store_close(store);
-		mutex_lock(&m->lock);
-		m->slot[i].store = NULL;
-		m->slot[i].meta = NULL;
-		m->slot[i].closing = false;
-		cond_broadcast(&m->ended);
-		mutex_unlock(&m->lock);
+		if (m->opt.timeout_ms) {
+			again |= !slot_close_aside(m, i, store, meta);
+			continue;
+		}
+		slot_close(m, i, store, meta);
 		slots_notify(m);
 	}
 	mutex_lock(&m->lock);
 	m->reap_due = again;
 	mutex_unlock(&m->lock);
+}
+
+/* Who holds what when the time is up: said once, by name. */
+static void closing_tell(struct mirror *m)
+{
+	for (unsigned int i = 0; i < m->slot_count; i++)
+		if (m->slot[i].store)
+			log_err("store %s was not released: calls on it do "
+				"not end",
+				m->slot[i].row.name);
+}
+
+bool slots_close_all(struct mirror *m)
+{
+	uint64_t until_ns =
+		clock_mono_ns() + m->opt.timeout_ms * CLOCK_NS_PER_MS;
+	bool all;
+
+	for (unsigned int i = 0; i < m->slot_count; i++) {
+		struct slot *s = &m->slot[i];
+		bool mine;
+
+		mutex_lock(&m->lock);
+		mine = s->store && !s->closing;
+		s->closing |= mine;
+		mutex_unlock(&m->lock);
+		if (mine && !(m->opt.timeout_ms &&
+			      slot_close_aside(m, i, s->store, s->meta)))
+			slot_close(m, i, s->store, s->meta);
+	}
+	mutex_lock(&m->lock);
+	while (m->closers && clock_mono_ns() < until_ns)
+		(void)cond_timedwait(&m->ended, &m->lock, 100);
+	all = !m->closers;
+	if (!all)
+		closing_tell(m);
+	mutex_unlock(&m->lock);
+	return all;
 }
 
 int slot_ref_get(struct mirror *m, unsigned int slot,
@@ -274,6 +375,7 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	const struct slot *s = &m->slot[slot];
 	struct statvfs vfs;
 	struct mirror_ref ref;
+	struct guard_hurry before;
 
 	memset(ret, 0, sizeof(*ret));
 	mutex_lock(&m->lock);
@@ -285,14 +387,18 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	ret->used = s->used;
 	ret->durable_seq = s->durable_seq;
 	ret->away_since_ns = s->online ? 0 : s->away_since_ns;
+	ret->hangs = s->hangs;
+	ret->waits_ms = s->store && !s->hangs ? atomic_load(&s->waits_ms) : 0;
 	mutex_unlock(&m->lock);
 	ret->errors_read = atomic_load(&s->errors_read);
 	ret->errors_write = atomic_load(&s->errors_write);
 	ret->repaired = atomic_load(&s->repaired);
 	if (slot_ref_get(m, slot, &ref))
 		return;
+	before = guard_hurry_begin(INFO_MS);
 	if (!store_statvfs(ref.store, &vfs))
 		ret->free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	(void)guard_hurry_end(before);
 	mirror_ref_put(m, &ref);
 }
 

@@ -248,9 +248,12 @@ int mirror_statvfs(struct mirror *m, struct statvfs *ret)
 
 	for_each_slot(i, pin)
 	{
+		struct guard_hurry before =
+			guard_hurry_begin(pin == SLOT_BIT(i) ? 0 : hurry_ms(m));
 		int err = statvfs_slot(m, i, &v);
 		unsigned long unit = v.f_frsize ? v.f_frsize : 1;
 
+		(void)guard_hurry_end(before);
 		if (err) {
 			r = first ? err : r;
 			continue;

@@ -88,6 +88,8 @@ static void mirror_free(struct mirror *m)
 	cond_done(&m->armed);
 	cond_done(&m->moved);
 	cond_done(&m->wake);
+	cond_done(&m->watch_wake);
+	cond_done(&m->record_wake);
 	mutex_done(&m->lock);
 	rwlock_done(&m->names);
 	mutex_done(&m->ckpt);
@@ -122,10 +124,35 @@ static struct mirror *mirror_alloc(const struct mirror_options *options,
 	cond_init(&m->armed);
 	cond_init(&m->moved);
 	cond_init(&m->wake);
+	cond_init(&m->watch_wake);
+	cond_init(&m->record_wake);
 	vec_init(&m->arm_queue);
 	table_init(m);
 	fds_init(m);
 	return m;
+}
+
+static int threads_start(struct mirror *m)
+{
+	int r = watch_start(m);
+
+	if (r)
+		return r;
+	r = feed_start(m);
+	if (r)
+		goto watch;
+	r = repair_start(m);
+	if (r)
+		goto feed;
+	r = checkpoint_start(m);
+	if (!r)
+		return 0;
+	repair_stop(m);
+feed:
+	feed_stop(m);
+watch:
+	watch_stop(m);
+	return r;
 }
 
 int mirror_open(const struct mirror_member_in *members, size_t count,
@@ -150,17 +177,7 @@ int mirror_open(const struct mirror_member_in *members, size_t count,
 	if (!r)
 		r = pool_start(&m->pool);
 	if (!r)
-		r = feed_start(m);
-	if (!r) {
-		r = repair_start(m);
-		if (!r) {
-			r = checkpoint_start(m);
-			if (r)
-				repair_stop(m);
-		}
-		if (r)
-			feed_stop(m);
-	}
+		r = threads_start(m);
 	if (r) {
 		mirror_free(m);
 		return r;
@@ -234,14 +251,10 @@ int mirror_close(struct mirror *m)
 	if (!r)
 		r = clean_all(m);
 	feed_stop(m);
+	watch_stop(m);
 	pool_stop(&m->pool);
-	for (unsigned int i = 0; i < m->slot_count; i++) {
-		if (!m->slot[i].store)
-			continue;
-		fds_close_slot(m, i);
-		meta_close(m->slot[i].meta);
-		store_close(m->slot[i].store);
-	}
+	if (!slots_close_all(m))
+		return -ETIMEDOUT; /* what is left belongs to who is stuck */
 	mirror_free(m);
 	return r;
 }
