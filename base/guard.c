@@ -31,6 +31,9 @@ static struct {
 	atomic_uint count;
 } behind = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static atomic_bool counting;
+static _Atomic uint64_t counted;
+
 static _Thread_local struct guard_call *made_here; /* on a helper */
 static _Thread_local struct guard_hurry hurry;
 
@@ -181,6 +184,7 @@ static void call_make(struct guard *g, struct guard_call *c)
 	made_here = c;
 	c->run(c);
 	made_here = NULL;
+	guard_counted();
 	mutex_lock(&g->lock);
 	list_drop(c);
 	c->step = GUARD_ENDED;
@@ -405,8 +409,26 @@ bool guard_was_late(void)
 	return hurry.late;
 }
 
+bool guard_any_left(void)
+{
+	return atomic_load(&behind.count) > 0;
+}
+
+uint64_t guard_count(void)
+{
+	atomic_store(&counting, true);
+	return atomic_load(&counted);
+}
+
+void guard_counted(void)
+{
+	if (atomic_load_explicit(&counting, memory_order_relaxed))
+		atomic_fetch_add(&counted, 1);
+}
+
 void guard_progress(void)
 {
+	guard_counted();
 	if (made_here)
 		atomic_store(&made_here->since_ns, clock_mono_ns());
 }

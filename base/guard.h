@@ -128,5 +128,15 @@ bool guard_hurry_end(struct guard_hurry before);
 /* Has one so far? */
 bool guard_was_late(void);
 
+/** guard_any_left - has a call of any guard been left behind? */
+bool guard_any_left(void);
+
+/*
+ * guard_count - how many calls have ended since it was called first, made by
+ * helpers or announced by guard_counted(): does anything go on?
+ */
+uint64_t guard_count(void);
+void guard_counted(void);
+
 /** guard_progress - on a helper: this call is long, and goes on. */
 void guard_progress(void);

@@ -139,6 +139,10 @@ static int find_member(struct resync_engine *e, unsigned int slot,
 	if (ret->state == META_STORE_RESYNCING)
 		return refuse(why, why_len, -EBUSY,
 			      "it is being resynced already");
+	if (ret->hangs)
+		return refuse(why, why_len, -EBUSY,
+			      "calls on it have still not ended: it does not "
+			      "answer yet");
 	if (!*path)
 		*path = ret->path;
 	return check_identity(e, ret, *path, why, why_len);
@@ -255,7 +259,7 @@ bool engine_store_is_back(struct resync_engine *e, unsigned int slot)
 	struct mirror_slot_info info;
 
 	mirror_slot_info(e->m, slot, &info);
-	if (!info.used || !info.path[0])
+	if (!info.used || !info.path[0] || info.hangs)
 		return false;
 	if (info.state != META_STORE_MISSING && info.state != META_STORE_FAILED)
 		return false;

@@ -284,6 +284,16 @@ static void set_source(struct resync_engine *e, int source)
 	mutex_unlock(&e->lock);
 }
 
+static bool is_ending(struct resync_engine *e, unsigned int slot)
+{
+	bool ending;
+
+	mutex_lock(&e->lock);
+	ending = e->stop || e->slot[slot].cancel;
+	mutex_unlock(&e->lock);
+	return ending;
+}
+
 static int run_from(struct run *run, char *why, size_t why_len)
 {
 	struct resync_engine *e = run->e;
@@ -302,23 +312,12 @@ static int run_from(struct run *run, char *why, size_t why_len)
 		r = resync_trim_void(run->source.meta, run->target.meta);
 	if (r == 0)
 		r = run_laps(run);
-	mutex_lock(&e->lock);
-	if (r == -ECANCELED && e->source_gone)
+	/* Whatever it was that failed: another one may do. */
+	if (r < 0 && !is_ending(e, run->slot) && check_source(run))
 		r = -EAGAIN;
-	mutex_unlock(&e->lock);
 	set_source(e, -1);
 	mirror_ref_put(e->m, &run->source);
 	return r;
-}
-
-static bool is_ending(struct resync_engine *e, unsigned int slot)
-{
-	bool ending;
-
-	mutex_lock(&e->lock);
-	ending = e->stop || e->slot[slot].cancel;
-	mutex_unlock(&e->lock);
-	return ending;
 }
 
 static int run_sources(struct run *run, char *why, size_t why_len)

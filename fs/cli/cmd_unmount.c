@@ -21,6 +21,10 @@
 /* The last checkpoint writes what is dirty, at most some hundred MiB. */
 #define WAIT_SECONDS 300
 #define POLL_MS	     100
+/* It takes a moment to end all threads of a process. */
+#define STUCK_POLLS 20
+#define STATUS_MS   5000
+#define HELD_MAX    256
 
 static int open_pidfd(pid_t pid)
 {
@@ -98,7 +102,21 @@ static void forget_socket(const struct mount_entry *entry)
 	}
 }
 
-static int wait_daemon(const struct mount_entry *entry, int pidfd)
+/* Its main thread has ended, others are stuck in the kernel. */
+static bool is_remnant(pid_t pid)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64], state = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	/* The name in between has 15 bytes at most, blanks among them. */
+	return f && fscanf(f, "%*d (%*15[^)]) %c", &state) == 1 && state == 'Z';
+}
+
+/* @ret_stuck: it is gone but for threads that a store holds. */
+static int wait_daemon(const struct mount_entry *entry, int pidfd, pid_t pid,
+		       bool *ret_stuck)
 {
 	uint64_t until_ns = clock_mono_ns() + WAIT_SECONDS * CLOCK_NS_PER_SEC;
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
@@ -107,6 +125,7 @@ static int wait_daemon(const struct mount_entry *entry, int pidfd)
 		.what = "waiting for the last checkpoint",
 		.eta_seconds = -1.0,
 	};
+	unsigned int seen = 0;
 	int n;
 
 	if (pidfd < 0)
@@ -115,22 +134,64 @@ static int wait_daemon(const struct mount_entry *entry, int pidfd)
 	do {
 		n = poll(&p, 1, POLL_MS);
 		ui_progress_draw(&progress, &state);
-	} while ((n == 0 || (n < 0 && errno == EINTR)) &&
+		seen = n == 0 && is_remnant(pid) ? seen + 1 : 0;
+		*ret_stuck = seen > STUCK_POLLS;
+	} while ((n == 0 || (n < 0 && errno == EINTR)) && !*ret_stuck &&
 		 clock_mono_ns() < until_ns);
 	ui_progress_end(&progress);
 	return n > 0 ? 0 : -ETIMEDOUT;
+}
+
+/* Those that do not answer now: "store b was", "stores b c were". */
+struct held {
+	char names[HELD_MAX - 16];
+	unsigned int count;
+};
+
+static int add_held(void *arg, const json_t *item)
+{
+	struct held *h = arg;
+	size_t len = strlen(h->names);
+
+	if (!json_flag(item, "hangs") && !json_number(item, "waits_seconds"))
+		return 0;
+	(void)snprintf(h->names + len, sizeof(h->names) - len, " %s",
+		       json_text(item, "name"));
+	h->count++;
+	return 0;
+}
+
+static void find_held(struct client *client, char text[HELD_MAX])
+{
+	_cleanup_json_ json_t *reply = NULL;
+	struct held h = {0};
+
+	/* Only for what is said in the end. */
+	if (client_call(client, json_pack("{s:s}", "op", "status"), STATUS_MS,
+			add_held, &h, &reply) ||
+	    !h.count)
+		return;
+	(void)snprintf(text, HELD_MAX, "store%s%s %s", h.count > 1 ? "s" : "",
+		       h.names, h.count > 1 ? "were" : "was");
 }
 
 static int unmount(const char *word, const struct mount_entry *entry)
 {
 	_cleanup_client_ struct client *client = NULL;
 	_cleanup_close_ int pidfd = -1;
+	char held[HELD_MAX] = "";
+	bool stuck = false;
+	pid_t pid = 0;
 	int err = client_try_mount(word, &client);
 
 	/* Of a daemon that is gone, the mount remains and nothing to wait
 	 * for; a pid of 0 is one in another namespace. */
-	if (!err && client_pid(client) > 0)
-		pidfd = open_pidfd(client_pid(client));
+	if (!err)
+		pid = client_pid(client);
+	if (pid > 0)
+		pidfd = open_pidfd(pid);
+	if (!err)
+		find_held(client, held);
 	client_close(client);
 	client = NULL;
 	if (detach_mount(entry->point))
@@ -140,7 +201,14 @@ static int unmount(const char *word, const struct mount_entry *entry)
 			forget_socket(entry);
 		return 0;
 	}
-	err = wait_daemon(entry, pidfd);
+	err = wait_daemon(entry, pidfd, pid, &stuck);
+	if (stuck) {
+		ui_error(word,
+			 "unmounted, but %s not released: calls on it do not "
+			 "end; leave it plugged in",
+			 *held ? held : "a store was");
+		return -EBUSY;
+	}
 	if (err)
 		ui_error(word,
 			 "unmounted, but its daemon still holds the "

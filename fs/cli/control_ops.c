@@ -13,6 +13,9 @@
 #include "fs/cli/report.h"
 #include "fs/cli/ui.h"
 
+/* A call that lasts longer is no reason to wait for. */
+#define WAITS_MS 1000u
+
 #define KEYS_MAX 8
 
 struct op_row {
@@ -164,6 +167,21 @@ int control_ops_run(struct control_op *op, struct control_gate *gate)
 
 /* ---- looking ---- */
 
+/* Then what has to be written first, or read, may take as long. */
+static bool somebody_waits(struct mirror *m)
+{
+	unsigned int count = mirror_slot_count(m);
+
+	for (unsigned int i = 0; i < count; i++) {
+		struct mirror_slot_info info;
+
+		mirror_slot_info(m, i, &info);
+		if (info.waits_ms >= WAITS_MS)
+			return true;
+	}
+	return false;
+}
+
 /* The lead's map, held for as long as the reference. */
 static int lead_get(struct control_op *op, struct mirror_ref *ret_ref)
 {
@@ -172,6 +190,8 @@ static int lead_get(struct control_op *op, struct mirror_ref *ret_ref)
 
 	if (slot < 0)
 		return -ENODEV;
+	if (somebody_waits(m))
+		return -EBUSY;
 	return mirror_ref_get(m, (unsigned int)slot, ret_ref);
 }
 

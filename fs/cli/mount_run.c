@@ -14,11 +14,13 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/guard.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "fs/cli/cli.h"
 #include "fs/cli/control.h"
 #include "fs/cli/daemon.h"
+#include "fs/cli/ending.h"
 #include "fs/cli/ui.h"
 
 struct volume {
@@ -28,6 +30,7 @@ struct volume {
 	struct resync_engine *engine;
 	struct scrub *scrub;
 	struct control *control;
+	uint64_t timeout_ms;
 };
 
 /* For the signal handler: set while the session lives. */
@@ -291,6 +294,11 @@ static int serve(struct volume *v, const char *mountpoint, int *pipe_fd)
 	} else {
 		log_open(LOG_SINK_STDERR, LOG_LEVEL_INFO);
 	}
+	err = ending_watch(mount_session_fd(v->session),
+			   (unsigned int)MIRROR_CLOSE_MS +
+				   (unsigned int)v->timeout_ms);
+	if (err) /* then an unmount may have to wait */
+		log_warn("the end is not watched: error=%s", ui_why(err));
 	log_info("mounted: point=%s volume=%s", mountpoint,
 		 mirror_volume_uuid(v->mirror));
 	signals_prepare(false);
@@ -307,6 +315,7 @@ static int run_here(struct mount_request *r, int pipe_fd)
 	int err;
 	int down;
 
+	v.timeout_ms = r->options.mirror.timeout_ms;
 	signals_prepare(true);
 	limits_raise();
 	(void)umask(077);
@@ -319,9 +328,12 @@ static int run_here(struct mount_request *r, int pipe_fd)
 	if (!err && !down)
 		log_info("unmounted: point=%s", r->mountpoint);
 	close_fd(&pipe_fd);
-	if (err == -ENOMEM)
-		return MOUNT_SYSTEM;
-	return err || down ? MOUNT_FAILED : MOUNT_DONE;
+	err = err == -ENOMEM ? MOUNT_SYSTEM
+	      : err || down  ? MOUNT_FAILED
+			     : MOUNT_DONE;
+	if (guard_any_left()) /* a thread is stuck that nobody can join */
+		_exit(err);
+	return err;
 }
 
 int mount_run(struct mount_request *r)

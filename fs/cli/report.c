@@ -114,6 +114,8 @@ int report_store(const struct mirror_slot_info *info, bool in_step,
 	    json_put_number(store, "durable_seq", info->durable_seq) ||
 	    put_behind(store, &behind) || put_errors(store, info) ||
 	    json_put_number(store, "free_bytes", info->free_bytes) ||
+	    json_put_number(store, "waits_seconds", info->waits_ms / 1000) ||
+	    json_object_set_new(store, "hangs", json_boolean(info->hangs)) ||
 	    put_time(store, "away_since", online ? 0 : info->away_since_ns) ||
 	    json_put_text(store, "why", online ? "" : info->why))
 		return -ENOMEM;

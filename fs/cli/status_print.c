@@ -70,6 +70,12 @@ static int store_notes(struct ui_table *t, const json_t *store,
 	char count[2][UI_WORDS_MAX];
 	int err = behind_note(t, store);
 
+	if (!err && json_number(store, "waits_seconds"))
+		err = ui_table_note(t, "does not answer since %" PRIu64 " s",
+				    json_number(store, "waits_seconds"));
+	if (!err && json_flag(store, "hangs"))
+		err = ui_table_note(t, "calls on it have not ended: it comes "
+				       "back when they have");
 	/* What the state says already is not said twice. */
 	if (!err && *why && strcmp(why, word) != 0)
 		err = ui_table_note(t, "why: %s", why);

@@ -49,6 +49,15 @@ void slot_guard_on(struct mirror *m, unsigned int i)
 	guard_on(meta_guard(s->meta));
 }
 
+bool slot_calls_left(const struct slot *s)
+{
+	struct guard_state store, map;
+
+	guard_look(store_guard(s->store), &store);
+	guard_look(meta_guard(s->meta), &map);
+	return store.left || map.left;
+}
+
 /* Lock held: the last one is not put out. False: it stays. */
 static bool hung_mark_out(struct mirror *m, unsigned int i, uint64_t waits_ms)
 {

@@ -642,61 +642,7 @@ bool err_is_answer(int err);
 /* Is it what this filesystem cannot do, though another one may? */
 bool err_is_limit(int err);
 
-/* ---- fan.c: one call, several slots ---- */
-
-/* One call on one slot: 0 or a count, or -errno. */
-typedef int (*slot_fn)(struct mirror *m, unsigned int slot, void *arg);
-
-/*
- * A change that is all or nothing on each store, on every slot of the
- * operation, lead first. What the first slot answers (EEXIST...) is the
- * answer, and nobody else is asked. No room on a later one: @undo takes it
- * back where it was done (NULL: cannot be undone, the full one is put out).
- * A later one that answers otherwise is not what its map says: @about is put
- * in doubt there, and it is put out.
- */
-MUST_CHECK int fan_change(struct op *op, slot_fn fn, slot_fn undo,
-			  struct node *about, void *arg, const char *what);
-
-/*
- * The order in which questions go to @mask: lead first, but those last that
- * take long just now.
- */
-unsigned int ask_order(struct mirror *m, slot_mask mask,
-		       unsigned int order[META_STORE_MAX]);
-/*
- * Ask one after the other until @done; one that takes long is left for the
- * next (-ETIME in @res, no blame), and asked again when nobody else has the
- * answer.  @res: what each said, by place; @ret_by: who had it, or @count.
- */
-typedef bool (*ask_done_fn)(int r, const void *arg);
-MUST_CHECK int ask_in_turn(struct mirror *m, const unsigned int order[],
-			   unsigned int count, slot_fn fn, void *arg,
-			   ask_done_fn done, int res[], unsigned int *ret_by);
-
-/*
- * A question that any store can answer: lead first, the next one when it
- * fails. Counts errors and puts out who failed as a device or too often.
- */
-MUST_CHECK int fan_ask(struct mirror *m, slot_fn fn, struct node *about,
-		       void *arg, const char *what);
-
-/*
- * Slot @i did not answer @what, and another one did: count it, and put it out
- * if it fails as a device or too often.
- */
-void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
-		const char *what);
-
-/* ---- hang.c: stores that do not answer ---- */
-
-/* Calls on every online store are watched from now on, if that is wanted. */
-MUST_CHECK int watch_start(struct mirror *m);
-void watch_stop(struct mirror *m);
-/* Lock held or nobody else knows it: the same for a store that has come. */
-void slot_guard_on(struct mirror *m, unsigned int i);
-/* How long a question waits before another store is asked; 0: for good. */
-uint64_t hurry_ms(const struct mirror *m);
+#include "fs/mirror/calls.h"
 
 /* ---- repair.c: what one store cannot read, rewritten from another ---- */
 

@@ -75,7 +75,13 @@ MUST_CHECK int mirror_open(const struct mirror_member_in *members, size_t count,
 /**
  * mirror_close - last checkpoint, clean flags, stores and maps closed.
  * The kernel sends nothing any more. Returns what the checkpoint gave.
+ *
+ * A store on which a call lasts longer than the timeout (MIRROR_CLOSE_MS where
+ * there is none) is put out first, unless it is the last one.  Calls that
+ * still have not ended then keep their store open: guard_any_left(), and the
+ * process can only _exit(2).
  */
+#define MIRROR_CLOSE_MS 30000u
 int mirror_close(struct mirror *m);
 
 /* ---- names ---- */

@@ -184,6 +184,8 @@ static bool slot_take_closing(struct mirror *m, unsigned int i,
 	if (s->online || !s->store || s->users || s->closing ||
 	    s->state == META_STORE_RESYNCING)
 		return false;
+	if (slot_calls_left(s)) /* it is still watched */
+		return false;
 	s->closing = true;
 	*ret_store = s->store;
 	*ret_meta = s->meta;
@@ -281,20 +283,27 @@ void slots_reap(struct mirror *m)
 	mutex_unlock(&m->lock);
 }
 
-/* Who holds what when the time is up: said once, by name. */
-static void closing_tell(struct mirror *m)
+/* Lock held: how many are open yet; @tell: who has not ended is named. */
+static unsigned int slots_open(const struct mirror *m, bool tell)
 {
-	for (unsigned int i = 0; i < m->slot_count; i++)
-		if (m->slot[i].store)
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < m->slot_count; i++) {
+		if (!m->slot[i].store)
+			continue;
+		count++;
+		if (tell)
 			log_err("store %s was not released: calls on it do "
 				"not end",
 				m->slot[i].row.name);
+	}
+	return count;
 }
 
 bool slots_close_all(struct mirror *m)
 {
-	uint64_t until_ns =
-		clock_mono_ns() + m->opt.timeout_ms * CLOCK_NS_PER_MS;
+	uint64_t until_ns = clock_mono_ns() + MIRROR_CLOSE_MS * CLOCK_NS_PER_MS;
+	unsigned int stuck = 0;
 	bool all;
 
 	for (unsigned int i = 0; i < m->slot_count; i++) {
@@ -303,6 +312,10 @@ bool slots_close_all(struct mirror *m)
 
 		mutex_lock(&m->lock);
 		mine = s->store && !s->closing;
+		if (mine && s->hangs && slot_calls_left(s)) {
+			mine = false;
+			stuck++;
+		}
 		s->closing |= mine;
 		mutex_unlock(&m->lock);
 		if (mine && !(m->opt.timeout_ms &&
@@ -310,11 +323,10 @@ bool slots_close_all(struct mirror *m)
 			slot_close(m, i, s->store, s->meta);
 	}
 	mutex_lock(&m->lock);
-	while (m->closers && clock_mono_ns() < until_ns)
+	while (slots_open(m, false) + m->closers > stuck &&
+	       clock_mono_ns() < until_ns)
 		(void)cond_timedwait(&m->ended, &m->lock, 100);
-	all = !m->closers;
-	if (!all)
-		closing_tell(m);
+	all = !slots_open(m, true) && !m->closers;
 	mutex_unlock(&m->lock);
 	return all;
 }

@@ -238,8 +238,9 @@ static int statvfs_slot(struct mirror *m, unsigned int slot, void *arg)
 	return store_statvfs(m->slot[slot].store, arg);
 }
 
-/* What every store can take: the least of all. */
-int mirror_statvfs(struct mirror *m, struct statvfs *ret)
+/* What every store can take: the least of all that answer in time. */
+static int statvfs_least(struct mirror *m, struct statvfs *ret,
+			 uint64_t wait_ms)
 {
 	slot_mask pin = slots_pin(m, NULL);
 	struct statvfs v, least = {0};
@@ -248,8 +249,7 @@ int mirror_statvfs(struct mirror *m, struct statvfs *ret)
 
 	for_each_slot(i, pin)
 	{
-		struct guard_hurry before =
-			guard_hurry_begin(pin == SLOT_BIT(i) ? 0 : hurry_ms(m));
+		struct guard_hurry before = guard_hurry_begin(wait_ms);
 		int err = statvfs_slot(m, i, &v);
 		unsigned long unit = v.f_frsize ? v.f_frsize : 1;
 
@@ -277,4 +277,11 @@ int mirror_statvfs(struct mirror *m, struct statvfs *ret)
 	ret->f_favail = least.f_favail;
 	ret->f_namemax = META_NAME_MAX;
 	return 0;
+}
+
+int mirror_statvfs(struct mirror *m, struct statvfs *ret)
+{
+	int r = statvfs_least(m, ret, hurry_ms(m));
+
+	return r == -ETIME ? statvfs_least(m, ret, 0) : r;
 }

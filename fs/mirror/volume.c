@@ -244,6 +244,11 @@ int mirror_close(struct mirror *m)
 
 	repair_stop(m);
 	checkpoint_stop(m);
+	if (!m->opt.timeout_ms) {
+		m->opt.timeout_ms = MIRROR_CLOSE_MS;
+		/* Else it waits as it did before. */
+		ignore_result(watch_start(m));
+	}
 	for (unsigned int i = 0; i < m->slot_count; i++)
 		unpark_slot(m, i);
 	r = mirror_checkpoint(m, NULL);
@@ -253,8 +258,7 @@ int mirror_close(struct mirror *m)
 	feed_stop(m);
 	watch_stop(m);
 	pool_stop(&m->pool);
-	if (!slots_close_all(m))
-		return -ETIMEDOUT; /* what is left belongs to who is stuck */
-	mirror_free(m);
+	if (slots_close_all(m))
+		mirror_free(m); /* else it belongs to who is stuck */
 	return r;
 }

@@ -157,6 +157,9 @@ void mount_session_free(struct mount_session *session);
  */
 dev_t mount_session_dev(const struct mount_session *session);
 
+/** mount_session_fd - of the connection; poll(2) says POLLERR when it is cut. */
+int mount_session_fd(const struct mount_session *session);
+
 /** mount_session_path - the mount point, absolute and without symlinks. */
 const char *mount_session_path(const struct mount_session *session);
 

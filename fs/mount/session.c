@@ -327,6 +327,11 @@ dev_t mount_session_dev(const struct mount_session *session)
 	return session->dev;
 }
 
+int mount_session_fd(const struct mount_session *session)
+{
+	return fuse_session_fd(session->fuse);
+}
+
 const char *mount_session_path(const struct mount_session *session)
 {
 	return session->path;

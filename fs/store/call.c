@@ -94,8 +94,11 @@ ssize_t call_run(const struct store *s, struct store_call *k)
 	int err;
 
 	k->s = s;
-	if (!guard_is_on(s->guard))
-		return k->result = k->fn(k);
+	if (!guard_is_on(s->guard)) {
+		k->result = k->fn(k);
+		guard_counted();
+		return k->result;
+	}
 	c = call_copy(k);
 	if (!c)
 		return k->result = -ENOMEM;

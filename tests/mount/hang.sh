@@ -45,6 +45,12 @@ in_time()
 	timeout $((wait_s + 20)) "$@" || fail "status $? of: $*"
 }
 
+# The kernel writes when the file is closed.
+write_new()
+{
+	echo new >"$1" && sync "$1"
+}
+
 put_out()
 {
 	wait_until $((wait_s + 20)) store_is b failed
@@ -67,17 +73,16 @@ end()
 	take_away
 }
 
+# Until its last call has ended and it is closed, it is refused.
 attach_again()
 {
-	local try
+	wait_until 60 attaches
+	store_is b online || fail "b is $(store_state b)"
+}
 
-	for try in 1 2 3 4 5 6 7 8 9 10; do
-		if timeout 100 "$SEQMIRROR" attach --wait "$mnt" b >attach.out 2>&1; then
-			store_is b online && return
-		fi
-		sleep 0.2
-	done
-	fail "attach after $try tries: $(cat attach.out)"
+attaches()
+{
+	timeout 100 "$SEQMIRROR" attach --wait "$mnt" b >attach.out 2>&1
 }
 
 take_away()
@@ -89,7 +94,7 @@ take_away()
 		wait "$pid" || :
 	done
 	helpers=()
-	rm -rf a b b.below c
+	rm -rf a b b.below c gone
 }
 
 case_write()
@@ -131,8 +136,243 @@ case_names()
 	done
 }
 
+# Answered in time, nothing happens but a slow call.
+case_released()
+{
+	wait_s=20 begin
+	faults b hang write file
+	start_helper write_new "$mnt/d/file"
+	wait_until 10 waits b
+	faults b clear
+	wait "$helper_pid" || fail "sync failed"
+	volume_is healthy || fail "the volume is $(status_of .state)"
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	take_away
+}
+
+waits()
+{
+	(($(fault_waits "$1") > 0))
+}
+
+# The lead does not read: the other one does, long before it is put out.
+case_read()
+{
+	local before
+
+	opts=read=prefer=b wait_s=8 begin
+	faults b hang read '[!.m]*'
+	echo 3 >/proc/sys/vm/drop_caches
+	before=$(date +%s%N)
+	in_time cmp "$mnt/d/big" "$work/a/d/big"
+	(($(date +%s%N) - before < 7 * 10 ** 9)) || fail "a read waited"
+	waits b || fail "b was not asked"
+	# Others do not even try it.
+	before=$(date +%s%N)
+	in_time cat "$mnt/d/file" >/dev/null
+	(($(date +%s%N) - before < 2 * 10 ** 9)) || fail "the next one waited"
+	status_of '.stores[] | select(.name == "b") | .waits_seconds' >waits
+	sm status "$mnt" | grep -q 'does not answer since' ||
+		(($(cat waits) == 0)) || fail "the status does not say it"
+	put_out
+	end
+}
+
+# No call on the files of b ends, and names and listings are read.
+case_lookup()
+{
+	opts=read=prefer=b begin
+	faults b hang getattr,lookup,open,opendir,readdir,read '[!.m]*'
+	in_time ls -lR "$mnt" >/dev/null
+	in_time stat "$mnt/d/file" >/dev/null
+	in_time test ! -e "$mnt/d/nothing"
+	put_out
+	end
+}
+
+case_map()
+{
+	begin
+	faults b hang write,sync 'meta.*'
+	in_time mkdir "$mnt/new"
+	echo new >"$mnt/d/file"
+	in_time sync "$mnt/d/file"
+	put_out
+	end
+}
+
+case_map_read()
+{
+	opts=read=prefer=b begin
+	unmount_volume
+	opts=read=prefer=b mount_volume -o "timeout=$wait_s,read=prefer=b,no_auto_attach" "$work/a" "$work/b"
+	faults b hang read 'meta.*'
+	in_time ls -lR "$mnt" >/dev/null
+	in_time touch "$mnt/d/other"
+	# Without a need for its map it need not have been noticed.
+	if ! waits b; then
+		faults b clear
+		faults b hang write
+		in_time touch "$mnt/d/more"
+	fi
+	put_out
+	end
+}
+
+case_checkpoint()
+{
+	begin
+	unmount_volume
+	mount_volume -o "timeout=$wait_s,checkpoint=1,no_auto_attach" "$work/a" "$work/b"
+	faults b hang sync
+	for i in 1 2 3; do
+		in_time dd if=/dev/urandom of="$mnt/d/more$i" bs=64k count=8 status=none
+	done
+	put_out
+	in_time dd if=/dev/urandom of="$mnt/d/after" bs=64k count=8 conv=fsync status=none
+	end
+}
+
+case_target()
+{
+	begin
+	detach b
+	dd if=/dev/urandom of="$mnt/d/more" bs=1M count=8 status=none
+	faults b hang write more
+	timeout $((wait_s + 60)) "$SEQMIRROR" attach --wait "$mnt" b >said 2>&1 &&
+		fail "attached while it hangs"
+	echo more >"$mnt/d/file"
+	in_time sync "$mnt/d/file"
+	wait_until 20 store_is b failed
+	refused "$SEQMIRROR" attach --wait "$mnt" b
+	[[ $refusal == *"does not answer"* ]] || fail "said: $refusal"
+	end
+}
+
+# b is the source: the resync begins again with a.
+case_source()
+{
+	opts=read=prefer=b begin three
+	detach c
+	dd if=/dev/urandom of="$mnt/d/more" bs=1M count=8 status=none
+	sync "$mnt/d/more"
+	faults b hang read more
+	timeout 100 "$SEQMIRROR" attach --wait "$mnt" c >/dev/null ||
+		fail "attach: status $?"
+	store_is c online || fail "c is $(store_state c)"
+	put_out
+	end
+}
+
+# Two operations are stuck, others go on meanwhile; the deadline is paid once.
+case_two()
+{
+	local first second before
+
+	wait_s=4 begin
+	faults b hang write 'stuck*'
+	(echo 1 >"$mnt/d/stuck1" && sync "$mnt/d/stuck1") &
+	first=$!
+	(echo 2 >"$mnt/d/stuck2" && sync "$mnt/d/stuck2") &
+	second=$!
+	wait_until 10 waits b
+	before=$SECONDS
+	for i in 1 2 3 4 5; do
+		in_time cat "$mnt/d/file" >/dev/null
+		in_time dd if=/dev/urandom of="$mnt/d/free" bs=64k count=2 conv=fsync status=none
+	done
+	wait "$first" || fail "the first failed"
+	wait "$second" || fail "the second failed"
+	((SECONDS - before < 2 * wait_s + 15)) || fail "paid more than once"
+	put_out
+	end
+}
+
+case_three()
+{
+	begin three
+	faults b hang write,mkdir '[!.m]*'
+	in_time mkdir "$mnt/d/new"
+	echo new >"$mnt/d/file"
+	in_time sync "$mnt/d/file"
+	put_out
+	eq online "$(status_of '[.stores[] | select(.state == "online")] | length')" 2
+	end
+}
+
+# The last one is never put out: it is waited for, and that is said.
+case_last()
+{
+	begin
+	detach b
+	unmount_volume
+	mv a gone # or it would be found, and be the one in step
+	mount_volume -o "timeout=$wait_s,no_auto_attach" "$work/b"
+	faults b hang write file
+	start_helper write_new "$mnt/d/file"
+	wait_until 10 waits b
+	says()
+	{
+		sm status "$mnt" | grep -q 'does not answer since'
+	}
+	wait_until $((wait_s + 20)) says
+	store_is b online || fail "the last store is $(store_state b)"
+	faults b clear
+	wait "$helper_pid" || fail "sync failed"
+	unmount_volume
+	take_away
+}
+
+# The volume can be unmounted, and mounted again.
+case_unmount()
+{
+	begin
+	echo new >"$mnt/d/file"
+	sync "$mnt/d/file"
+	faults b hang all '?*'
+	timeout $((wait_s * 2 + 40)) "$SEQMIRROR" unmount "$mnt" 2>said &&
+		fail "unmount does not say that b is held"
+	not_mounted "$mnt" || fail "still mounted"
+	grep -q 'leave it plugged in' said || fail "said: $(cat said)"
+	# The other one is free.
+	sm status "$work/a" >/dev/null || fail "a is held"
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	faults b clear
+	daemon_ended
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	wait_until 60 store_is b online
+	eq contents "$(cat "$mnt/d/file")" new
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	take_away
+}
+
+# What hangs when it is unmounted hangs already.
+case_unmount_stuck()
+{
+	begin
+	faults b hang write,sync
+	echo new >"$mnt/d/file"
+	in_time sync "$mnt/d/file"
+	put_out
+	timeout $((wait_s * 2 + 40)) "$SEQMIRROR" unmount "$mnt" 2>said &&
+		fail "unmount does not say that b is held"
+	not_mounted "$mnt" || fail "still mounted"
+	grep -q 'store b was not released' said || fail "said: $(cat said)"
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	faults b clear
+	daemon_ended
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	wait_until 60 store_is b online
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	take_away
+}
+
 if (($# == 0)); then
-	set -- write fsync names
+	set -- write fsync names released read lookup map map_read checkpoint \
+		target source two three last unmount unmount_stuck
 fi
 for name; do
 	echo "case $name: $(date +%T)"

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The database and its WAL, read and written: checksums (vfs.h), and calls that
+ * may hang.
+ *
+ * The real file is an object of its own: a call on it that hangs is left
+ * behind (base/guard.h), and then SQLite's memory is not there any more.
+ */
+#include "meta/vfs_rw.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "meta/format.h"
+
+static sqlite3_vfs *rw_base; /* set once, then read-only */
+
+struct rw_file {
+	sqlite3_file base;
+	sqlite3_file *real;
+	struct guard *guard; /* NULL: nobody can set one on */
+	bool is_database;
+};
+
+/* What the files that this thread opens are guarded by. */
+static _Thread_local struct guard *opening;
+
+void vfs_open_under(struct guard *g)
+{
+	opening = g;
+}
+
+static struct rw_file *rw_of(sqlite3_file *file)
+{
+	return (struct rw_file *)file;
+}
+
+static sqlite3_file *rw_real(sqlite3_file *file)
+{
+	return rw_of(file)->real;
+}
+
+#define RW_CALL(file, method, ...) \
+	rw_real(file)->pMethods->method(rw_real(file), ##__VA_ARGS__)
+
+/* One call on a real file that may hang. */
+struct rw_call {
+	struct guard_call base;
+	int (*fn)(struct rw_call *k);
+	sqlite3_file *real;
+	int flags;
+	int len;
+	sqlite3_int64 off;
+	int result;
+	const char *name; /* of the file to be opened; behind it */
+	unsigned char buf[];
+};
+
+static void rw_call_made(struct guard_call *c)
+{
+	struct rw_call *k = (struct rw_call *)c;
+
+	k->result = k->fn(k);
+}
+
+static void rw_call_late(struct guard_call *c)
+{
+	free(c);
+}
+
+static struct rw_call *rw_call_new(int (*fn)(struct rw_call *k),
+				   sqlite3_file *real, size_t room)
+{
+	struct rw_call *k = malloc(sizeof(*k) + room);
+
+	if (!k)
+		return NULL;
+	*k = (struct rw_call){
+		.base = {.run = rw_call_made,
+			 .late = rw_call_late,
+			 .fd = {-1, -1}},
+		.fn = fn,
+		.real = real,
+		.result = SQLITE_IOERR,
+	};
+	return k;
+}
+
+/* @ret: what was left in the buffer; NULL: nothing. Frees @k. @err: what
+ * SQLite is told when it does not end. */
+static int rw_call_run(struct guard *g, struct rw_call *k, void *ret, int err)
+{
+	int rc;
+
+	if (guard_run(g, &k->base))
+		return err;
+	rc = k->result;
+	if (ret)
+		memcpy(ret, k->buf, (size_t)k->len);
+	free(k);
+	return rc;
+}
+
+static bool rw_is_guarded(sqlite3_file *file)
+{
+	return rw_of(file)->guard && guard_is_on(rw_of(file)->guard);
+}
+
+static int make_close(struct rw_call *k)
+{
+	int rc = k->real->pMethods->xClose(k->real);
+
+	free(k->real);
+	return rc;
+}
+
+/* It was not made: it is, when all calls on the file that were left behind
+ * have ended. */
+static void close_late(struct guard_call *c)
+{
+	c->late = rw_call_late;
+	if (c->step == GUARD_ENDED)
+		free(c);
+	else
+		guard_post(c->guard, c);
+}
+
+static int rw_close(sqlite3_file *file)
+{
+	sqlite3_file *real = rw_real(file);
+	struct guard *g = rw_of(file)->guard;
+	struct guard_state state = {0};
+	struct rw_call *k;
+	int rc;
+
+	rw_of(file)->real = NULL;
+	if (!rw_is_guarded(file)) {
+		rc = real->pMethods->xClose(real);
+		free(real);
+		return rc;
+	}
+	k = rw_call_new(make_close, real, 0);
+	if (!k)
+		return SQLITE_IOERR_NOMEM; /* it stays open */
+	k->base.late = close_late;
+	guard_look(g, &state);
+	if (!state.left)
+		return rw_call_run(g, k, NULL, SQLITE_OK);
+	k->base.late = rw_call_late;
+	guard_post(g, &k->base);
+	return SQLITE_OK;
+}
+
+static int make_read(struct rw_call *k)
+{
+	return k->real->pMethods->xRead(k->real, k->buf, k->len, k->off);
+}
+
+static int rw_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
+{
+	struct rw_call *k;
+	int rc;
+
+	if (!rw_is_guarded(file)) {
+		rc = RW_CALL(file, xRead, buf, len, off);
+		guard_counted();
+	} else {
+		k = rw_call_new(make_read, rw_real(file), (size_t)len);
+		if (!k)
+			return SQLITE_IOERR_NOMEM;
+		k->len = len;
+		k->off = off;
+		rc = rw_call_run(rw_of(file)->guard, k, buf, SQLITE_IOERR_READ);
+	}
+	return rw_of(file)->is_database ? vfs_check_read(rc, buf, len, off)
+					: rc;
+}
+
+static int make_write(struct rw_call *k)
+{
+	return k->real->pMethods->xWrite(k->real, k->buf, k->len, k->off);
+}
+
+static int rw_write_real(sqlite3_file *file, const void *buf, int len,
+			 sqlite3_int64 off)
+{
+	struct rw_call *k;
+
+	if (!rw_is_guarded(file)) {
+		guard_counted();
+		return RW_CALL(file, xWrite, buf, len, off);
+	}
+	k = rw_call_new(make_write, rw_real(file), (size_t)len);
+	if (!k)
+		return SQLITE_IOERR_NOMEM;
+	k->len = len;
+	k->off = off;
+	memcpy(k->buf, buf, (size_t)len);
+	return rw_call_run(rw_of(file)->guard, k, NULL, SQLITE_IOERR_WRITE);
+}
+
+static int rw_write(sqlite3_file *file, const void *buf, int len,
+		    sqlite3_int64 off)
+{
+	unsigned char page[META_PAGE_BYTES];
+	uint64_t sum;
+
+	if (!rw_of(file)->is_database || !vfs_is_page(len, off))
+		return rw_write_real(file, buf, len, off);
+	sum = vfs_page_sum(buf, (uint64_t)off / META_PAGE_BYTES);
+	sum = htole64(sum);
+	memcpy(page, buf, META_PAGE_BYTES - VFS_SUM_BYTES);
+	memcpy(page + META_PAGE_BYTES - VFS_SUM_BYTES, &sum, sizeof(sum));
+	return rw_write_real(file, page, len, off);
+}
+
+/* A call that takes a number. */
+static int rw_call_number(sqlite3_file *file, int (*fn)(struct rw_call *k),
+			  sqlite3_int64 off, int flags, int err)
+{
+	struct rw_call *k = rw_call_new(fn, rw_real(file), 0);
+
+	if (!k)
+		return SQLITE_IOERR_NOMEM;
+	k->off = off;
+	k->flags = flags;
+	return rw_call_run(rw_of(file)->guard, k, NULL, err);
+}
+
+static int make_truncate(struct rw_call *k)
+{
+	return k->real->pMethods->xTruncate(k->real, k->off);
+}
+
+static int rw_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+	if (!rw_is_guarded(file))
+		return RW_CALL(file, xTruncate, size);
+	return rw_call_number(file, make_truncate, size, 0,
+			      SQLITE_IOERR_TRUNCATE);
+}
+
+static int make_sync(struct rw_call *k)
+{
+	return k->real->pMethods->xSync(k->real, k->flags);
+}
+
+static int rw_sync(sqlite3_file *file, int flags)
+{
+	if (!rw_is_guarded(file))
+		return RW_CALL(file, xSync, flags);
+	return rw_call_number(file, make_sync, 0, flags, SQLITE_IOERR_FSYNC);
+}
+
+static int make_file_size(struct rw_call *k)
+{
+	return k->real->pMethods->xFileSize(k->real,
+					    (sqlite3_int64 *)(void *)k->buf);
+}
+
+static int rw_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
+{
+	struct rw_call *k;
+
+	if (!rw_is_guarded(file))
+		return RW_CALL(file, xFileSize, ret_size);
+	k = rw_call_new(make_file_size, rw_real(file), sizeof(*ret_size));
+	if (!k)
+		return SQLITE_IOERR_NOMEM;
+	k->len = (int)sizeof(*ret_size);
+	return rw_call_run(rw_of(file)->guard, k, ret_size, SQLITE_IOERR_FSTAT);
+}
+
+static int make_lock(struct rw_call *k)
+{
+	return k->real->pMethods->xLock(k->real, k->flags);
+}
+
+static int rw_lock(sqlite3_file *file, int level)
+{
+	if (!rw_is_guarded(file))
+		return RW_CALL(file, xLock, level);
+	return rw_call_number(file, make_lock, 0, level, SQLITE_IOERR_LOCK);
+}
+
+static int make_unlock(struct rw_call *k)
+{
+	return k->real->pMethods->xUnlock(k->real, k->flags);
+}
+
+static int rw_unlock(sqlite3_file *file, int level)
+{
+	if (!rw_is_guarded(file))
+		return RW_CALL(file, xUnlock, level);
+	return rw_call_number(file, make_unlock, 0, level, SQLITE_IOERR_UNLOCK);
+}
+
+/* From here on nothing that leaves the process's memory. */
+
+static int rw_check_reserved(sqlite3_file *file, int *ret_reserved)
+{
+	return RW_CALL(file, xCheckReservedLock, ret_reserved);
+}
+
+static int rw_control(sqlite3_file *file, int op, void *arg)
+{
+	return RW_CALL(file, xFileControl, op, arg);
+}
+
+static int rw_sector_size(sqlite3_file *file)
+{
+	return RW_CALL(file, xSectorSize);
+}
+
+static int rw_characteristics(sqlite3_file *file)
+{
+	return RW_CALL(file, xDeviceCharacteristics);
+}
+
+static int rw_shm_map(sqlite3_file *file, int page, int size, int extend,
+		      void volatile **ret)
+{
+	return RW_CALL(file, xShmMap, page, size, extend, ret);
+}
+
+static int rw_shm_lock(sqlite3_file *file, int off, int n, int flags)
+{
+	return RW_CALL(file, xShmLock, off, n, flags);
+}
+
+static void rw_shm_barrier(sqlite3_file *file)
+{
+	RW_CALL(file, xShmBarrier);
+}
+
+static int rw_shm_unmap(sqlite3_file *file, int remove)
+{
+	return RW_CALL(file, xShmUnmap, remove);
+}
+
+/* Version 2: no mapped pages. */
+static const sqlite3_io_methods rw_methods = {
+	.iVersion = 2,
+	.xClose = rw_close,
+	.xRead = rw_read,
+	.xWrite = rw_write,
+	.xTruncate = rw_truncate,
+	.xSync = rw_sync,
+	.xFileSize = rw_file_size,
+	.xLock = rw_lock,
+	.xUnlock = rw_unlock,
+	.xCheckReservedLock = rw_check_reserved,
+	.xFileControl = rw_control,
+	.xSectorSize = rw_sector_size,
+	.xDeviceCharacteristics = rw_characteristics,
+	.xShmMap = rw_shm_map,
+	.xShmLock = rw_shm_lock,
+	.xShmBarrier = rw_shm_barrier,
+	.xShmUnmap = rw_shm_unmap,
+};
+static int make_open(struct rw_call *k)
+{
+	struct stat st;
+
+	/* SQLite asks for it under a lock of the process: first here. */
+	(void)lstat(k->name, &st);
+	return rw_base->xOpen(rw_base, k->name, k->real, k->flags, &k->len);
+}
+
+static void open_late(struct guard_call *c)
+{
+	struct rw_call *k = (struct rw_call *)c;
+
+	if (k->result == SQLITE_OK && k->real->pMethods)
+		(void)k->real->pMethods->xClose(k->real);
+	free(k->real);
+	free(k);
+}
+
+/* The real file, with its name behind it: it looks at it as long as it is
+ * open. */
+static sqlite3_file *real_new(const char *name, const char **ret_name)
+{
+	size_t head = (size_t)rw_base->szOsFile;
+	size_t len = strlen(name);
+	char *real = calloc(1, head + len + 2);
+
+	if (!real)
+		return NULL;
+	memcpy(real + head, name, len);
+	*ret_name = real + head;
+	return (sqlite3_file *)(void *)real;
+}
+
+static int real_open(struct rw_file *rw, sqlite3_file *real, const char *name,
+		     int flags, int *out_flags)
+{
+	struct rw_call *k;
+	int rc;
+
+	if (!rw_is_guarded(&rw->base)) {
+		rc = rw_base->xOpen(rw_base, name, real, flags, out_flags);
+		if (rc != SQLITE_OK)
+			free(real);
+		return rc;
+	}
+	k = rw_call_new(make_open, real, 0);
+	if (!k) {
+		free(real);
+		return SQLITE_NOMEM;
+	}
+	k->base.late = open_late;
+	k->name = name;
+	k->flags = flags;
+	if (guard_run(rw->guard, &k->base))
+		return SQLITE_CANTOPEN;
+	rc = k->result;
+	if (rc != SQLITE_OK)
+		free(real);
+	else if (out_flags)
+		*out_flags = k->len;
+	free(k);
+	return rc;
+}
+
+/* The layer below tells its variants apart by the object it is given. */
+int vfs_rw_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
+		int flags, int *out_flags)
+{
+	struct rw_file *rw = rw_of(file);
+	sqlite3_file *real;
+	const char *kept;
+	int rc;
+
+	(void)self;
+	if (!(flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)))
+		return rw_base->xOpen(rw_base, name, file, flags, out_flags);
+	memset(rw, 0, sizeof(*rw));
+	rw->is_database = flags & SQLITE_OPEN_MAIN_DB;
+	rw->guard = rw->is_database
+			    ? opening
+			    : rw_of(sqlite3_database_file_object(name))->guard;
+	real = real_new(name, &kept);
+	if (!real)
+		return SQLITE_NOMEM;
+	rc = real_open(rw, real, kept, flags, out_flags);
+	if (rc != SQLITE_OK)
+		return rc;
+	rw->real = real;
+	rw->base.pMethods = &rw_methods;
+	return SQLITE_OK;
+}
+
+int vfs_rw_prepare(sqlite3_vfs *base)
+{
+	rw_base = base;
+	return (int)sizeof(struct rw_file);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between vfs.c and vfs_rw.c; nobody else includes it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "meta/vfs.h"
+
+struct sqlite3_vfs;
+struct sqlite3_file;
+
+/* Parts of a page are read only to look at the header. */
+bool vfs_is_page(int len, int64_t off);
+/* What a read of the database has given, @rc, its checksum compared. */
+int vfs_check_read(int rc, const void *buf, int len, int64_t off);
+
+/* vfs_rw_prepare - before the first open. Return: the size of its files. */
+int vfs_rw_prepare(struct sqlite3_vfs *base);
+int vfs_rw_open(struct sqlite3_vfs *self, const char *name,
+		struct sqlite3_file *file, int flags, int *out_flags);
