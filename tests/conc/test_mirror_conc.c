@@ -179,11 +179,14 @@ static void run_threads(bool fail_b)
 		assert(!pthread_join(w[i].thread, NULL));
 }
 
-static void open_volume(void)
+/* @timeout_ms: all calls are made by helpers, and watched. */
+static void open_volume(uint64_t timeout_ms)
 {
 	const char *paths[] = {dir_a, dir_b};
 	struct resync_assembly *a = calloc(1, sizeof(*a));
-	struct mirror_options o = {.checkpoint_ms = 20, .prefer_slot = -1};
+	struct mirror_options o = {.checkpoint_ms = 20,
+				   .prefer_slot = -1,
+				   .timeout_ms = timeout_ms};
 	int r = resync_assemble(paths, 2, true, a);
 
 	if (r)
@@ -264,6 +267,14 @@ static int remove_one(const char *path, const struct stat *st, int flag,
 	return remove(path);
 }
 
+static void find_shared(void)
+{
+	struct mirror_entry e;
+
+	assert(!mirror_lookup(m, META_ROOT_ID, "shared", &e));
+	shared_file = e.id;
+}
+
 int main(void)
 {
 	static const char *const paths[] = {dir_a, dir_b};
@@ -287,7 +298,7 @@ int main(void)
 	assert(!r);
 	free(made);
 
-	open_volume();
+	open_volume(0);
 	assert(store_b);
 	shared_file = make_file(META_ROOT_ID, "shared");
 	assert(shared_file);
@@ -295,14 +306,16 @@ int main(void)
 	assert(!mirror_close(m));
 	compare_stores();
 
-	open_volume();
+	open_volume(600000);
 	assert(store_b);
-	{
-		struct mirror_entry e;
+	find_shared();
+	run_threads(false);
+	assert(!mirror_close(m));
+	compare_stores();
 
-		assert(!mirror_lookup(m, META_ROOT_ID, "shared", &e));
-		shared_file = e.id;
-	}
+	open_volume(600000);
+	assert(store_b);
+	find_shared();
 	run_threads(true);
 	assert(!mirror_close(m));
 	assert(!nftw(base, remove_one, 32, FTW_PHYS | FTW_DEPTH));
