@@ -154,7 +154,8 @@ bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 {
 	struct meta *meta = m->slot[i].meta;
-	/* No checkpoint that is under way on it clears this. */
+	/* No checkpoint clears this, whenever it comes: it drops what is of its
+	 * own generation or older. */
 	struct meta_intent in = {.node = n->id,
 				 .generation = (uint64_t)INT64_MAX};
 	int r;

@@ -159,13 +159,15 @@ static void *work(void *arg)
 
 static void run_threads(bool fail_b)
 {
+	static unsigned int round;
 	struct worker w[THREADS];
 
+	round++;
 	for (unsigned int i = 0; i < THREADS; i++) {
 		struct mirror_entry e;
-		char name[16];
+		char name[32];
 
-		snprintf(name, sizeof(name), "d%u%d", i, fail_b);
+		snprintf(name, sizeof(name), "d%u-%u", i, round);
 		assert(!mirror_mkdir(m, META_ROOT_ID, name, 0755, &cred, &e));
 		w[i] = (struct worker){.seed = i + 17, .dir = e.id};
 		assert(!pthread_create(&w[i].thread, NULL, work, &w[i]));
