@@ -211,7 +211,7 @@ static void note_stores(struct control *c)
 	for (unsigned int i = 0; i < count && i < META_STORE_MAX; i++) {
 		struct mirror_ref ref;
 
-		if (mirror_ref_get(c->target.mirror, i, &ref) < 0) {
+		if (mirror_ref_get_now(c->target.mirror, i, &ref) < 0) {
 			c->noted[i] = NULL;
 			continue;
 		}

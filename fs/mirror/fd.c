@@ -597,7 +597,7 @@ int mirror_node_open(struct mirror *m, uint64_t node, unsigned int slot,
 	struct node *n;
 	int fd = -1, r;
 
-	r = slot_ref_get(m, slot, &ref);
+	r = mirror_ref_get_now(m, slot, &ref);
 	if (r)
 		return r;
 	r = node_get(m, node, &n);

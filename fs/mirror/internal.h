@@ -546,9 +546,6 @@ void dirty_attr(struct op *op, struct node *n);
 
 /* Online slots, pinned against closing. */
 slot_mask slots_pin(struct mirror *m, int *ret_lead);
-/* As mirror_ref_get(), whatever is still on its way to the map. */
-MUST_CHECK int slot_ref_get(struct mirror *m, unsigned int slot,
-			    struct mirror_ref *ret_ref);
 void slots_unpin(struct mirror *m, slot_mask mask);
 /*
  * Mark out and record it; returns when that is durable, or when too few are

@@ -257,6 +257,9 @@ struct mirror_ref {
 };
 MUST_CHECK int mirror_ref_get(struct mirror *m, unsigned int slot,
 			      struct mirror_ref *ret_ref);
+/* The same at once: the map may lack names that are on their way to it. */
+MUST_CHECK int mirror_ref_get_now(struct mirror *m, unsigned int slot,
+				  struct mirror_ref *ret_ref);
 void mirror_ref_put(struct mirror *m, struct mirror_ref *ref);
 
 /*
@@ -337,7 +340,8 @@ MUST_CHECK int mirror_member_add(struct mirror *m,
 				 unsigned int *ret_slot);
 MUST_CHECK int mirror_member_remove(struct mirror *m, unsigned int slot);
 
-/* Called (from any thread, no locks held) when a slot's state changed. */
+/* Called (from any thread, no locks held) when a slot's state changed; makes no
+ * call on a store, which may hang. */
 void mirror_on_change(struct mirror *m, void (*fn)(void *arg), void *arg);
 /*
  * Called when pages or attributes the kernel may hold of @node changed without

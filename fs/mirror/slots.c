@@ -332,8 +332,8 @@ bool slots_close_all(struct mirror *m)
 	return all;
 }
 
-int slot_ref_get(struct mirror *m, unsigned int slot,
-		 struct mirror_ref *ret_ref)
+int mirror_ref_get_now(struct mirror *m, unsigned int slot,
+		       struct mirror_ref *ret_ref)
 {
 	struct slot *s = &m->slot[slot];
 	int r = 0;
@@ -355,7 +355,7 @@ int slot_ref_get(struct mirror *m, unsigned int slot,
 int mirror_ref_get(struct mirror *m, unsigned int slot,
 		   struct mirror_ref *ret_ref)
 {
-	int r = slot_ref_get(m, slot, ret_ref);
+	int r = mirror_ref_get_now(m, slot, ret_ref);
 
 	if (!r)
 		feed_drain(m);
@@ -406,7 +406,7 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	ret->errors_read = atomic_load(&s->errors_read);
 	ret->errors_write = atomic_load(&s->errors_write);
 	ret->repaired = atomic_load(&s->repaired);
-	if (slot_ref_get(m, slot, &ref))
+	if (mirror_ref_get_now(m, slot, &ref))
 		return;
 	before = guard_hurry_begin(INFO_MS);
 	if (!store_statvfs(ref.store, &vfs))

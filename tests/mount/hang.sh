@@ -370,9 +370,41 @@ case_unmount_stuck()
 	take_away
 }
 
+# A real filesystem that is frozen: its calls sleep in the kernel, and nothing
+# but to thaw it wakes them.
+case_frozen()
+{
+	need fsfreeze
+	mkdir a
+	image b 200
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	mount_volume -o "timeout=$wait_s,no_auto_attach" "$work/a" "$work/b"
+	mkdir "$mnt/d"
+	echo old >"$mnt/d/file"
+	sync "$mnt/d/file"
+	fsfreeze --freeze "$work/b"
+	in_time mkdir "$mnt/d/new"
+	in_time sh -c "echo new >'$mnt/d/file' && sync '$mnt/d/file'"
+	put_out
+	fsfreeze --unfreeze "$work/b"
+	attach_again
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	image_umount b
+	rm -rf a b b.img
+}
+
+# The cleanup would wait for it.
+at_end()
+{
+	if is_mounted "$work/b"; then
+		fsfreeze --unfreeze "$work/b" 2>/dev/null || :
+	fi
+}
+
 if (($# == 0)); then
 	set -- write fsync names released read lookup map map_read checkpoint \
-		target source two three last unmount unmount_stuck
+		target source two three last unmount unmount_stuck frozen
 fi
 for name; do
 	echo "case $name: $(date +%T)"

@@ -32,7 +32,7 @@ static unsigned int intents_of(unsigned int i, uint64_t id)
 	struct meta_intent in;
 	unsigned int count = 0;
 
-	cr_assert_eq(slot_ref_get(m, i, &ref), 0);
+	cr_assert_eq(mirror_ref_get_now(m, i, &ref), 0);
 	rd = meta_reader_get(ref.meta);
 	cr_assert_eq(meta_iter_intents(rd, &it), 0);
 	while (meta_next_intent(&it, &in) > 0)
@@ -114,7 +114,7 @@ static int row_of(unsigned int i, uint64_t id, uint64_t mapped)
 	uint64_t bytes = 0;
 	int r;
 
-	cr_assert_eq(slot_ref_get(m, i, &ref), 0);
+	cr_assert_eq(mirror_ref_get_now(m, i, &ref), 0);
 	rd = meta_reader_get(ref.meta);
 	r = meta_node_get(rd, id, &row);
 	cr_assert_eq(meta_iter_extents(rd, id, 0, META_RANGE_MAX, &it), 0);
