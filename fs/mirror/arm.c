@@ -23,6 +23,7 @@
 #include <errno.h>
 
 #include "base/fault.h"
+#include "fs/mirror/room.h"
 
 static struct node_armed *armed_of(struct node *n, uint64_t gen)
 {

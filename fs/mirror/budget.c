@@ -17,7 +17,7 @@
  *
  * All under mirror.lock.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/room.h"
 
 #include "base/clock.h"
 

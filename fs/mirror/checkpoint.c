@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/mirror/room.h"
 
 #define ROWS_PER_COMMIT 4096u
 /* Extents that are merged at most with one checkpoint. */

@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 #define RECONCILE_TRIES 3u
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "fs/mirror/room.h"
 
 /* ---- lookup ---- */
 

@@ -14,6 +14,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 void mirror_hold(struct mirror *m)
 {

@@ -42,9 +42,9 @@ struct mirror;
 struct mirror_options {
 	unsigned int min_stores;    /* fewer online: -EROFS for mutations */
 	unsigned int checkpoint_ms; /* longest time dirty; 0: 5000 */
-	uint64_t budget_bytes;	    /* armed at most; 0: as budget.c learns it */
-	unsigned int fd_limit;	    /* cached descriptors; 0: from RLIMIT */
-	int prefer_slot;	    /* lead by preference; -1: none */
+	uint64_t budget_bytes; /* armed at most; 0: as budget.c learns it */
+	unsigned int fd_limit; /* cached descriptors; 0: from RLIMIT */
+	int prefer_slot;       /* lead by preference; -1: none */
 	/* A store is put out when a call on it lasts longer; 0: never, its
 	 * callers wait. */
 	uint64_t timeout_ms;

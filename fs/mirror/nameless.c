@@ -338,7 +338,7 @@ int mirror_nameless_give(struct mirror *m, const struct mirror_giving *how)
 	struct node_list list = {0};
 	struct mirror_ref ref;
 	slot_mask pin;
-	int r = slot_ref_get(m, how->slot, &ref);
+	int r = mirror_ref_get_now(m, how->slot, &ref);
 
 	if (r)
 		return r;

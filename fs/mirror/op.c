@@ -31,6 +31,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 bool mirror_is_short(const struct mirror *m)
 {

@@ -67,7 +67,7 @@ void unpark(struct mirror *m, struct node *n, unsigned int i)
 	char gone[PARK_NAME_LEN];
 	struct mirror_ref ref;
 
-	if (!is_parked(m, n, i) || slot_ref_get(m, i, &ref))
+	if (!is_parked(m, n, i) || mirror_ref_get_now(m, i, &ref))
 		return;
 	set_parked(m, n, i, false);
 	park_name(n, gone);

@@ -22,7 +22,7 @@
  * Called past no gate and with no lock.  A wrong answer is not a danger: who
  * meets ENOSPC at the call is reconciled as ever.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/room.h"
 
 #include <errno.h>
 

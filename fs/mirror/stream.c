@@ -13,7 +13,7 @@
  * not, nor do files of a few megabytes, which may be gone before anybody wants
  * them on a disk.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/room.h"
 
 /* What is given to the disks at once, and how far apart a stream's parts
  * may be. */

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 static int numbers_load(struct mirror *m, struct meta *meta)
 {

@@ -244,8 +244,7 @@ int now_fsync(const struct store *s, int fd, bool data_only)
 	return err ? err : still_runs(s);
 }
 
-void store_write_behind(const struct store *s, int fd, uint64_t off,
-			uint64_t len)
+void now_write_behind(const struct store *s, int fd, uint64_t off, uint64_t len)
 {
 	(void)s;
 	/* Whatever goes wrong is said by the fsync that comes after it. */

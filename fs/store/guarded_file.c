@@ -184,6 +184,22 @@ int store_fsync(const struct store *s, int fd, bool data_only)
 	return (int)call_file(s, &k, fd);
 }
 
+static ssize_t make_write_behind(struct store_call *k)
+{
+	now_write_behind(k->s, k->fd[0], k->off, k->len);
+	return 0;
+}
+
+void store_write_behind(const struct store *s, int fd, uint64_t off,
+			uint64_t len)
+{
+	struct store_call k = STORE_CALL(make_write_behind);
+
+	k.off = off;
+	k.len = len;
+	ignore_result(call_file(s, &k, fd)); /* a hint */
+}
+
 static ssize_t make_drop_cache(struct store_call *k)
 {
 	now_drop_cache(k->s, k->fd[0], k->off, k->len);

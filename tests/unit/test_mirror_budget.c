@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "fs/mirror/internal.h"
+#include "fs/mirror/room.h"
 #include "tests/unit/mirror_fixture.h"
 
 #define MIB ((uint64_t)1 << 20)

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <sys/statvfs.h>
 
-#include "fs/mirror/internal.h"
+#include "fs/mirror/room.h"
 #include "tests/unit/mirror_fixture.h"
 
 TestSuite(mirror_room, .init = setup, .fini = teardown, .timeout = 60);

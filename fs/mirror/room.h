@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Private to fs/mirror: what may be taken before something must give: of the
+ * budget of armed bytes, of the stores' free space, of their caches.
+ */
+#pragma once
+
+#include "fs/mirror/internal.h"
+
+/* ---- budget.c: lock held ---- */
+
+void budget_reset(struct mirror *m);
+/* A generation changed @bytes, durable everywhere @ns after it began. */
+void budget_learn(struct mirror *m, uint64_t bytes, uint64_t ns);
+/* What may still be armed before a checkpoint is due. */
+uint64_t budget_spare(const struct mirror *m);
+
+/* ---- stream.c ---- */
+
+/* [start,end) was written: the stores may begin with what came before. */
+void stream_note(struct mirror *m, struct node *n, uint64_t start,
+		 uint64_t end);
+
+/* ---- room.c: what the stores have left ---- */
+
+/* What a new name counts: its inode, its entry, its rows. */
+#define ROOM_NAME (16ull << 10)
+/*
+ * Before op_enter(): room for @bytes more on every store, or -ENOSPC. The
+ * other form is for contents: what is mapped already needs none. After 0, and
+ * when the operation has ended: room_done() with as many.
+ */
+MUST_CHECK int room_take(struct mirror *m, uint64_t bytes);
+MUST_CHECK int room_take_data(struct mirror *m, struct node *n, uint64_t start,
+			      uint64_t end);
+void room_done(struct mirror *m, uint64_t bytes);
