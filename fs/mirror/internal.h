@@ -165,6 +165,7 @@ struct node {
 	uint32_t moving;
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
 	_Atomic int refused;   /* -ENOSPC, -EDQUOT: see mirror_refuse() */
+	_Atomic uint64_t refused_bytes;
 
 	struct node_place place[]; /* mirror.place_count of them */
 };

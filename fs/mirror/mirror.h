@@ -135,16 +135,16 @@ MUST_CHECK int mirror_rename(struct mirror *m, uint64_t parent,
 MUST_CHECK ssize_t mirror_readlink(struct mirror *m, uint64_t node, char *buf,
 				   size_t len);
 /**
- * mirror_refuse - pages of a file that the kernel had accepted from an
+ * mirror_refuse - @bytes of a file that the kernel had accepted from an
  * application were refused: @err, -ENOSPC or -EDQUOT.
  *
  * Who writes through the kernel's pages hears of it with fsync or close, and
  * one that never comes to an end, never.  The kernel asks for attributes before
  * each such write once it has been told that those it has are old: there
- * mirror_refused() says what to answer: the error as long as there is no room,
+ * mirror_refused() says what to answer: the error as long as there is no room for as many,
  * or once, where only the next write can tell (-EDQUOT).
  */
-void mirror_refuse(struct mirror *m, uint64_t node, int err);
+void mirror_refuse(struct mirror *m, uint64_t node, int err, uint64_t bytes);
 MUST_CHECK int mirror_refused(struct mirror *m, uint64_t node);
 
 /* The directory of a node that is in memory, if its name is; 0: not known. */

@@ -172,12 +172,14 @@ int room_take_data(struct mirror *m, struct node *n, uint64_t start,
 	return 0;
 }
 
-void mirror_refuse(struct mirror *m, uint64_t node, int err)
+void mirror_refuse(struct mirror *m, uint64_t node, int err, uint64_t bytes)
 {
 	struct node *n = node_peek(m, node);
 
-	if (n)
+	if (n) {
+		atomic_store(&n->refused_bytes, bytes);
 		atomic_store(&n->refused, err);
+	}
 	node_put(m, n);
 }
 
@@ -185,10 +187,14 @@ int mirror_refused(struct mirror *m, uint64_t node)
 {
 	struct node *n = node_peek(m, node);
 	int err = n ? atomic_load(&n->refused) : 0;
+	uint64_t bytes;
 
-	if (err == -ENOSPC && !room_take(m, ROOM_NAME)) {
-		room_done(m, ROOM_NAME);
-		err = 0;
+	if (err == -ENOSPC) {
+		bytes = atomic_load(&n->refused_bytes);
+		if (!room_take(m, bytes)) {
+			room_done(m, bytes);
+			err = 0;
+		}
 	}
 	if (n && err != -ENOSPC)
 		atomic_store(&n->refused, 0);

@@ -87,7 +87,7 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 	err = mirror_write(session->mirror, node, buf, len, (uint64_t)off,
 			   kill);
 	if (fi->writepage && (err == -ENOSPC || err == -EDQUOT)) {
-		mirror_refuse(session->mirror, node, err);
+		mirror_refuse(session->mirror, node, err, len);
 		had = true;
 	}
 	if (had)

@@ -41,10 +41,10 @@ Test(mirror_room, a_refused_page_is_remembered)
 
 	cr_assert_eq(mirror_create(m, META_ROOT_ID, "f", 0644, &cred, &e), 0);
 	cr_assert_eq(mirror_refused(m, e.id), 0);
-	mirror_refuse(m, e.id, -EDQUOT);
+	mirror_refuse(m, e.id, -EDQUOT, 4096);
 	cr_assert_eq(mirror_refused(m, e.id), -EDQUOT);
 	cr_assert_eq(mirror_refused(m, e.id), 0);
-	mirror_refuse(m, e.id, -ENOSPC);
+	mirror_refuse(m, e.id, -ENOSPC, 4096);
 	cr_assert_eq(op_enter_room(m, &first, part), 0);
 	cr_assert_eq(op_enter_room(m, &second, part), 0);
 	atomic_store(&m->room, 0);
