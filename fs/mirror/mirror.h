@@ -79,9 +79,13 @@ MUST_CHECK int mirror_open(const struct mirror_member_in *members, size_t count,
  * A store on which a call lasts longer than the timeout (MIRROR_CLOSE_MS where
  * there is none) is put out first, unless it is the last one.  Calls that
  * still have not ended then keep their store open: guard_any_left(), and the
- * process can only _exit(2).
+ * process can only _exit(2): they get MIRROR_LATE_MS more.
+ *
+ * Without a timeout nobody has said how slow a store may be, and a stick that
+ * has half a gigabyte to write needs minutes: it is not to be called hung.
  */
-#define MIRROR_CLOSE_MS 30000u
+#define MIRROR_CLOSE_MS 300000u
+#define MIRROR_LATE_MS	30000u
 int mirror_close(struct mirror *m);
 
 /* ---- names ---- */

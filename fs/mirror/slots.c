@@ -303,7 +303,7 @@ static unsigned int slots_open(const struct mirror *m, bool tell)
 
 bool slots_close_all(struct mirror *m)
 {
-	uint64_t until_ns = clock_mono_ns() + MIRROR_CLOSE_MS * CLOCK_NS_PER_MS;
+	uint64_t until_ns = clock_mono_ns() + MIRROR_LATE_MS * CLOCK_NS_PER_MS;
 	unsigned int stuck = 0;
 	bool all;
 
