@@ -286,7 +286,7 @@ class Exerciser:
         # It goes on by itself, or when it is told so.
         for store in self.of_state("online"):
             if self.states()[store.name] == "detached":
-                self.run("attach", self.mnt, store.name)
+                self.take_back(store)
 
     def event_missing(self):
         """A clean end, and the next mount without one of the members."""
@@ -296,12 +296,21 @@ class Exerciser:
         os.rename(store.path, store.path + ".away")
         self.mount()
 
+    def take_back(self, store):
+        """The daemon looks for it too, and may have seen it first."""
+        try:
+            self.run("attach", self.mnt, store.name)
+        except Failure as failure:
+            if "resynced already" not in str(failure) and \
+               "online already" not in str(failure):
+                raise
+
     def event_return(self):
         for store in self.of_state("away"):
             os.rename(store.path + ".away", store.path)
             store.state = "online"
             if self.rng.random() < 0.5:
-                self.run("attach", self.mnt, store.name)
+                self.take_back(store)
 
     def event_offline(self):
         """Stores brought in step on the bench."""
