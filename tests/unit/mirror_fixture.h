@@ -5,7 +5,7 @@
  * removed by teardown(). The store in dir_a is the lead, and no checkpoint
  * comes by itself.
  *
- *	TestSuite(name, .init = setup, .fini = teardown, .timeout = 60);
+ *	TestSuite(name, .init = setup, .fini = teardown, .timeout = 300);
  */
 #pragma once
 

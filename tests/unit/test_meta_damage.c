@@ -161,7 +161,7 @@ Test(meta_damage, versions)
 /* Some bits mean nothing to a reader (a counter of changes); the others are
  * noticed. */
 /* All the same: with different ones side by side Criterion 2.4 leaks. */
-Test(meta_damage, each_bit_of_the_header, .timeout = 100)
+Test(meta_damage, each_bit_of_the_header, .timeout = 500)
 {
 	struct fixture f;
 	uint64_t before;
@@ -231,7 +231,7 @@ static void use(struct meta *m)
 
 /* Pages damaged behind the header: found now or when they are read, never a
  * crash. */
-Test(meta_damage, random_pages, .timeout = 100)
+Test(meta_damage, random_pages, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 	unsigned char *copy;
@@ -425,7 +425,7 @@ static size_t harm_at_random(struct rng *rng, unsigned char *copy)
 }
 
 /* Not one number may come out other than it was written. */
-Test(meta_damage, an_error_or_the_truth, .timeout = 100)
+Test(meta_damage, an_error_or_the_truth, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 	uint64_t truth, told;

@@ -366,13 +366,13 @@ static void against_an_array(struct rng rng)
 	end(&f);
 }
 
-Test(extent, against_an_array, .timeout = 60)
+Test(extent, against_an_array, .timeout = 300)
 {
 	against_an_array(rng_seed());
 }
 
 /* A row that grew by a join at a batch's end touched another old one. */
-Test(extent, against_an_array_once_more, .timeout = 60)
+Test(extent, against_an_array_once_more, .timeout = 300)
 {
 	against_an_array((struct rng){1795371346270729674u});
 }

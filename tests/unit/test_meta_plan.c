@@ -133,7 +133,7 @@ static void build(struct meta *m, uint64_t row_count, uint64_t *seq)
 		      (double)(clock_mono_ns() - t) / 1e3 / (double)row_count);
 }
 
-Test(meta_plan, small_delta_of_a_large_map, .timeout = 110)
+Test(meta_plan, small_delta_of_a_large_map, .timeout = 550)
 {
 	uint64_t row_count = getenv("SEQMIRROR_BIG") ? 10000000 : 1000000;
 	_cleanup_meta_iter_ struct meta_iter it = {0};

@@ -16,7 +16,7 @@
 
 #include "mirror_fixture.h"
 
-TestSuite(mirror, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror, .init = setup, .fini = teardown, .timeout = 300);
 
 static ssize_t slurp(const char *dir, const char *name, char *buf, size_t len)
 {

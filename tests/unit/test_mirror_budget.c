@@ -5,7 +5,7 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-TestSuite(mirror_budget, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror_budget, .init = setup, .fini = teardown, .timeout = 300);
 
 static void learn(uint64_t bytes, uint64_t ms)
 {

@@ -58,7 +58,7 @@ static void setup(void)
 	cr_assert_neq((void *)synced, MAP_FAILED);
 }
 
-TestSuite(mirror_crash, .init = setup, .timeout = 110);
+TestSuite(mirror_crash, .init = setup, .timeout = 550);
 
 static void volume_new(void)
 {

@@ -117,7 +117,7 @@ static void teardown(void)
 	remove_tree(base);
 }
 
-TestSuite(mirror_faults, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror_faults, .init = setup, .fini = teardown, .timeout = 300);
 
 /* ---- helpers ---- */
 

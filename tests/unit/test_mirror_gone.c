@@ -12,7 +12,7 @@
 #include "fs/mirror/internal.h"
 #include "mirror_fixture.h"
 
-TestSuite(mirror_gone, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror_gone, .init = setup, .fini = teardown, .timeout = 300);
 
 #define LEN 8192u
 

@@ -7,7 +7,7 @@
 
 #include "mirror_fixture.h"
 
-TestSuite(mirror_hot, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror_hot, .init = setup, .fini = teardown, .timeout = 300);
 
 static int name_add(void *arg, const char *name, uint64_t id,
 		    unsigned char type, uint64_t next, const struct stat *st)

@@ -51,7 +51,7 @@ static void teardown(void)
 	fixture_done(&f);
 }
 
-TestSuite(mirror_read, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror_read, .init = setup, .fini = teardown, .timeout = 300);
 
 static struct mirror_slot_info lead_info(void)
 {

@@ -5,7 +5,7 @@
 #include "fs/mirror/room.h"
 #include "tests/unit/mirror_fixture.h"
 
-TestSuite(mirror_room, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mirror_room, .init = setup, .fini = teardown, .timeout = 300);
 
 static uint64_t free_bytes(void)
 {

@@ -98,7 +98,7 @@ Test(resync_lap_random, cut_at_every_step)
 
 /* ---- at random ---- */
 
-Test(resync_lap_random, random_histories, .timeout = 100)
+Test(resync_lap_random, random_histories, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 
@@ -154,7 +154,7 @@ static void cover_changes(struct actor *b, uint64_t from, uint64_t born)
 }
 
 /* What the target did before a crash is nowhere else, and under intents. */
-Test(resync_lap_random, random_crashes, .timeout = 100)
+Test(resync_lap_random, random_crashes, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 
@@ -184,7 +184,7 @@ Test(resync_lap_random, random_crashes, .timeout = 100)
 }
 
 /* Both went on alone, and gave the same numbers to other things. */
-Test(resync_lap_random, random_forks, .timeout = 100)
+Test(resync_lap_random, random_forks, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 
@@ -220,7 +220,7 @@ Test(resync_lap_random, random_forks, .timeout = 100)
 
 /* What a lap that was cut has made, and what it had set aside, have one number
  * when the next one begins. */
-Test(resync_lap_random, a_fork_cut_twice, .timeout = 100)
+Test(resync_lap_random, a_fork_cut_twice, .timeout = 500)
 {
 	for (unsigned int step = 5, r = 1; r; step += 5) {
 		struct lap_how fork = {.both = true};
