@@ -59,12 +59,11 @@ static uint64_t room_of(const struct statvfs *v, uint64_t ballast)
 	return avail - MIN(avail, reserve);
 }
 
-/* The least of all stores; one that does not answer is not asked. @own: the
- * caller's part of what is under way. */
-static uint64_t room_ask(struct mirror *m, uint64_t own)
+/* The least of all stores; one that does not answer is not asked. */
+static uint64_t room_ask(struct mirror *m)
 {
 	slot_mask pin = slots_pin(m, NULL);
-	uint64_t least = UINT64_MAX >> 1, busy;
+	uint64_t least = UINT64_MAX >> 1;
 	struct guard_hurry before = guard_hurry_begin(hurry_ms(m));
 	struct statvfs v;
 
@@ -72,8 +71,19 @@ static uint64_t room_ask(struct mirror *m, uint64_t own)
 		MIN(least, room_of(&v, meta_ballast_missing(m->slot[i].meta)));
 	(void)guard_hurry_end(before);
 	slots_unpin(m, pin);
-	busy = atomic_load(&m->room_busy) - own;
-	return least - MIN(least, busy);
+	return least;
+}
+
+/* Of @free bytes: what is left, @bytes included, or less and nothing taken. */
+static uint64_t room_claim(struct mirror *m, uint64_t free, uint64_t bytes)
+{
+	uint64_t busy = atomic_load(&m->room_busy), left;
+
+	do
+		left = free - MIN(free, busy);
+	while (left >= bytes && !atomic_compare_exchange_weak(
+					&m->room_busy, &busy, busy + bytes));
+	return left;
 }
 
 static bool retry_allowed(struct mirror *m)
@@ -96,14 +106,14 @@ static void checkpoint_soon(struct mirror *m)
 
 static int room_grant(struct mirror *m, uint64_t bytes)
 {
-	uint64_t have = room_ask(m, bytes);
+	uint64_t have = room_claim(m, room_ask(m), bytes);
 
 	if (have < bytes && retry_allowed(m)) {
 		int r = mirror_checkpoint(m, NULL);
 
 		if (r)
 			return r;
-		have = room_ask(m, bytes);
+		have = room_claim(m, room_ask(m), bytes);
 	}
 	if (have < bytes) {
 		atomic_store(&m->room, 0);
@@ -119,14 +129,10 @@ static int room_grant(struct mirror *m, uint64_t bytes)
 
 int room_take(struct mirror *m, uint64_t bytes)
 {
-	int r = 0;
-
-	atomic_fetch_add(&m->room_busy, bytes);
 	if (atomic_fetch_sub(&m->room, (int64_t)bytes) < (int64_t)bytes)
-		r = room_grant(m, bytes);
-	if (r)
-		room_done(m, bytes);
-	return r;
+		return room_grant(m, bytes);
+	atomic_fetch_add(&m->room_busy, bytes);
+	return 0;
 }
 
 void room_done(struct mirror *m, uint64_t bytes)
