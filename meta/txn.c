@@ -28,6 +28,9 @@
  * to be read through at the next open. */
 #define WAL_MOVE_PAGES 4096
 
+/* Far longer than a reader holds the writer's lock; see writer_take(). */
+#define BEGIN_WAIT_MS 10000
+
 /* A frame is a page and its header. */
 #define WAL_FRAME_BYTES (META_PAGE_BYTES + 24)
 #define WAL_FILL_BYTES	(1 << 20)
@@ -270,6 +273,23 @@ static int mark_put(struct meta *m)
 	return volume_u64_put(m, VOLUME_KEY_MARK, m->mark_token);
 }
 
+/*
+ * There is one writer, and no other process.  But a reader that met the header
+ * of the WAL index half written holds the lock of the writer while it reads it
+ * once more (walIndexReadHdr() of SQLite), so it may be taken for an instant.
+ * Only here is it waited for: a checkpoint does not wait for readers.
+ */
+static int writer_take(struct meta *m)
+{
+	sqlite3 *db = m->writer.conn.db;
+	int r;
+
+	(void)sqlite3_busy_timeout(db, BEGIN_WAIT_MS);
+	r = writer_exec(m, STMT_TXN_BEGIN_WRITE);
+	(void)sqlite3_busy_timeout(db, 0);
+	return r;
+}
+
 static int writer_begin(struct meta *m, bool soft) NO_THREAD_SAFETY_ANALYSIS
 {
 	int r;
@@ -283,9 +303,7 @@ static int writer_begin(struct meta *m, bool soft) NO_THREAD_SAFETY_ANALYSIS
 	if (r == 0)
 		r = writer_set_soft(m, soft);
 	if (r == 0)
-		r = writer_exec(m, STMT_TXN_BEGIN_WRITE);
-	/* There is one writer, and no other process. */
-	assert(r != -EBUSY);
+		r = writer_take(m);
 	if (r < 0) {
 		mutex_unlock(&m->writer_lock);
 		return r;

@@ -2,9 +2,12 @@
 /*
  * Transactions: what readers see, what an error leaves, a full disk, the WAL.
  */
+#include <pthread.h>
 #include <sched.h>
+#include <sqlite3.h>
 #include <sys/mount.h>
 
+#include "base/clock.h"
 #include "meta/db.h"
 #include "meta_fixture.h"
 
@@ -43,6 +46,38 @@ Test(meta_txn, what_is_seen)
 	expect_int(node_there(rd, 16), 1);
 	meta_reader_put(rd);
 	meta_reader_put(old);
+	fixture_done(&f);
+}
+
+/* ---- a reader that holds the writer's lock ---- */
+
+static void *let_go_later(void *arg)
+{
+	clock_sleep_ms(200);
+	check(sqlite3_exec(arg, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK,
+	      "rollback");
+	return NULL;
+}
+
+/* As readers of this process do for an instant, see writer_take(). */
+Test(meta_txn, begin_waits_for_the_lock)
+{
+	pthread_t thread;
+	struct fixture f;
+	char path[128];
+	sqlite3 *db;
+
+	fixture_open(&f);
+	(void)snprintf(path, sizeof(path), "%s/meta.db", f.dir);
+	expect_int(sqlite3_open(path, &db), SQLITE_OK);
+	expect_int(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+		   SQLITE_OK);
+	expect_int(pthread_create(&thread, NULL, let_go_later, db), 0);
+	must(meta_begin(f.m));
+	put_node(f.m, 16, META_FILE, 1);
+	must(meta_commit(f.m));
+	expect_int(pthread_join(thread, NULL), 0);
+	expect_int(sqlite3_close(db), SQLITE_OK);
 	fixture_done(&f);
 }
 
