@@ -372,6 +372,11 @@ static int chooser_node(struct chooser *c, uint64_t node)
 	r = lap_target_row(c->lap, node, &row);
 	c->file = r > 0 && row.kind == META_FILE &&
 		  !(c->delta && idmap_get(&c->lap->filled, node));
+	/* Of what was made anew nothing is there that could be compared. */
+	if (r >= 0 && idmap_get(&c->lap->filled, node) == 1) {
+		range_set_clear(&c->doubt);
+		return 0;
+	}
 	return r < 0 ? r : doubt_ranges(c->lap, node, &c->doubt);
 }
 

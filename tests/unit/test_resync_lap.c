@@ -314,6 +314,32 @@ Test(resync_lap, ranges_in_doubt_are_compared)
 	world_done(&w);
 }
 
+/* Nothing of what was in doubt is there any more: all of it is to be copied. */
+Test(resync_lap, a_lost_file_in_doubt_is_copied_whole)
+{
+	const uint64_t size = 20 << 20; /* filled by batches of its own */
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+	_cleanup_close_ int root = -1;
+
+	history_begin(&w.a);
+	file = op_make(&w.a, META_ROOT_ID, "large", META_FILE);
+	op_write(&w.a, file, 0, size, 1);
+	history_end(&w.a);
+	lap(&w, from);
+	must(meta_begin(w.b.side.meta));
+	root = dir_fd(&w.b, META_ROOT_ID);
+	put_intent(&w.b, file, META_INTENT_DATA, 0, META_RANGE_MAX);
+	must(meta_commit(w.b.side.meta));
+	must(store_unlink(w.b.side.store, root, "large"));
+	must(lap_as(&w, w.a.seq, (struct lap_how){0}, &n));
+	world_equal(&w);
+	cr_assert_eq(n.bytes_copied, size);
+	world_done(&w);
+}
+
 Test(resync_lap, directories_in_doubt_are_listed)
 {
 	struct world w;
