@@ -5,12 +5,13 @@
  *
  * What people mind is the time that takes, so the budget is a time: as much as
  * the stores write in BUDGET_SECONDS, the slowest of them included, between
- * BUDGET_MIN, which a disk of 64 MiB/s manages, and BUDGET_MAX.  How fast they
- * are is learnt from checkpoints: what a generation changed was durable
+ * BUDGET_MIN, which any disk reads in half a minute, and BUDGET_MAX.  How fast
+ * they are is learnt from checkpoints: what a generation changed was durable
  * everywhere when its checkpoint had synced, so these bytes over the time
  * since its first operation are a speed that was really reached, reading back
  * is no slower, and idle disks prove nothing.  It begins at BUDGET_MIN with
- * each mount and whenever a store joins.
+ * each mount and whenever a store joins.  (DRBD's activity log, which bounds
+ * the same, covers 4.8 GiB unless told otherwise: al-extents in drbd.conf(5).)
  *
  * It matters to files that are written at random and larger than half of it:
  * each write outside of what is armed waits for a commit (arm.c).
@@ -22,7 +23,7 @@
 #include "base/clock.h"
 
 #define BUDGET_SECONDS 8u
-#define BUDGET_MIN     ((uint64_t)512 << 20)
+#define BUDGET_MIN     ((uint64_t)2048 << 20)
 #define BUDGET_MAX     ((uint64_t)4096 << 20)
 /* Less than this in a generation says nothing about a disk. */
 #define LEARN_BYTES ((uint64_t)64 << 20)

@@ -50,15 +50,15 @@ static uint64_t armed_of_all(void)
 
 Test(mirror_budget, is_what_the_stores_write_in_eight_seconds)
 {
-	cr_assert_eq(m->budget, 512 * MIB);
+	cr_assert_eq(m->budget, 2048 * MIB);
 	learn(640 * MIB, 10000); /* 64 MiB/s, as nearly any disk */
-	cr_assert_leq(m->budget, 512 * MIB);
+	cr_assert_leq(m->budget, 2048 * MIB);
 	learn(63 * MIB, 1); /* too little to prove anything */
-	cr_assert_eq(m->budget, 512 * MIB);
-	learn(200 * MIB, 999);
-	cr_assert_eq(m->budget, 1600 * MIB);
-	learn(200 * MIB, 5000); /* they had other things to do */
-	cr_assert_eq(m->budget, 1600 * MIB);
+	cr_assert_eq(m->budget, 2048 * MIB);
+	learn(400 * MIB, 999);
+	cr_assert_eq(m->budget, 3200 * MIB);
+	learn(400 * MIB, 5000); /* they had other things to do */
+	cr_assert_eq(m->budget, 3200 * MIB);
 	learn(800 * MIB, 0);
 	cr_assert_eq(m->budget, 4096 * MIB);
 }
@@ -66,21 +66,21 @@ Test(mirror_budget, is_what_the_stores_write_in_eight_seconds)
 /* One commit for each of the first few places, not for each place. */
 Test(mirror_budget, fast_stores_arm_all_of_a_large_file)
 {
-	uint64_t node = file_of("large", 1000 * MIB);
+	uint64_t node = file_of("large", 1500 * MIB);
 
 	for (uint64_t i = 0; i < 20; i++)
-		cr_assert_eq(mirror_write(m, node, "x", 1, i * 371 % 1000 * MIB,
+		cr_assert_eq(mirror_write(m, node, "x", 1, i * 371 % 1500 * MIB,
 					  false),
 			     0);
 	cr_assert_eq(windows_of(node), 20);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
-	learn(300 * MIB, 1000);
-	for (uint64_t i = 0; i < 1000; i++)
-		cr_assert_eq(mirror_write(m, node, "x", 1, i * 371 % 1000 * MIB,
+	learn(450 * MIB, 1000);
+	for (uint64_t i = 0; i < 1500; i++)
+		cr_assert_eq(mirror_write(m, node, "x", 1, i * 371 % 1500 * MIB,
 					  false),
 			     0);
 	cr_assert_eq(windows_of(node), 1, "%u", windows_of(node));
-	cr_assert_lt(armed_of_all(), 1100 * MIB);
+	cr_assert_lt(armed_of_all(), 1600 * MIB);
 }
 
 Test(mirror_budget, a_checkpoint_measures)
@@ -98,5 +98,5 @@ Test(mirror_budget, a_checkpoint_measures)
 	least = 100 * MIB * 1000 / ms * 8;
 	cr_assert_geq(m->budget, MIN(least, 4096 * MIB));
 	budget_reset(m);
-	cr_assert_eq(m->budget, 512 * MIB);
+	cr_assert_eq(m->budget, 2048 * MIB);
 }

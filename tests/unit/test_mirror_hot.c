@@ -210,7 +210,7 @@ Test(mirror_hot, windows_follow_what_is_written)
 	cr_assert_eq(
 		mirror_setattr(m, large, &want, MIRROR_SET_SIZE, &cred, &st),
 		0);
-	want.st_size = (off_t)(1000 * mib);
+	want.st_size = (off_t)(4000 * mib);
 	cr_assert_eq(
 		mirror_setattr(m, huge, &want, MIRROR_SET_SIZE, &cred, &st), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
@@ -225,7 +225,7 @@ Test(mirror_hot, windows_follow_what_is_written)
 	/* More than the budget has room for: no further than it was written. */
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	for (uint64_t i = 0; i < 10; i++)
-		write_at(huge, i * 97 * mib);
+		write_at(huge, i * 397 * mib);
 	a = armed_now(META_INTENT_DATA);
 	cr_assert(a.rows == 10 && a.bytes == 10 * mib, "%u", a.rows);
 	/* One after the other, with gaps: further and further ahead. */
