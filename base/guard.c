@@ -174,7 +174,7 @@ static void posted_take(struct guard *g)
 }
 
 /* Locked; the lock is given up for the call. */
-static void call_make(struct guard *g, struct guard_call *c)
+static void call_make(struct guard *g, struct guard_call *c) REQUIRES(g->lock)
 {
 	queue_drop(g, c);
 	c->step = GUARD_RUNNING;
@@ -227,6 +227,7 @@ static void *helper(void *arg)
 /* ---- whoever wants one made ---- */
 
 static bool is_in_time(struct guard *g, struct guard_call *c, uint64_t until_ns)
+	REQUIRES(g->lock)
 {
 	while (c->step != GUARD_ENDED && !atomic_load(&g->given_up)) {
 		uint64_t now = until_ns ? clock_mono_ns() : 0;
@@ -252,7 +253,7 @@ static int call_refuse(struct guard_call *c, int err)
 }
 
 /* Locked. */
-static int call_leave(struct guard *g, struct guard_call *c)
+static int call_leave(struct guard *g, struct guard_call *c) RELEASE(g->lock)
 {
 	int err = atomic_load(&g->given_up) ? -ETIMEDOUT : -ETIME;
 

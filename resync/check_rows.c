@@ -124,7 +124,6 @@ static int tell_number(struct check *c, enum check_kind kind,
 static int check_cycle(struct check *c, const struct meta_node *row,
 		       const struct meta_dentry *d)
 {
-	_cleanup_free_ char *path = NULL;
 	uint64_t at = d->parent, steps = 0;
 	struct meta_dentry up;
 	int r;

@@ -26,7 +26,7 @@ struct engine_name engine_name(struct resync_engine *e, unsigned int slot)
 /* ---- the worker ---- */
 
 /* The next slot, or -1 when the engine ends. */
-static int next_locked(struct resync_engine *e)
+static int next_locked(struct resync_engine *e) REQUIRES(e->lock)
 {
 	int slot;
 

@@ -91,7 +91,7 @@ static void smooth_locked(struct resync_engine *e, uint64_t now)
 }
 
 /* Wait until the limit allows for what was copied; not under a hold. */
-static void pay_locked(struct resync_engine *e, uint64_t now)
+static void pay_locked(struct resync_engine *e, uint64_t now) REQUIRES(e->lock)
 {
 	uint64_t bytes = e->progress.counts.bytes_copied;
 	uint64_t fresh = bytes - MIN(bytes, e->paid_bytes);

@@ -211,7 +211,6 @@ static int make_dir(struct place *p, const struct meta_dentry *d,
 		    struct meta_backing *ret)
 {
 	struct lap *lap = p->lap;
-	_cleanup_close_ int fd = -1;
 	struct store_stat st;
 	int r;
 

@@ -115,7 +115,7 @@ static int arm_commit(struct mirror *m, unsigned int slot, void *arg)
 }
 
 /* Lock held: commit all that is queued; the lock is given up meanwhile. */
-static void arm_lead(struct mirror *m)
+static void arm_lead(struct mirror *m) REQUIRES(m->lock)
 {
 	VEC(struct arm_request) batch;
 	struct arm_batch arg;

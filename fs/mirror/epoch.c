@@ -188,7 +188,7 @@ static int record_fill(struct mirror *m, struct record *rec, uint64_t first_seq)
 
 /* Lock held and given up meanwhile: commit on all online; who failed is out. */
 static int record_round(struct mirror *m, fan_fn fn, void *arg,
-			slot_mask *ret_failed)
+			slot_mask *ret_failed) REQUIRES(m->lock)
 {
 	int res[META_STORE_MAX] = {0};
 	slot_mask mask = m->online, failed = 0;
@@ -228,7 +228,7 @@ static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
-static int record_all(struct mirror *m, uint64_t first_seq)
+static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 {
 	struct record *rec = malloc(sizeof(*rec));
 	slot_mask failed;

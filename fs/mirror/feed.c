@@ -181,7 +181,7 @@ void feed_stop(struct mirror *m)
 }
 
 /* Locked: wait until the first @count records are in the maps. */
-static void drain_through(struct feed *f, uint64_t count)
+static void drain_through(struct feed *f, uint64_t count) REQUIRES(f->lock)
 {
 	if (f->done_count < count && f->wanted_count < count) {
 		f->wanted_count = count;

@@ -60,6 +60,7 @@ bool slot_calls_left(const struct slot *s)
 
 /* Lock held: the last one is not put out. False: it stays. */
 static bool hung_mark_out(struct mirror *m, unsigned int i, uint64_t waits_ms)
+	REQUIRES(m->lock)
 {
 	char why[80];
 
@@ -74,7 +75,7 @@ static bool hung_mark_out(struct mirror *m, unsigned int i, uint64_t waits_ms)
 }
 
 /* Lock held. True: its state has changed. */
-static bool watch_slot(struct mirror *m, unsigned int i)
+static bool watch_slot(struct mirror *m, unsigned int i) REQUIRES(m->lock)
 {
 	struct slot *s = &m->slot[i];
 	struct guard_state store, map;

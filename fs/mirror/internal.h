@@ -488,9 +488,10 @@ void op_leave(struct op *op);
  */
 MUST_CHECK int op_end(struct op *op, int r);
 /* Lock held: is a departure from @mask not recorded yet? */
-bool departure_pending(const struct mirror *m, slot_mask mask);
+bool departure_pending(const struct mirror *m, slot_mask mask)
+	REQUIRES(m->lock);
 /* Lock held: fewer online than min_stores, nothing is acknowledged. */
-bool mirror_is_short(const struct mirror *m);
+bool mirror_is_short(const struct mirror *m) REQUIRES(m->lock);
 /* Slots that the calls go to now: of op->mask, those not put out meanwhile. */
 slot_mask op_slots(struct op *op);
 /*
@@ -504,7 +505,8 @@ MUST_CHECK int op_judge(struct op *op, slot_mask tried, const int res[],
 /* Nothing can be promised any more: read-only until the next mount. */
 void mirror_break(struct mirror *m, const char *why);
 /* The same with the lock held; @err 0: nothing to say of it. */
-void mirror_break_locked(struct mirror *m, const char *why, int err);
+void mirror_break_locked(struct mirror *m, const char *why, int err)
+	REQUIRES(m->lock);
 /* Before a reply that promises durability: whoever left is recorded as gone. */
 MUST_CHECK int departures_wait(struct mirror *m);
 
@@ -533,26 +535,29 @@ void slots_notify(struct mirror *m);
 void slots_reap(struct mirror *m);
 /* All of them, at the end. False: not within the timeout, those that hang. */
 MUST_CHECK bool slots_close_all(struct mirror *m);
-int mirror_lead_locked(const struct mirror *m);
+int mirror_lead_locked(const struct mirror *m) REQUIRES(m->lock);
 void slot_mark_out_locked(struct mirror *m, unsigned int i,
-			  enum meta_store_state state, const char *why);
+			  enum meta_store_state state, const char *why)
+	REQUIRES(m->lock);
 /* The same: @err is what a commit to its map ended with. */
-void slot_map_failed_locked(struct mirror *m, unsigned int i, int err);
+void slot_map_failed_locked(struct mirror *m, unsigned int i, int err)
+	REQUIRES(m->lock);
 
 /* ---- epoch.c: what is recorded on all online maps at once ---- */
 
 /* Lock held. Be the only recorder; wait for another one before. */
-void record_begin(struct mirror *m);
-void record_end(struct mirror *m);
+void record_begin(struct mirror *m) REQUIRES(m->lock);
+void record_end(struct mirror *m) REQUIRES(m->lock);
 /*
  * Lock held, recording: an epoch of the online stores from @first_seq, the
  * members' states and the reservations, committed on each. A store that
  * fails is out as well, and it begins again. -EIO: the last one failed, -EROFS:
  * fewer than min_stores are left, nothing counts as recorded.
  */
-MUST_CHECK int epoch_record(struct mirror *m, uint64_t first_seq);
+MUST_CHECK int epoch_record(struct mirror *m, uint64_t first_seq)
+	REQUIRES(m->lock);
 /* Lock held, recording: more numbers. */
-MUST_CHECK int numbers_record(struct mirror *m);
+MUST_CHECK int numbers_record(struct mirror *m) REQUIRES(m->lock);
 /* All members' rows as of now (no lock held), to be freed with their count. */
 struct members {
 	unsigned int count;

@@ -125,6 +125,7 @@ bool departure_pending(const struct mirror *m, slot_mask mask)
 
 /* Lock held: make durable what must be before another number is taken. */
 static int number_prepare(struct mirror *m, unsigned int count)
+	REQUIRES(m->lock)
 {
 	int r = 0;
 
