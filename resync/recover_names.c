@@ -92,7 +92,8 @@ static int scan_new_dir(struct listing *l, const char *name, uint64_t node)
 	struct scan_counts counts = {0};
 	int err;
 
-	fd = store_openat(side->store, l->fd, name, O_RDONLY | O_DIRECTORY);
+	fd = store_openat_forced(side->store, l->fd, name,
+				 O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
 	err = scan_tree(side->store, side->meta, fd, node, &l->r->numbers, 0,

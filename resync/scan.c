@@ -129,7 +129,7 @@ static int scan_extents(struct store *store, struct meta *meta,
 	}
 	if (f->st.st.st_size == 0)
 		return 0;
-	fd = store_openat(store, f->dirfd, f->name, O_RDONLY);
+	fd = store_openat_forced(store, f->dirfd, f->name, O_RDONLY);
 	if (fd < 0) {
 		log_entry(store, f, "cannot read", fd);
 		return fd;
@@ -361,8 +361,9 @@ static int walk_open(struct walk *w, size_t at)
 	while (v[i].fd < 0)
 		i--;
 	for (; i < at; i++) {
-		v[i + 1].fd = store_openat(w->store, v[i].fd, v[i + 1].name,
-					   O_RDONLY | O_DIRECTORY);
+		v[i + 1].fd = store_openat_forced(w->store, v[i].fd,
+						  v[i + 1].name,
+						  O_RDONLY | O_DIRECTORY);
 		if (v[i + 1].fd < 0) {
 			int err = v[i + 1].fd;
 
@@ -452,7 +453,8 @@ static int walk_step(struct walk *w)
 	if (err)
 		return err;
 	sub = vec_pop(&here->todo);
-	fd = store_openat(w->store, here->fd, sub.name, O_RDONLY | O_DIRECTORY);
+	fd = store_openat_forced(w->store, here->fd, sub.name,
+				 O_RDONLY | O_DIRECTORY);
 	if (fd < 0) {
 		struct found f = {.name = sub.name, .parent = here->node};
 

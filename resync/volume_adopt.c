@@ -166,7 +166,8 @@ static int put_extents(struct adopting *a, const struct match *m)
 
 	if (m->row.kind != META_FILE || !m->target_st.st.st_size)
 		return 0;
-	fd = store_openat(a->target->store, a->target_fd, m->name, O_RDONLY);
+	fd = store_openat_forced(a->target->store, a->target_fd, m->name,
+				 O_RDONLY);
 	if (fd < 0)
 		return fd;
 	return scan_file_range(a->target->store, a->target->meta, fd, m->row.id,
@@ -240,8 +241,8 @@ static int look_at_source(struct adopting *a, struct match *m)
 {
 	int err;
 
-	m->source_fd =
-		store_openat(a->source->store, a->source_fd, m->name, O_PATH);
+	m->source_fd = store_openat_forced(a->source->store, a->source_fd,
+					   m->name, O_PATH);
 	if (m->source_fd == -ENOENT)
 		return 0;
 	if (m->source_fd < 0)

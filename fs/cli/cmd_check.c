@@ -60,6 +60,8 @@ static int open_store(const struct words *w, struct store **ret)
 
 	if (!err)
 		err = store_open(w->path, NULL, ret);
+	if (!err && !w->repair)
+		store_keep_modes(*ret);
 	switch (err) {
 	case 0:
 		return 0;

@@ -25,11 +25,18 @@ void call_set_cred(struct store_call *k, const struct store_cred *cred)
 		k->cred = *cred;
 }
 
+static ssize_t call_make(struct store_call *k)
+{
+	ssize_t r = k->fn(k);
+
+	return r == -EACCES && k->lifts ? now_lifted(k) : r;
+}
+
 static void call_made(struct guard_call *c)
 {
 	struct store_call *k = (struct store_call *)c;
 
-	k->result = k->fn(k);
+	k->result = call_make(k);
 }
 
 /* Nobody wants what it gave. */
@@ -95,7 +102,7 @@ ssize_t call_run(const struct store *s, struct store_call *k)
 
 	k->s = s;
 	if (!guard_is_on(s->guard)) {
-		k->result = k->fn(k);
+		k->result = call_make(k);
 		guard_counted();
 		return k->result;
 	}

@@ -11,8 +11,10 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "fs/store/internal.h"
 
 int chmod_fd(int fd, mode_t mode)
@@ -21,6 +23,11 @@ int chmod_fd(int fd, mode_t mode)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return sys_result(RETRY_EINTR(chmod(path, mode & 07777)));
+}
+
+void store_keep_modes(struct store *s)
+{
+	s->keeps_modes = true;
 }
 
 int mode_lift_begin(const struct store *s, int fd, mode_t bits,
@@ -32,7 +39,7 @@ int mode_lift_begin(const struct store *s, int fd, mode_t bits,
 	int err;
 
 	*ret_lift = lift;
-	if (euid == 0)
+	if (euid == 0 || s->keeps_modes)
 		return 0;
 	mutex_lock(&s->state->lift);
 	/* Under the lock: another thread may have lifted it just now. */
@@ -156,4 +163,31 @@ int now_openat_forced(const struct store *s, int dirfd, const char *name,
 	if (fd >= 0 && err)
 		return err;
 	return steal_fd(&fd);
+}
+
+ssize_t now_lifted(struct store_call *k)
+{
+	const struct store *s = k->s;
+	ssize_t r = -EACCES;
+
+	for (int i = 0; i < 2 && r == -EACCES && k->fd[i] >= 0; i++) {
+		struct mode_lift lift;
+		struct stat st;
+		int err = sys_result(fstat(k->fd[i], &st));
+
+		if (err)
+			return err;
+		if (st.st_dev == s->dev && st.st_ino == s->root_ino)
+			continue;
+		err = mode_lift_begin(s, k->fd[i], S_IRWXU, &lift);
+		if (err || lift.fd < 0)
+			continue;
+		r = k->fn(k);
+		err = mode_lift_end(s, &lift);
+		if (r >= 0 && err)
+			log_warn("a mode that was lifted could not be put "
+				 "back: store=%s error=%s",
+				 s->id.name, strerror(-err));
+	}
+	return r;
 }

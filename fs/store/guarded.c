@@ -127,6 +127,7 @@ int store_create(const struct store *s, int dirfd, const char *name,
 {
 	struct store_call k = STORE_CALL(make_create);
 
+	k.lifts = true;
 	k.mode = mode;
 	k.gives_fd = true;
 	call_set_cred(&k, cred);
@@ -143,6 +144,7 @@ int store_mkdir(const struct store *s, int dirfd, const char *name, mode_t mode,
 {
 	struct store_call k = STORE_CALL(make_mkdir);
 
+	k.lifts = true;
 	k.mode = mode;
 	call_set_cred(&k, cred);
 	return call_name(s, &k, dirfd, name);
@@ -159,6 +161,7 @@ int store_mknod(const struct store *s, int dirfd, const char *name, mode_t mode,
 {
 	struct store_call k = STORE_CALL(make_mknod);
 
+	k.lifts = true;
 	k.mode = mode;
 	k.rdev = rdev;
 	call_set_cred(&k, cred);
@@ -175,6 +178,7 @@ int store_symlink(const struct store *s, int dirfd, const char *name,
 {
 	struct store_call k = STORE_CALL(make_symlink);
 
+	k.lifts = true;
 	k.name[1] = target;
 	call_set_cred(&k, cred);
 	return call_name(s, &k, dirfd, name);
@@ -190,6 +194,7 @@ int store_link(const struct store *s, int old_dirfd, const char *old_name,
 {
 	struct store_call k = STORE_CALL(make_link);
 
+	k.lifts = true;
 	k.fd[1] = new_dirfd;
 	k.name[1] = new_name;
 	return call_name(s, &k, old_dirfd, old_name);
@@ -204,6 +209,7 @@ int store_unlink(const struct store *s, int dirfd, const char *name)
 {
 	struct store_call k = STORE_CALL(make_unlink);
 
+	k.lifts = true;
 	return call_name(s, &k, dirfd, name);
 }
 
@@ -216,6 +222,7 @@ int store_rmdir(const struct store *s, int dirfd, const char *name)
 {
 	struct store_call k = STORE_CALL(make_rmdir);
 
+	k.lifts = true;
 	return call_name(s, &k, dirfd, name);
 }
 
@@ -230,6 +237,7 @@ int store_rename(const struct store *s, int old_dirfd, const char *old_name,
 {
 	struct store_call k = STORE_CALL(make_rename);
 
+	k.lifts = true;
 	k.fd[1] = new_dirfd;
 	k.name[1] = new_name;
 	k.flags = (int)flags;

@@ -69,7 +69,8 @@ struct store {
 	int sync_fd; /* its own open file: syncfs(2) reports once per file */
 	dev_t dev;
 	ino_t root_ino;
-	uid_t euid; /* whom this process runs as: asked once */
+	uid_t euid;	  /* whom this process runs as: asked once */
+	bool keeps_modes; /* store_keep_modes() */
 	struct store_identity id;
 	struct store_caps caps;
 	struct store_state *state;
@@ -223,6 +224,7 @@ struct store_call {
 	size_t out_len;
 	bool counted; /* of @out only as much as the result says is given */
 	bool gives_fd;
+	bool lifts; /* changes names: see now_lifted() */
 	bool flag;
 	int flags;
 	uint64_t off, off2, len;
@@ -255,6 +257,12 @@ MUST_CHECK int now_openat(const struct store *s, int dirfd, const char *name,
 MUST_CHECK int now_reopen(const struct store *s, int path_fd, int flags);
 MUST_CHECK int now_openat_forced(const struct store *s, int dirfd,
 				 const char *name, int flags);
+/*
+ * The call again that was refused with -EACCES, with the mode of one of its
+ * directories lifted: an ordinary user's own directory, not the root, that
+ * does not let its owner change it.
+ */
+MUST_CHECK ssize_t now_lifted(struct store_call *k);
 MUST_CHECK int now_open_path(const struct store *s, const char *path,
 			     int flags);
 MUST_CHECK int now_create(const struct store *s, int dirfd, const char *name,

@@ -13,6 +13,20 @@ enum {
 	LIST_BUF_BYTES = 65536,
 };
 
+/* A user's own directory that may not be searched, or not be read. */
+static int reopen_forced(const struct store *s, int dirfd, int flags)
+{
+	_cleanup_close_ int fd = -1;
+	struct mode_lift lift;
+	int err = mode_lift_begin(s, dirfd, S_IRUSR | S_IXUSR, &lift);
+
+	if (err)
+		return err == -EPERM ? -EACCES : err;
+	fd = now_reopen(s, dirfd, flags);
+	err = mode_lift_end(s, &lift);
+	return fd >= 0 && err ? err : steal_fd(&fd);
+}
+
 /* Reading must not move access times if that can be had. @flag: is it the
  * root of the store? */
 static ssize_t make_reopen(struct store_call *k)
@@ -23,8 +37,12 @@ static ssize_t make_reopen(struct store_call *k)
 
 	if (fd < 0 && errno == EPERM)
 		fd = RETRY_EINTR(openat(k->fd[0], ".", flags));
+	if (fd < 0 && errno == EACCES && k->s->euid)
+		fd = reopen_forced(k->s, k->fd[0], flags);
+	else if (fd < 0)
+		fd = -errno;
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(fd, &st)) {
 		int err = -errno;
 

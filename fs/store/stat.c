@@ -103,12 +103,20 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 int now_statat(const struct store *s, int dirfd, const char *name,
 	       bool want_gen, struct store_stat *ret)
 {
+	_cleanup_close_ int fd = -1;
 	int err = store_gate(s, "store.statat");
 
 	assert(store_name_ok(name));
 	if (err)
 		return err;
-	return stat_any(s, dirfd, name, want_gen, ret);
+	err = stat_any(s, dirfd, name, want_gen, ret);
+	if (err == -EACCES && s->euid) {
+		/* A user's own directory that may not be searched. */
+		fd = now_openat_forced(s, dirfd, name, O_PATH);
+		if (fd >= 0)
+			err = stat_any(s, fd, "", want_gen, ret);
+	}
+	return err;
 }
 
 int now_fstat(const struct store *s, int fd, bool want_gen,

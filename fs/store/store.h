@@ -157,6 +157,12 @@ dev_t store_dev(const struct store *s);
 int store_root_fd(const struct store *s);  /* O_RDONLY|O_DIRECTORY, borrowed */
 int store_limbo_fd(const struct store *s); /* the same of limbo/ */
 int store_found_fd(const struct store *s);
+/**
+ * store_keep_modes - from now on nothing is lifted: an ordinary user's own
+ * objects that shut him out answer -EACCES. For whoever only looks; before
+ * the first other call.
+ */
+void store_keep_modes(struct store *s);
 /* Identity of the .seqmirror/store file itself: differs in a copied store. */
 MUST_CHECK int store_self_backing(const struct store *s, uint64_t *ret_ino,
 				  uint64_t *ret_gen);
