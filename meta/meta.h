@@ -344,7 +344,7 @@ uint64_t meta_ballast_missing(struct meta *m);
 
 /* ---- readers ---- */
 
-/* Never NULL but on -ENOMEM/-EIO (logged): then NULL. */
+/* NULL: it cannot be had (logged), and errno says why. */
 struct meta_reader *meta_reader_get(struct meta *m);
 void meta_reader_put(struct meta_reader *rd);
 MUST_CHECK int meta_read_begin(struct meta_reader *rd);

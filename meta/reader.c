@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,6 +57,7 @@ static struct meta_reader *reader_new(struct meta *m)
 			log_err("the map cannot be read: path=%s error=%s",
 				m->db_path, strerror(-r));
 		free(rd);
+		errno = -r;
 		return NULL;
 	}
 	rd->meta = m;
@@ -166,7 +168,10 @@ void meta_read_end(struct meta_reader *rd)
 	int r;
 
 	assert(rd->in_txn && rd != &rd->meta->writer);
-	r = reader_exec(rd, STMT_TXN_COMMIT);
+	/* After an I/O error it is rolled back already. */
+	r = sqlite3_get_autocommit(rd->conn.db)
+		    ? 0
+		    : reader_exec(rd, STMT_TXN_COMMIT);
 	/* The end of a snapshot writes nothing. Want of memory for its
 	 * statement leaves it open: the connection is then of no more use. */
 	if (r < 0)

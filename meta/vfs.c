@@ -298,6 +298,7 @@ static void vfs_start(void)
 	vfs.rw.pNext = NULL;
 	vfs.rw.zName = VFS_RW;
 	vfs.rw.xOpen = vfs_rw_open;
+	vfs.rw.xAccess = vfs_rw_access;
 	vfs.rw.szOsFile += vfs_rw_prepare(vfs.rw_base);
 	vfs.rw.xFullPathname = vfs_full_pathname;
 

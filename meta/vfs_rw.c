@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ struct rw_call {
 	int len;
 	sqlite3_int64 off;
 	int result;
+	int os_errno;	  /* of the thread that made it, where SQLite looks */
 	const char *name; /* of the file to be opened; behind it */
 	unsigned char buf[];
 };
@@ -64,7 +66,9 @@ static void rw_call_made(struct guard_call *c)
 {
 	struct rw_call *k = (struct rw_call *)c;
 
+	errno = 0;
 	k->result = k->fn(k);
+	k->os_errno = errno;
 }
 
 static void rw_call_late(struct guard_call *c)
@@ -94,14 +98,19 @@ static struct rw_call *rw_call_new(int (*fn)(struct rw_call *k),
  * SQLite is told when it does not end. */
 static int rw_call_run(struct guard *g, struct rw_call *k, void *ret, int err)
 {
-	int rc;
+	int rc, os_errno;
 
-	if (guard_run(g, &k->base))
+	if (guard_run(g, &k->base)) {
+		errno = EIO;
 		return err;
+	}
 	rc = k->result;
+	os_errno = k->os_errno;
 	if (ret)
 		memcpy(ret, k->buf, (size_t)k->len);
 	free(k);
+	if (rc != SQLITE_OK)
+		errno = os_errno;
 	return rc;
 }
 
@@ -416,13 +425,46 @@ static int real_open(struct rw_file *rw, sqlite3_file *real, const char *name,
 	k->base.late = open_late;
 	k->name = name;
 	k->flags = flags;
-	if (guard_run(rw->guard, &k->base))
+	if (guard_run(rw->guard, &k->base)) {
+		errno = EIO;
 		return SQLITE_CANTOPEN;
+	}
 	rc = k->result;
-	if (rc != SQLITE_OK)
-		free(real);
-	else if (out_flags)
+	if (rc == SQLITE_OK && out_flags)
 		*out_flags = k->len;
+	if (rc != SQLITE_OK) {
+		free(real);
+		errno = k->os_errno;
+	}
+	free(k);
+	return rc;
+}
+
+static int make_access(struct rw_call *k)
+{
+	return rw_base->xAccess(rw_base, k->name, k->flags, &k->len);
+}
+
+int vfs_rw_access(sqlite3_vfs *self, const char *name, int flags, int *ret)
+{
+	struct guard *g = opening;
+	struct rw_call *k;
+	int rc;
+
+	(void)self;
+	if (!g || !guard_is_on(g))
+		return rw_base->xAccess(rw_base, name, flags, ret);
+	k = rw_call_new(make_access, NULL, strlen(name) + 1);
+	if (!k)
+		return SQLITE_IOERR_NOMEM;
+	k->name = memcpy(k->buf, name, strlen(name) + 1);
+	k->flags = flags;
+	if (guard_run(g, &k->base)) {
+		errno = EIO;
+		return SQLITE_IOERR_ACCESS;
+	}
+	rc = k->result;
+	*ret = k->len;
 	free(k);
 	return rc;
 }

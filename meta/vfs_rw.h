@@ -21,3 +21,6 @@ int vfs_check_read(int rc, const void *buf, int len, int64_t off);
 int vfs_rw_prepare(struct sqlite3_vfs *base);
 int vfs_rw_open(struct sqlite3_vfs *self, const char *name,
 		struct sqlite3_file *file, int flags, int *out_flags);
+/* Each new connection asks whether there is a journal. */
+int vfs_rw_access(struct sqlite3_vfs *self, const char *name, int flags,
+		  int *ret);

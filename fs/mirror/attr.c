@@ -106,7 +106,8 @@ static int set_slot(struct mirror *m, unsigned int slot, void *arg)
 	if (r)
 		return r;
 	r = set_each(s, h.obj, k, &done);
-	if (is_no_room(r) && set_back(s, h.obj, k, done))
+	if ((is_no_room(r) || store_error_is_ours(r)) &&
+	    set_back(s, h.obj, k, done))
 		r = -EIO; /* a part of it is there now */
 	node_handle_put(m, &h);
 	return r;

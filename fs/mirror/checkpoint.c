@@ -111,6 +111,36 @@ static int times_give(struct mirror *m, struct node *n, unsigned int i,
 	return r;
 }
 
+/* The time of the lead, or of the next one that can tell; and who that was. */
+static int times_look(struct mirror *m, struct node *n, slot_mask mask,
+		      unsigned int lead, struct timespec *ret_time,
+		      slot_mask *ret_by)
+{
+	unsigned int others[META_STORE_MAX];
+	unsigned int count = fan_order(m, mask & ~SLOT_BIT(lead), others);
+	struct store_stat st;
+	int first = -EIO;
+
+	for (unsigned int k = 0; k <= count; k++) {
+		unsigned int i = k ? others[k - 1] : lead;
+		struct node_handle h;
+		int r = node_handle_get(m, n, i, &h);
+
+		if (!r) {
+			r = handle_stat(m, &h, &st);
+			node_handle_put(m, &h);
+		}
+		if (!r) {
+			*ret_time = st.st.st_mtim;
+			*ret_by = SLOT_BIT(i);
+			return 0;
+		}
+		if (k == 0)
+			first = r;
+	}
+	return first;
+}
+
 /*
  * Step 2, for one node. The lead's time counts, unless the kernel has said one
  * and pages that it wrote afterwards have moved the lead's as well.
@@ -120,9 +150,8 @@ static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	slot_mask todo = mask & ~SLOT_BIT(lead);
-	struct node_handle h;
-	struct store_stat st;
 	bool moved = false, given = false, all = true, known;
+	slot_mask by = 0;
 	int r = 0;
 
 	mutex_lock(&n->lock);
@@ -133,12 +162,8 @@ static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 		else if (given)
 			todo = 0;
 	} else if (todo) {
-		r = node_handle_get(m, n, lead, &h);
-		if (!r) {
-			r = handle_stat(m, &h, &st);
-			node_handle_put(m, &h);
-		}
-		times[1] = st.st.st_mtim;
+		r = times_look(m, n, mask, lead, &times[1], &by);
+		todo = mask & ~by;
 	}
 	for_each_slot(i, r ? 0 : todo)
 	{

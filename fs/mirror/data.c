@@ -58,8 +58,9 @@ int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 	return err;
 }
 
-int data_copy_state(struct mirror *m, struct node *n, unsigned int from,
-		    unsigned int to, struct range r)
+/* @ret_of_source: an error is that of slot @from. */
+static int copy_state(struct mirror *m, struct node *n, unsigned int from,
+		      unsigned int to, struct range r, bool *ret_of_source)
 {
 	static const size_t chunk = 1u << 20;
 	struct store *a = m->slot[from].store, *b = m->slot[to].store;
@@ -67,23 +68,29 @@ int data_copy_state(struct mirror *m, struct node *n, unsigned int from,
 	struct store_stat st, now;
 	int fd_a, fd_b, err;
 
+	*ret_of_source = false;
 	if (!buf)
 		return -ENOMEM;
 	err = node_fd_get(m, n, from, false, &fd_a);
-	if (err)
+	if (err) {
+		*ret_of_source = true;
 		return err;
+	}
 	err = node_fd_get(m, n, to, false, &fd_b);
 	if (err) {
 		node_fd_put(m, n, from);
 		return err;
 	}
 	err = store_fstat(a, fd_a, false, &st);
+	*ret_of_source = err;
 	for (uint64_t at = r.start; !err && at < r.end;) {
 		uint64_t s = r.end, e = r.end;
 
 		err = store_next_mapped(a, fd_a, at, &s, &e);
-		if (err < 0)
+		if (err < 0) {
+			*ret_of_source = true;
 			break;
+		}
 		if (!err || s > r.end)
 			s = e = r.end;
 		err = 0;
@@ -98,6 +105,7 @@ int data_copy_state(struct mirror *m, struct node *n, unsigned int from,
 				a, fd_a, buf, MIN(chunk, (size_t)(e - s)), s);
 
 			if (got <= 0) {
+				*ret_of_source = got < 0;
 				err = (int)got;
 				break;
 			}
@@ -115,7 +123,16 @@ int data_copy_state(struct mirror *m, struct node *n, unsigned int from,
 	return err;
 }
 
-/* -1: all others are as slot @from is, or out; else who has no room for it. */
+int data_copy_state(struct mirror *m, struct node *n, unsigned int from,
+		    unsigned int to, struct range r)
+{
+	bool of_source;
+
+	return copy_state(m, n, from, to, r, &of_source);
+}
+
+/* -1: all others are as slot @from is, or out; else who is to be @from next:
+ * it has no room for that, or @from cannot be read and is out itself. */
 static int reconcile_from(struct op *op, struct node *n, unsigned int from,
 			  struct range r, bool last)
 {
@@ -123,8 +140,12 @@ static int reconcile_from(struct op *op, struct node *n, unsigned int from,
 
 	for_each_slot(i, op_slots(op) & ~SLOT_BIT(from))
 	{
-		int err = data_copy_state(m, n, from, i, r);
+		bool of_source;
+		int err = copy_state(m, n, from, i, r, &of_source);
 
+		if (err && of_source && !store_error_is_ours(err) &&
+		    slot_put_out(m, from, "read", err))
+			return (int)i;
 		if (err && store_error_is_space(err) && !last)
 			return (int)i;
 		if (err)
@@ -350,7 +371,7 @@ static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
  * Every store or it is out: one that could not do it has lost writes that were
  * acknowledged, and a later success would prove nothing.
  */
-static int fsync_judge(struct mirror *m, const struct node *n, slot_mask pin,
+static int fsync_judge(struct mirror *m, struct node *n, slot_mask pin,
 		       int lead, const int res[])
 {
 	slot_mask ok = 0;
@@ -358,8 +379,12 @@ static int fsync_judge(struct mirror *m, const struct node *n, slot_mask pin,
 	for_each_slot(i, pin) if (!res[i]) ok |= SLOT_BIT(i);
 	if (n->unlinked && !ok && res[lead] == -ENODE_ELSEWHERE)
 		return -EIO;
-	if (n->unlinked)
+	if (n->unlinked) { /* who failed is not asked for it any more */
+		for_each_slot(i, ok ? pin & ~ok
+				    : 0) if (!store_error_is_ours(res[i]))
+			node_fd_lose(m, n, i);
 		return ok ? 0 : res[lead];
+	}
 	for_each_slot(i, pin & ~ok)
 	{
 		if (store_error_is_ours(res[i]))

@@ -127,7 +127,7 @@ static int list_from(struct mirror *m, struct listing *l, struct meta *meta)
 	int r;
 
 	if (!rd)
-		return -EIO;
+		return map_reader_error();
 	r = meta_read_begin(rd);
 	if (r)
 		goto out;

@@ -214,29 +214,44 @@ static int record_round(struct mirror *m, fan_fn fn, void *arg,
 	return 0;
 }
 
-static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
+static int confirm_write(struct meta *meta, const char *epoch)
 {
-	struct meta *meta = m->slot[slot].meta;
 	int r = meta_begin(meta);
 
 	if (r)
 		return r;
-	r = meta_epoch_confirm(meta, arg);
+	r = FAULT_ERR("mirror.confirm");
+	if (!r)
+		r = meta_epoch_confirm(meta, epoch);
 	if (!r)
 		return meta_commit(meta);
 	meta_rollback(meta);
 	return r;
 }
 
+static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct meta *meta = m->slot[slot].meta;
+	int r = confirm_write(meta, arg);
+
+	if (r == -ENOSPC && !meta_ballast_release(meta))
+		r = confirm_write(meta, arg);
+	return r;
+}
+
 static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 {
 	struct record *rec = malloc(sizeof(*rec));
+	struct guard_hurry before;
 	slot_mask failed;
 	int r;
 
 	assert(m->recording);
 	if (!rec)
 		return -ENOMEM;
+	/* Whoever reads may be in a hurry; a store that is put out meanwhile
+	 * takes its time, or a slow one would look like one that fails. */
+	before = guard_hurry_begin(0);
 	do {
 		failed = 0;
 		r = record_fill(m, rec, first_seq);
@@ -254,6 +269,7 @@ static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 		if (failed && !first_seq)
 			first_seq = first_in_flight(m);
 	} while (!r && failed && !mirror_is_short(m));
+	(void)guard_hurry_end(before);
 	if (!r && failed) {
 		free(rec);
 		return -EROFS; /* too few are left: no epoch of theirs */

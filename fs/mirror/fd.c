@@ -95,9 +95,11 @@ static int idle_evict(struct mirror *m, unsigned int limit,
 	struct node_place *p = m->fd_oldest;
 	int fd;
 
+	if (m->fd_count <= limit)
+		return -1;
 	while (p && p->node->unlinked && !p->parked)
 		p = p->newer;
-	if (!p || m->fd_count <= limit)
+	if (!p)
 		return -1;
 	idle_unlink(m, p);
 	fd = p->fd;
@@ -251,7 +253,7 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 	/* Who was made here is known from then on: nothing to wait for. */
 	rd = meta_reader_get(m->slot[i].meta);
 	if (!rd)
-		return -EIO;
+		return map_reader_error();
 	r = meta_node_get(rd, n->id, &row);
 	meta_reader_put(rd);
 	if (r)

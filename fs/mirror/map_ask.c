@@ -18,6 +18,13 @@ struct map_question {
 	int (*fn)(struct meta_reader *rd, const struct map_question *q);
 };
 
+int map_reader_error(void)
+{
+	int err = -errno;
+
+	return store_error_is_ours(err) ? err : -EIO;
+}
+
 static int ask_one(struct mirror *m, unsigned int i, void *arg)
 {
 	const struct map_question *q = arg;
@@ -28,7 +35,7 @@ static int ask_one(struct mirror *m, unsigned int i, void *arg)
 		return r;
 	rd = meta_reader_get(m->slot[i].meta);
 	if (!rd)
-		return -EIO;
+		return map_reader_error();
 	r = q->fn(rd, q);
 	meta_reader_put(rd);
 	return r;

@@ -52,7 +52,7 @@ uint64_t mirror_seq(struct mirror *m)
 }
 
 /* The leaving store's own map says that it was left in good order. */
-static int farewell(struct mirror *m, unsigned int slot)
+static int farewell_write(struct mirror *m, unsigned int slot)
 {
 	struct meta *meta = m->slot[slot].meta;
 	struct meta_member row = m->slot[slot].row;
@@ -70,6 +70,15 @@ static int farewell(struct mirror *m, unsigned int slot)
 		return r;
 	}
 	return meta_commit(meta);
+}
+
+static int farewell(struct mirror *m, unsigned int slot)
+{
+	int r = farewell_write(m, slot);
+
+	if (r == -ENOSPC && !meta_ballast_release(m->slot[slot].meta))
+		r = farewell_write(m, slot);
+	return r;
 }
 
 /* Files that are open and have no name would be lost with it. */

@@ -207,7 +207,7 @@ static int make_nameless(struct giving *g, struct node *n, int from_fd,
 	else
 		r = limbo_remove(g, n, name);
 	if (r) {
-		(void)close(fd);
+		close_fd(&fd);
 		return r;
 	}
 	node_fd_adopt(g->m, n, g->how->slot, fd);

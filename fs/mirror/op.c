@@ -231,6 +231,9 @@ int op_end(struct op *op, int r)
 		/* Done here, but perhaps nowhere else: not acknowledged. */
 		if (!r && mirror_is_short(m))
 			r = -EROFS;
+		/* No map says who lacks it: the next mount could follow him. */
+		if (!r && departure_pending(m, op->mask))
+			r = -EIO;
 		*(op->prev ? &op->prev->next : &m->ops) = op->next;
 		if (op->next)
 			op->next->prev = op->prev;

@@ -200,10 +200,10 @@ static int runs_copy(struct op *op, const struct repair *rep,
 {
 	struct mirror *m = op->m;
 	struct store_stat was;
-	int result, r;
+	int result = 0, r = 0;
 
-	result = r = store_fstat(m->slot[rep->slot].store, fd[rep->slot], false,
-				 &was);
+	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], false, &was))
+		return -EREMOTEIO;
 	vec_for_each (run, &runs->v) {
 		if (r && r != -EIO)
 			break;

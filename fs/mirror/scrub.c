@@ -110,7 +110,7 @@ static int settled_on(const struct scan *c, unsigned int i, uint64_t *ret_ns)
 	int r;
 
 	if (!rd)
-		return -EIO;
+		return map_reader_error();
 	r = meta_node_get(rd, c->n->id, &row);
 	if (!r)
 		r = meta_moment_from(rd, row.seq, ret_ns);

@@ -106,7 +106,7 @@ static int clear_rows(struct scan *c, unsigned int i, struct slice *sl)
 	int r;
 
 	if (!rd)
-		return -EIO;
+		return map_reader_error();
 	r = meta_iter_extents(rd, c->n->id, sl->range.start, sl->range.end,
 			      &it);
 	while (!r && (r = meta_next_extent(&it, &e)) > 0) {

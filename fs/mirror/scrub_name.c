@@ -315,7 +315,7 @@ int scrub_names(struct scan *c)
 	{
 		k.rd[i] = meta_reader_get(c->m->slot[i].meta);
 		if (!k.rd[i])
-			r = -EIO;
+			r = map_reader_error();
 		else
 			k.mask |= SLOT_BIT(i);
 	}

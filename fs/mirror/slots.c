@@ -147,12 +147,27 @@ bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 	return out;
 }
 
+static int suspect_put(struct meta *meta, const struct meta_intent *in)
+{
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	r = meta_intent_put(meta, in);
+	if (!r)
+		return meta_commit(meta);
+	meta_rollback(meta);
+	return r;
+}
+
 /*
  * Something else lies where the node should be on slot @i.  The next lap must
  * look at it although no seq says so: an intent in that store's own map.
  */
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 {
+	struct guard_hurry before =
+		guard_hurry_begin(0); /* a reader's is not ours */
 	struct meta *meta = m->slot[i].meta;
 	/* No checkpoint clears this, whenever it comes: it drops what is of its
 	 * own generation or older. */
@@ -162,14 +177,10 @@ void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 
 	in.kind = n->kind == META_FILE ? META_INTENT_DATA : META_INTENT_ATTR;
 	in.end = n->kind == META_FILE ? META_RANGE_MAX : 0;
-	r = meta_begin(meta);
-	if (r)
-		return;
-	r = meta_intent_put(meta, &in);
-	if (r)
-		meta_rollback(meta);
-	else
-		r = meta_commit(meta);
+	r = suspect_put(meta, &in);
+	if (r == -ENOSPC && !meta_ballast_release(meta))
+		r = suspect_put(meta, &in);
+	(void)guard_hurry_end(before);
 	if (r)
 		log_warn("store %s: node %llu could not be marked as in doubt: "
 			 "%s",
@@ -258,6 +269,10 @@ void slots_reap(struct mirror *m)
 {
 	bool again = false;
 
+	/* Who goes from here on is told of anew, also while one is closed. */
+	mutex_lock(&m->lock);
+	m->reap_due = false;
+	mutex_unlock(&m->lock);
 	for (unsigned int i = 0; i < m->slot_count; i++) {
 		struct store *store;
 		struct meta *meta;
@@ -280,7 +295,7 @@ void slots_reap(struct mirror *m)
 		slots_notify(m);
 	}
 	mutex_lock(&m->lock);
-	m->reap_due = again;
+	m->reap_due |= again;
 	mutex_unlock(&m->lock);
 }
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stores that leave a live volume at an awkward moment, and stores that answer
+ * where they should not be asked, or not be blamed.
+ */
+#include <criterion/criterion.h>
+#include <dirent.h>
+
+#include "tests/unit/three_fixture.h"
+
+TestSuite(mirror_leave, .init = setup, .fini = teardown, .timeout = 300);
+
+/* ---- departures ---- */
+
+/* No map says who lacks it, so the next mount could follow one of them. */
+Test(mirror_leave, a_departure_that_nobody_recorded_is_not_acknowledged)
+{
+	struct call w = {.fn = call_write, .id = file("f"), .len = 8};
+	uint64_t before;
+
+	cr_assert_eq(mirror_write(m, w.id, "x", 1, 0, false), 0);
+	before = mirror_seq(m);
+	cr_assert_eq(fault_configure("mirror.write.armed:delay=400,"
+				     "mirror.record:eio"),
+		     0);
+	begin(&w);
+	WAIT_UNTIL(mirror_seq(m) > before);
+	store_fail_inject(store[2], "store.fsync", EIO);
+	cr_expect_neq(mirror_fsync(m, META_ROOT_ID, true), 0);
+	cr_expect_neq(end(&w), 0);
+}
+
+static pthread_t main_thread;
+static atomic_bool closing_seen;
+static atomic_bool second_ended;
+
+static void *detach_first_slot(void *arg)
+{
+	(void)arg;
+	cr_expect_eq(mirror_detach(m, 0), 0);
+	atomic_store(&second_ended, true);
+	return NULL;
+}
+
+/* Slot 1 has just been closed: slot 0 goes, which was passed already. */
+static void on_change(void *arg)
+{
+	struct mirror_slot_info info;
+	pthread_t thread;
+
+	(void)arg;
+	if (pthread_equal(pthread_self(), main_thread) ||
+	    atomic_exchange(&closing_seen, true))
+		return;
+	cr_assert_eq(pthread_create(&thread, NULL, detach_first_slot, NULL), 0);
+	(void)pthread_detach(thread);
+	do {
+		mirror_slot_info(m, 0, &info);
+	} while (info.state != META_STORE_DETACHED);
+}
+
+Test(mirror_leave, one_that_goes_while_another_is_closed_is_closed_too)
+{
+	main_thread = pthread_self();
+	mirror_on_change(m, on_change, NULL);
+	cr_assert_eq(mirror_detach(m, 1), 0);
+	WAIT_UNTIL(atomic_load(&second_ended));
+	mirror_on_change(m, NULL, NULL);
+}
+
+Test(mirror_leave, a_full_map_confirms_an_epoch_with_its_ballast)
+{
+	uint64_t id = file("f");
+
+	cr_assert_eq(mirror_write(m, id, "x", 1, 0, false), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(fault_configure("mirror.confirm:enospc:1"), 0);
+	store_fail_inject(store[2], "store.fsync", EIO);
+	cr_assert_eq(mirror_fsync(m, id, true), 0);
+	cr_expect_eq(state_of(0), META_STORE_ONLINE);
+	cr_expect_eq(state_of(1), META_STORE_ONLINE);
+	cr_expect_eq(state_of(2), META_STORE_FAILED);
+}
+
+/* ---- who is asked, and who is blamed ---- */
+
+static struct stat stat_on(int k, const char *name)
+{
+	struct stat st;
+	char path[8192];
+
+	snprintf(path, sizeof(path), "%s/%s", dirs[k], name);
+	cr_assert_eq(lstat(path, &st), 0);
+	return st;
+}
+
+Test(mirror_leave, times_agree_when_the_lead_cannot_tell_its_own)
+{
+	struct mirror_entry dir, made;
+	struct stat one, two;
+
+	cr_assert_eq(mirror_mkdir(m, META_ROOT_ID, "d", 0755, &cred, &dir), 0);
+	/* Long enough for the clock of file times. */
+	cr_assert_eq(fault_configure("mirror.make:delay=20"), 0);
+	cr_assert_eq(mirror_create(m, dir.id, "f", 0644, &cred, &made), 0);
+	one = stat_on(1, "d");
+	two = stat_on(2, "d");
+	cr_assert_neq(one.st_mtim.tv_nsec, two.st_mtim.tv_nsec);
+	store_fail_inject(store[0], "store.f", EIO);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	one = stat_on(1, "d");
+	two = stat_on(2, "d");
+	cr_expect_eq(one.st_mtim.tv_sec, two.st_mtim.tv_sec);
+	cr_expect_eq(one.st_mtim.tv_nsec, two.st_mtim.tv_nsec);
+}
+
+Test(mirror_leave, what_we_lack_in_the_middle_of_a_change_undoes_it)
+{
+	uint64_t id = file("f");
+	struct stat want = {.st_mode = 0600, .st_mtim = {.tv_sec = 1}}, st;
+
+	store_fail_inject(store[1], "store.utimens", ENOMEM);
+	cr_assert_eq(mirror_setattr(m, id, &want,
+				    MIRROR_SET_MTIME | MIRROR_SET_MODE, &cred,
+				    &st),
+		     -ENOMEM);
+	for (int k = 0; k < STORES; k++) {
+		struct stat is = stat_on(k, "f");
+
+		cr_expect_eq(is.st_mode & 07777, 0644, "store %d", k);
+	}
+	all_online();
+}
+
+/* Who is asked second: the lead comes first, then the others in turn. */
+static int second_asked(void)
+{
+	return slot_of[1] < slot_of[2] ? 1 : 2;
+}
+
+Test(mirror_leave, a_full_store_that_cannot_be_read_is_blamed_itself)
+{
+	int bad = second_asked();
+	uint64_t id = file("f");
+
+	cr_assert_eq(mirror_write(m, id, "before", 6, 0, false), 0);
+	cr_assert_eq(fault_configure("mirror.write:enospc:2"), 0);
+	store_fail_inject(store[bad], "store.read", EIO);
+	ignore_result(mirror_write(m, id, "after!", 6, 0, false));
+	cr_expect_eq(state_of(0), META_STORE_ONLINE);
+	cr_expect_eq(state_of(bad), META_STORE_FAILED);
+	cr_expect_eq(state_of(3 - bad), META_STORE_ONLINE);
+	cr_expect_eq(first_byte(0, 0), first_byte(3 - bad, 0));
+}
+
+/* Write into the only file without a name that this process has on store @k. */
+static void write_nameless(int k, char byte)
+{
+	size_t len = strlen(dirs[k]);
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int written = 0;
+	struct dirent *d;
+
+	cr_assert(dir);
+	while ((d = readdir(dir))) {
+		char path[300], to[4096];
+		ssize_t n;
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", d->d_name);
+		n = readlink(path, to, sizeof(to) - 1);
+		if (n < 0)
+			continue;
+		to[n] = '\0';
+		if (strncmp(to, dirs[k], len) || !strstr(to, "(deleted)"))
+			continue;
+		fd = open(path, O_RDWR);
+		cr_assert(fd >= 0 && pwrite(fd, &byte, 1, 0) == 1);
+		close(fd);
+		written++;
+	}
+	closedir(dir);
+	cr_assert_eq(written, 1);
+}
+
+Test(mirror_leave, a_nameless_file_is_not_read_where_it_could_not_be_synced)
+{
+	uint64_t id = file("f");
+	char buf[3] = "";
+
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "f"), 0);
+	store_fail_inject(store[0], "store.fsync", EIO);
+	cr_assert_eq(mirror_fsync(m, id, true), 0);
+	store_fail_inject(store[0], "", 0);
+	write_nameless(0, 'X'); /* as if the disk had lost what was written */
+	cr_assert_eq(mirror_read(m, id, buf, 3, 0), 3);
+	cr_expect_eq(buf[0], 'a');
+}
