@@ -25,13 +25,22 @@ static int node_row(struct stmt *s, struct meta_node *ret_node)
 		r = stmt_column_u64(s, 5, &node.seq);
 	if (r < 0)
 		return r;
-	if (kind < META_FILE || kind > META_BLK)
+	if (kind < META_FILE || kind > META_BLK || node.id == 0 ||
+	    node.attr_seq > node.seq)
 		return -EUCLEAN;
 	node.kind = (enum meta_kind)kind;
 	node.backing.ino = stmt_column_bits(s, 2);
 	node.backing.gen = stmt_column_bits(s, 3);
 	*ret_node = node;
 	return 0;
+}
+
+/* One component of a path. */
+static bool name_is_one(const struct meta_dentry *d)
+{
+	return d->name_len && strlen(d->name) == d->name_len &&
+	       !strchr(d->name, '/') && strcmp(d->name, ".") != 0 &&
+	       strcmp(d->name, "..") != 0;
 }
 
 /* Copies no more than the name: these structs are large and many. */
@@ -51,9 +60,11 @@ static int dentry_row(struct stmt *s, struct meta_dentry *ret_dentry)
 			       sizeof(ret_dentry->name));
 	if (len < 0)
 		return len;
-	if (len == 0)
-		return -EUCLEAN;
 	ret_dentry->name_len = (uint16_t)len;
+	/* A map of somebody else's making: nobody below looks again. */
+	if (!ret_dentry->parent || !ret_dentry->node ||
+	    !name_is_one(ret_dentry))
+		return -EUCLEAN;
 	return 0;
 }
 

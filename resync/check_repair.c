@@ -250,9 +250,13 @@ static int put_step(struct check_repair *r, const struct step *s)
 static int found_epoch(struct check_repair *r)
 {
 	struct meta_epoch e = {.member_count = 1, .confirmed = true};
-	uint64_t reserved;
+	uint64_t reserved, node, copy;
 	int err = meta_number_get(r->rd, META_NUM_SEQ_RESERVED, &reserved);
 
+	if (!err)
+		err = meta_number_get(r->rd, META_NUM_NODE_RESERVED, &node);
+	if (!err)
+		err = meta_number_get(r->rd, META_NUM_COPY, &copy);
 	if (!err)
 		err = meta_number_get(r->rd, META_NUM_DURABLE_SEQ, &e.base);
 	if (!err)
@@ -260,8 +264,12 @@ static int found_epoch(struct check_repair *r)
 	if (err)
 		return err;
 	e.first_seq = reserved + 1;
+	e.first_node = node + 1;
+	e.by_copy = copy;
 	memcpy(e.members[0], meta_store_uuid(r->meta), META_UUID_LEN + 1);
 	err = meta_number_set(r->meta, META_NUM_SEQ_RESERVED, reserved + 1);
+	if (!err)
+		err = meta_number_set(r->meta, META_NUM_COPY, 0);
 	return err ? err : meta_epoch_append(r->meta, &e);
 }
 

@@ -124,8 +124,8 @@ static int write_differences(struct lap *lap, int tfd, uint64_t off, size_t len,
 	return r;
 }
 
-int compare_range(struct lap *lap, int sfd, int tfd, struct range range,
-		  uint64_t source_size)
+int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
+		  struct range range, uint64_t source_size)
 {
 	int r = 0;
 
@@ -135,8 +135,7 @@ int compare_range(struct lap *lap, int sfd, int tfd, struct range range,
 		size_t len = (size_t)MIN(range.end - off, (uint64_t)LAP_BUFFER);
 		ssize_t got;
 
-		got = store_read(lap->src->store, sfd, lap->buffer[0], len,
-				 off);
+		got = lap_source_read(lap, node, sfd, lap->buffer[0], len, off);
 		if (got < 0)
 			return lap_source_err(lap, (int)got);
 		memset(lap->buffer[0] + got, 0, len - (size_t)got);
@@ -157,13 +156,13 @@ static int step(struct compare *c, struct range range, enum plan_action action)
 	struct lap *lap = c->lap;
 
 	if (action == PLAN_COMPARE)
-		return compare_range(lap, c->sfd, c->tfd, range,
+		return compare_range(lap, c->node, c->sfd, c->tfd, range,
 				     c->source_size);
 	if (action == PLAN_WRITE) {
 		lap->n->bytes_needed += range_len(range);
 		if (lap->dry)
 			return lap_moved(lap, range_len(range));
-		return copy_range(lap, c->sfd, c->tfd, range.start, range.end,
+		return copy_range(lap, c->node, c->sfd, c->tfd, range,
 				  c->source_size);
 	}
 	lap->n->bytes_unmapped += range_len(range);

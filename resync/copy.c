@@ -58,20 +58,20 @@ static void copy_behind_end(struct lap *lap, int tfd, uint64_t start,
 					     end - start));
 }
 
-int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start, uint64_t end,
-	       uint64_t source_size)
+int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
+	       struct range range, uint64_t source_size)
 {
-	int r = clear_tail(lap, tfd, (struct range){start, end}, source_size);
+	int r = clear_tail(lap, tfd, range, source_size);
 
-	for (uint64_t off = start; r == 0 && off < end;) {
-		uint64_t len = MIN(end - off, (uint64_t)LAP_BUFFER);
+	for (uint64_t off = range.start; r == 0 && off < range.end;) {
+		uint64_t len = MIN(range.end - off, (uint64_t)LAP_BUFFER);
 		size_t data =
 			(size_t)MIN(len, source_size - MIN(source_size, off));
 		ssize_t got = 0;
 
 		if (data > 0) {
-			got = store_read(lap->src->store, sfd, lap->buffer[0],
-					 data, off);
+			got = lap_source_read(lap, node, sfd, lap->buffer[0],
+					      data, off);
 			if (got < 0)
 				return lap_source_err(lap, (int)got);
 			/* It was cut off meanwhile; the next lap knows. */
@@ -179,12 +179,13 @@ static int copy_item(struct lap *lap, const struct batch_item *item, int sfd,
 	const struct meta_extent *e = &item->e;
 
 	if (item->compare)
-		return compare_range(lap, sfd, tfd,
+		return compare_range(lap, e->node, sfd, tfd,
 				     (struct range){e->start, e->end},
 				     source_size);
 	if (lap->dry)
 		return lap_moved(lap, e->end - e->start);
-	return copy_range(lap, sfd, tfd, e->start, e->end, source_size);
+	return copy_range(lap, e->node, sfd, tfd,
+			  (struct range){e->start, e->end}, source_size);
 }
 
 /* The items of one node, [first, last). */
@@ -591,7 +592,8 @@ int copy_large(struct lap *lap)
 
 	for (size_t i = 0; r >= 0 && i < lap->large.v.count; i++) {
 		/* Read before its extents: never too high. */
-		r = lap_source_row(lap, lap->large.v.data[i], &row);
+		r = lap_source_err(
+			lap, lap_source_row(lap, lap->large.v.data[i], &row));
 		if (r <= 0)
 			continue;
 		c.node = 0;
@@ -602,5 +604,5 @@ int copy_large(struct lap *lap)
 			r = large_finish(lap, &row);
 	}
 	vec_clear(&lap->large.v);
-	return r < 0 ? lap_source_err(lap, r) : 0;
+	return MIN(r, 0);
 }

@@ -207,7 +207,11 @@ int resync_engine_attach_open(struct resync_engine *e, unsigned int slot,
 int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
 			   struct resync_counts *ret, char *why, size_t why_len)
 {
-	struct resync_control control = {.dry_run = true};
+	struct resync_control control = {
+		.dry_run = true,
+		.should_stop = engine_stops,
+		.arg = e,
+	};
 	struct resync_lap_args args = {.last = true, .control = &control};
 	struct mirror_ref ref = {0};
 	struct engine_store s;

@@ -81,6 +81,8 @@ struct engine_store {
 	uint64_t from;
 };
 void engine_store_close(struct engine_store *s);
+/* should_stop of what it runs outside of its laps; @arg: the engine. */
+int engine_stops(void *arg);
 MUST_CHECK int engine_store_open(struct resync_engine *e, unsigned int slot,
 				 const char *path, struct engine_store *ret,
 				 char *why, size_t why_len);

@@ -169,7 +169,7 @@ int engine_store_open(struct resync_engine *e, unsigned int slot,
 
 /* ---- a lost map ---- */
 
-static int engine_stops(void *arg)
+int engine_stops(void *arg)
 {
 	const struct resync_engine *e = arg;
 

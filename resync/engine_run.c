@@ -351,6 +351,10 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	} else if (r == -EREMCHG || r == -EINVAL || r == -EAGAIN) {
 		state = META_STORE_MISSING;
 	}
+	if (!why[0] && r == -EAGAIN)
+		(void)snprintf(why, why_len,
+			       "its resync failed: no other store could be "
+			       "read for all that it lacks; the log says what");
 	if (!why[0]) {
 		char text[200];
 

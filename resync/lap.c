@@ -180,6 +180,22 @@ int lap_source_err(const struct lap *lap, int r)
 	return -EAGAIN;
 }
 
+ssize_t lap_source_read(const struct lap *lap, uint64_t node, int sfd,
+			void *buf, size_t len, uint64_t off)
+{
+	ssize_t got = store_read(lap->src->store, sfd, buf, len, off);
+
+	if (got != -EIO || !lap->src->live)
+		return got;
+	got = mirror_read(lap->src->live, node, buf, len, off);
+	if (got < 0)
+		log_err("no store can read what a resync needs: node=%llu "
+			"offset=%llu length=%zu error=%s",
+			(unsigned long long)node, (unsigned long long)off, len,
+			strerror((int)-got));
+	return got;
+}
+
 int lap_incomplete(struct lap *lap, struct work_dir *wd, const char *what)
 {
 	if (wd)

@@ -179,6 +179,13 @@ MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
  * begins again with another (-EAGAIN); -ENOENT stays what it is. */
 int lap_source_err(const struct lap *lap, int r);
 /*
+ * A file of the source's; what its disk cannot read, another online store of a
+ * mounted volume may have.  Not in a transaction.
+ */
+MUST_CHECK ssize_t lap_source_read(const struct lap *lap, uint64_t node,
+				   int sfd, void *buf, size_t len,
+				   uint64_t off);
+/*
  * What the target's row may say of a node when all is done: the source's
  * numbers, but none above the cut.  A live source's row may be ahead of its
  * extents, which reach the map with a checkpoint.
@@ -328,8 +335,8 @@ void fill_done(struct fill *f);
 /* ---- copy.c ---- */
 
 /* One range between two open files, clipped to the source's size. */
-MUST_CHECK int copy_range(struct lap *lap, int sfd, int tfd, uint64_t start,
-			  uint64_t end, uint64_t source_size);
+MUST_CHECK int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
+			  struct range range, uint64_t source_size);
 /* Extents of the delta, and new large files. */
 MUST_CHECK int copy_large(struct lap *lap);
 MUST_CHECK int copy_delta(struct lap *lap);
@@ -362,7 +369,7 @@ MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
 
 MUST_CHECK int compare_doubt(struct lap *lap);
 /* Both mapped there: read both, write the blocks that differ. */
-MUST_CHECK int compare_range(struct lap *lap, int sfd, int tfd,
+MUST_CHECK int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			     struct range range, uint64_t source_size);
 
 /* ---- attr.c ---- */

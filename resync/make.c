@@ -122,7 +122,8 @@ static int fill_data(struct fill_dir *fd, const struct fill_want *w, int sfd,
 		const struct meta_extent *e =
 			&fd->extents.data[w->extent_at + i];
 
-		r = copy_range(lap, sfd, tfd, e->start, e->end, size);
+		r = copy_range(lap, w->row.id, sfd, tfd,
+			       (struct range){e->start, e->end}, size);
 		lap->filled_bytes += e->end - e->start;
 	}
 	if (r == 0)

@@ -176,10 +176,9 @@ int tree_begin(struct lap *lap)
 		if (in->kind != META_INTENT_NAME || in->node == last)
 			continue;
 		last = in->node;
-		r = lap_source_row(lap, in->node, &row);
+		r = lap_source_err(lap, lap_source_row(lap, in->node, &row));
 		if (r > 0 && row.kind == META_DIR)
 			r = add_source_dir(lap, in->node);
-		r = lap_source_err(lap, r);
 	}
 	if (r >= 0)
 		r = add_delta(lap, lap->s, false);

@@ -176,10 +176,16 @@ int op_remove(struct control_op *op)
 	err = info.state == META_STORE_ONLINE ? mirror_detach(m, slot) : 0;
 	if (!err)
 		err = mirror_member_remove(m, slot);
-	if (err == -EBUSY)
+	if (err == -EBUSY && info.state == META_STORE_ONLINE)
 		return op_fail(op, err, info.name,
 			       "is the last store online and cannot be "
 			       "removed");
+	if (err == -EBUSY)
+		return op_fail(op, err, info.name,
+			       "a resync of it has begun; try again");
+	if (err == -ETIMEDOUT)
+		return op_fail(op, err, info.name,
+			       "cannot be removed yet: calls on it do not end");
 	if (err == -ETXTBSY)
 		return op_fail(op, err, info.name, "%s", only_there);
 	if (err)

@@ -195,6 +195,8 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		cond_wait(&m->ended, &m->lock); /* still being closed */
 	if (!s->used || s->online || s->store || m->closing) {
 		r = -EBUSY;
+	} else if (strcmp(meta_store_uuid(meta), s->row.uuid)) {
+		r = -ENODEV; /* its member has been removed meanwhile */
 	} else {
 		if (seq > m->seq_reserved)
 			m->seq = m->seq_reserved = seq;
@@ -318,16 +320,19 @@ int mirror_member_remove(struct mirror *m, unsigned int slot)
 	int res[META_STORE_MAX] = {0};
 	char uuid[META_UUID_LEN + 1];
 	slot_mask pin;
-	bool online;
+	bool online, leaving;
 	int r = 0;
 
 	if (slot >= mirror_slot_count(m) || !s->used)
 		return -ENODEV;
 	mutex_lock(&m->lock);
 	online = s->online;
+	leaving = !online && s->store && s->state != META_STORE_RESYNCING;
 	mutex_unlock(&m->lock);
 	if (online)
 		r = mirror_detach(m, slot);
+	else if (leaving)
+		r = closed_wait(m, s);
 	if (r)
 		return r;
 	mutex_lock(&m->lock);

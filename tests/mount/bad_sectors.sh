@@ -116,6 +116,16 @@ whole()
 wait_until 20 whole
 store_is b online || fail "b is out"
 
+# A resync reads elsewhere what its source cannot.
+remount
+mkdir c
+faults b bad file 65536 4096
+sm add --wait "$mnt" "$work/c" >/dev/null || fail "c was not filled"
+store_is b online || fail "b is out"
+cmp file c/file || fail "c differs"
+wait_until 20 no_rules b
+sm remove "$mnt" c >/dev/null
+
 # Too many.
 names=$(seq -w 1 80)
 for i in $names; do echo "$i" >"$mnt/n$i"; done

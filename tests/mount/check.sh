@@ -168,6 +168,12 @@ echo a alone >a/file
 checked --repair "$work/a"
 refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
 eq "files" "$(cat a/file b/file | xargs)" "a alone b alone"
+# Of which only the two sides' changes are copied.
+sm resync --json --prefer "$work/a" "$work/a" "$work/b" >prefer.json ||
+	fail "the fork was not healed"
+copied=$(jq .bytes_copied prefer.json)
+((copied < 100000)) || fail "copied $copied bytes for one small file"
+eq "file" "$(<b/file)" "a alone"
 
 # A copy of a store is one, and not a heap of disagreements.
 mkdir copy

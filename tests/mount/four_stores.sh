@@ -70,3 +70,13 @@ done
 mount_volume "$work/d" "$work/c" "$work/b" "$work/a"
 volume_is healthy || fail "after all: $(status_of .state)"
 unmount_volume
+
+# One that is being resynced can be removed.
+mount_volume -o resync_rate=1M "$work/d" "$work/c" "$work/b" "$work/a"
+mkdir e
+sm add "$mnt" "$work/e" >/dev/null
+wait_until 20 store_is e resyncing
+sm remove "$mnt" e >/dev/null || fail "e cannot be removed"
+volume_is healthy || fail "without e: $(status_of .state)"
+eq "stores" "$(status_of '.stores | length')" 4
+unmount_volume

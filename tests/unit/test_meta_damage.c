@@ -292,6 +292,44 @@ Test(meta_damage, schema)
 	end(&f);
 }
 
+/* A map that somebody made: what no path can lead to is never handed on. */
+Test(meta_damage, names_that_are_none)
+{
+	static const char *const harm[] = {
+		"CAST('a/b' AS BLOB)", "CAST('.' AS BLOB)",
+		"CAST('..' AS BLOB)",  "x'610062'",
+		"CAST('/' AS BLOB)",
+	};
+	struct fixture f;
+
+	start(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(harm); i++) {
+		_cleanup_meta_iter_ struct meta_iter it = {0};
+		struct meta_reader *rd;
+		struct meta_dentry d;
+		char sql[128];
+		int r;
+
+		write_db(whole, whole_len);
+		fixture_reopen(&f, META_OPEN_RW);
+		snprintf(sql, sizeof(sql),
+			 "UPDATE dentry SET name = %s WHERE seq = "
+			 "(SELECT max(seq) FROM dentry)",
+			 harm[i]);
+		must(conn_exec(&f.m->writer.conn, sql));
+		rd = meta_reader_get(f.m);
+		r = meta_iter_dentries_all(rd, &it);
+		while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0)
+			r = 0;
+		expect_int(r, -EUCLEAN);
+		meta_iter_done(&it);
+		meta_reader_put(rd);
+		meta_close(f.m);
+		f.m = NULL;
+	}
+	end(&f);
+}
+
 /* ---- wrong, or right: nothing between ---- */
 
 static void hash_add(uint64_t *hash, const void *data, size_t len)

@@ -82,6 +82,24 @@ Test(mirror_leave, a_full_map_confirms_an_epoch_with_its_ballast)
 	cr_expect_eq(state_of(2), META_STORE_FAILED);
 }
 
+/* Slots are used again: who comes late may be none of the volume's any more. */
+Test(mirror_leave, a_store_is_not_attached_as_another)
+{
+	char dir[2200];
+	struct store *s;
+	struct meta *map;
+
+	cr_assert_eq(mirror_detach(m, slot_of[1]), 0);
+	cr_assert_eq(mirror_detach(m, slot_of[2]), 0);
+	snprintf(dir, sizeof(dir), "%s/.seqmirror", dirs[2]);
+	cr_assert_eq(store_open(dirs[2], NULL, &s), 0);
+	cr_assert_eq(meta_open(dir, META_OPEN_RW, &map, NULL), 0);
+	cr_expect_eq(mirror_attach(m, slot_of[1], s, map), -ENODEV);
+	cr_expect_eq(state_of(1), META_STORE_DETACHED);
+	meta_close(map);
+	store_close(s);
+}
+
 /* ---- who is asked, and who is blamed ---- */
 
 static struct stat stat_on(int k, const char *name)
