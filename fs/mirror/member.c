@@ -165,8 +165,8 @@ int mirror_detach(struct mirror *m, unsigned int slot)
 }
 
 /* What any store present has reserved may have been issued. */
-static int reserved_read(struct meta *meta, uint64_t *ret_seq,
-			 uint64_t *ret_node)
+static int numbers_read(struct meta *meta, uint64_t *ret_seq,
+			uint64_t *ret_node, uint64_t *ret_durable)
 {
 	struct meta_reader *rd = meta_reader_get(meta);
 	int r;
@@ -176,6 +176,8 @@ static int reserved_read(struct meta *meta, uint64_t *ret_seq,
 	r = meta_number_get(rd, META_NUM_SEQ_RESERVED, ret_seq);
 	if (!r)
 		r = meta_number_get(rd, META_NUM_NODE_RESERVED, ret_node);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_DURABLE_SEQ, ret_durable);
 	meta_reader_put(rd);
 	return r;
 }
@@ -184,8 +186,8 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		  struct meta *meta)
 {
 	struct slot *s = &m->slot[slot];
-	uint64_t seq, node;
-	int r = reserved_read(meta, &seq, &node);
+	uint64_t seq, node, durable;
+	int r = numbers_read(meta, &seq, &node, &durable);
 
 	if (r)
 		return r;
@@ -205,6 +207,7 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		s->store = store;
 		s->meta = meta;
 		s->state = META_STORE_RESYNCING;
+		s->durable_seq = durable; /* of laps before it went, too */
 		slot_guard_on(m, slot);
 		s->why[0] = '\0';
 		(void)snprintf(s->row.path_hint, sizeof(s->row.path_hint), "%s",

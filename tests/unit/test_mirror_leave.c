@@ -100,6 +100,30 @@ Test(mirror_leave, a_store_is_not_attached_as_another)
 	store_close(s);
 }
 
+/* Laps that were cut short took it further than when it left. */
+Test(mirror_leave, an_attached_store_is_as_far_as_its_map_says)
+{
+	struct mirror_slot_info info;
+	char dir[2200];
+	struct store *s;
+	struct meta *map;
+	uint64_t want;
+
+	cr_assert_eq(mirror_detach(m, slot_of[1]), 0);
+	mirror_slot_info(m, slot_of[1], &info);
+	want = info.durable_seq + 7;
+	snprintf(dir, sizeof(dir), "%s/.seqmirror", dirs[1]);
+	cr_assert_eq(store_open(dirs[1], NULL, &s), 0);
+	cr_assert_eq(meta_open(dir, META_OPEN_RW, &map, NULL), 0);
+	cr_assert_eq(meta_begin(map), 0);
+	cr_assert_eq(meta_number_set(map, META_NUM_DURABLE_SEQ, want), 0);
+	cr_assert_eq(meta_commit(map), 0);
+	cr_assert_eq(mirror_attach(m, slot_of[1], s, map), 0);
+	mirror_slot_info(m, slot_of[1], &info);
+	cr_expect_eq(info.durable_seq, want);
+	mirror_unattach(m, slot_of[1], META_STORE_DETACHED, "");
+}
+
 /* ---- who is asked, and who is blamed ---- */
 
 static struct stat stat_on(int k, const char *name)
