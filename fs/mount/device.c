@@ -73,7 +73,7 @@ void device_see(struct device *device, const void *message, size_t size)
 static ssize_t device_read(int fd, void *buf, size_t len, void *userdata)
 {
 	struct mount_session *session = userdata;
-	ssize_t got = read(fd, buf, len);
+	ssize_t got = turn_read(&session->device.turn, fd, buf, len);
 
 	/* What is shorter: the library knows what to do about it. */
 	if (got >= (ssize_t)sizeof(struct fuse_in_header))
@@ -138,6 +138,7 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count,
 		return reply_init(session, fd, iov, count);
 	if (uring_reply(&session->uring, iov, count, &sent))
 		return sent;
+	turn_answer(&session->device.turn);
 	return writev(fd, iov, count);
 }
 

@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "fs/mount/turn.h"
 
 struct mount_session;
 
@@ -41,6 +42,7 @@ enum {
 };
 
 struct device {
+	struct turn turn;
 	_Atomic uint64_t requests[DEVICE_OPCODES];
 
 	/* Of the INIT request: it is alone, its reply lets the others in. */

@@ -222,6 +222,7 @@ int mount_session_new(struct mirror *mirror,
 	s->uring_wanted = options->uring;
 	notify_init(&s->notify);
 	relist_init(&s->relist);
+	turn_init(&s->device.turn);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = uring_init(&s->uring);
@@ -313,6 +314,7 @@ void mount_session_free(struct mount_session *session)
 	}
 	notify_done(&session->notify);
 	relist_done(&session->relist);
+	turn_done(&session->device.turn);
 	uring_done(&session->uring);
 	if (session->fuse)
 		fuse_session_destroy(session->fuse);
