@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 
 enum {
@@ -31,6 +30,7 @@ static _Thread_local uint64_t own_reign;
 void turn_init(struct turn *t)
 {
 	*t = (struct turn){.off = sysconf(_SC_NPROCESSORS_ONLN) < 2};
+	atomic_init(&t->reign, 1); /* nobody's */
 	mutex_init(&t->lock, LOCK_RANK_LEAF);
 	cond_init(&t->changed);
 }
@@ -41,12 +41,17 @@ void turn_done(struct turn *t)
 	mutex_done(&t->lock);
 }
 
+static bool leads(struct turn *t)
+{
+	return atomic_load(&t->one) && own_reign == atomic_load(&t->reign);
+}
+
 static void become_one(struct turn *t)
 {
 	mutex_lock(&t->lock);
 	if (!atomic_load(&t->one)) {
 		own_reign = atomic_fetch_add(&t->reign, 1) + 1;
-		t->luck = LUCK_MAX;
+		atomic_store(&t->luck, LUCK_MAX);
 		atomic_store(&t->busy, true); /* with the one just read */
 		atomic_store(&t->one, true);
 	}
@@ -91,7 +96,7 @@ static void watch_locked(struct turn *t) REQUIRES(t->lock)
 }
 
 /* Cancelled while it waited: the lock is held then, and nobody noted it. */
-static void wait_cancelled(void *arg)
+static void wait_cancelled(void *arg) NO_THREAD_SAFETY_ANALYSIS
 {
 	struct turn *t = arg;
 
@@ -129,21 +134,22 @@ static void spin(struct turn *t, int fd)
 	uint64_t until_ns;
 
 	if (is_there(fd)) {
-		t->luck -= LUCK_QUEUE;
+		atomic_fetch_sub(&t->luck, LUCK_QUEUE);
 	} else {
 		until_ns = clock_mono_ns() + SPIN_NS;
 		for (;;) {
 			if (is_there(fd)) {
-				t->luck = MIN(t->luck + 1, LUCK_MAX);
+				if (atomic_load(&t->luck) < LUCK_MAX)
+					atomic_fetch_add(&t->luck, 1);
 				break;
 			}
 			if (clock_mono_ns() > until_ns) {
-				t->luck -= LUCK_NONE;
+				atomic_fetch_sub(&t->luck, LUCK_NONE);
 				break;
 			}
 		}
 	}
-	if (t->luck <= 0)
+	if (atomic_load(&t->luck) <= 0)
 		become_all(t);
 }
 
@@ -158,8 +164,8 @@ void turn_answer(struct turn *t)
 	/* Beside such a one waking somebody is nothing. */
 	if (now - got_ns > LONG_NS) {
 		atomic_store(&t->score, 0);
-		if (own_reign == atomic_load(&t->reign))
-			t->luck -= LUCK_LONG;
+		if (leads(t))
+			atomic_fetch_sub(&t->luck, LUCK_LONG);
 	}
 	atomic_store(&t->ended_ns, now);
 	atomic_fetch_sub(&t->under_way, 1);
@@ -179,20 +185,18 @@ static void judge(struct turn *t, unsigned int others)
 
 ssize_t turn_read(struct turn *t, int fd, void *buf, size_t len)
 {
-	bool leads = false;
+	bool leading = false;
 	ssize_t got;
 
 	if (t->off)
 		return read(fd, buf, len);
 	turn_answer(t);
-	if (atomic_load(&t->one)) {
-		leads = own_reign == atomic_load(&t->reign);
-		if (leads) {
-			atomic_store(&t->busy, false);
-			spin(t, fd);
-		} else {
-			wait_for_all(t);
-		}
+	if (leads(t)) {
+		leading = true;
+		atomic_store(&t->busy, false);
+		spin(t, fd);
+	} else if (atomic_load(&t->one)) {
+		wait_for_all(t);
 	}
 	got = read(fd, buf, len);
 	if (got > 0) {
@@ -200,7 +204,7 @@ ssize_t turn_read(struct turn *t, int fd, void *buf, size_t len)
 
 		has_request = true;
 		got_ns = clock_mono_ns();
-		if (leads) {
+		if (leading) {
 			atomic_fetch_add(&t->count, 1);
 			atomic_store(&t->busy, true);
 		} else {

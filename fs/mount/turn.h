@@ -54,10 +54,11 @@ struct turn {
 	_Atomic uint64_t ended_ns; /* when the last one was */
 	atomic_int score;
 
-	/* The leader's; the watcher looks at them. */
+	/* The leader's; the watcher looks at the first two. One that was
+	 * leader until now may yet be at them beside the next. */
 	_Atomic uint64_t count;
 	atomic_bool busy;
-	int luck;
+	atomic_int luck;
 };
 
 void turn_init(struct turn *t);

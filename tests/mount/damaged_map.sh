@@ -37,8 +37,8 @@ harm()
 # Of every file in the store, the private ones that matter included.
 fingerprint()
 {
-	(cd "$1" && find . -type f ! -name lock -printf '%P ' \
-		-exec sha256sum {} \; | sed 's/ .*\// /' | sort)
+	(cd "$1" && find . -type f ! -name lock -print0 |
+		xargs -0 sha256sum | sort -k 2)
 }
 
 image a 200
