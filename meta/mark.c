@@ -293,10 +293,21 @@ void mark_closing(struct meta *m, const unsigned char *wal_header)
 	mark_write(m, true);
 }
 
+static int sync_dir(struct map_call *k)
+{
+	return fsync(k->dir_fd) < 0 ? -errno : 0;
+}
+
+/* The mark may reach the disk before the directory does, and with a WAL that
+ * is there again after a loss of power it would call the map damaged. */
 void mark_closed(struct meta *m)
 {
-	m->mark.state = MARK_CLOSED;
-	mark_write(m, false);
+	struct map_call k = {.fn = sync_dir, .dir_fd = m->dir_fd, .fd = -1};
+
+	if (m->mark_fd >= 0 && map_call(m, &k) == 0) {
+		m->mark.state = MARK_CLOSED;
+		mark_write(m, false);
+	}
 	close_fd(&m->mark_fd);
 }
 

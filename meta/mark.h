@@ -25,7 +25,8 @@
  *			before, the WAL may be anything
  *	OPEN		the WAL must be there, at least as far as noted
  *	CLOSING		the WAL is being emptied: it may be there or not
- *	CLOSED		there is no WAL
+ *	CLOSED		there is no WAL: said when the directory without it is
+ *			synced, or the mark would be ahead of the map
  *
  * A mark that is missing, or was not written whole, asks for nothing: where it
  * cannot be written (a full disk that copies on write) it is removed.
