@@ -15,6 +15,8 @@
 
 #define THREADS 8
 #define ROUNDS	2000
+/* Long enough for a helper to begin, on a machine that is busy as well. */
+#define HURRY_MS 300
 
 /* What a call waits for: as a disk that hangs, until it does no more. */
 static struct {
@@ -150,7 +152,7 @@ static void is_given_up(void)
 static void is_in_a_hurry(void)
 {
 	struct guard *g = guard_made();
-	struct guard_hurry before = guard_hurry_begin(20);
+	struct guard_hurry before = guard_hurry_begin(HURRY_MS);
 	struct call *k = call_new(true, -1);
 	struct guard_state state;
 
@@ -181,7 +183,7 @@ static void keeps_descriptor(void)
 	assert(fd >= 0 && !unlink(path));
 	k = call_new(true, fd);
 	gate_set(false);
-	before = guard_hurry_begin(20);
+	before = guard_hurry_begin(HURRY_MS);
 	assert(guard_run(g, &k->base) == -ETIME);
 	(void)guard_hurry_end(before);
 	close_fd(&fd);
@@ -199,7 +201,7 @@ static void keeps_descriptor(void)
 static void posts_in_turn(void)
 {
 	struct guard *g = guard_made();
-	struct guard_hurry before = guard_hurry_begin(20);
+	struct guard_hurry before = guard_hurry_begin(HURRY_MS);
 	struct call *k = call_new(true, -1);
 	unsigned int runs = atomic_load(&run_count);
 
