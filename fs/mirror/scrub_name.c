@@ -206,6 +206,8 @@ static int look_again(struct names *k, const char *name, struct entry_votes *v)
 	enum seen seen;
 
 	*v = (struct entry_votes){0};
+	if (k->c->n->unlinked)
+		return 0; /* the directory has been removed meanwhile */
 	feed_drain(k->c->m);
 	for_each_slot(i, k->mask & scrub_online(k->c))
 	{
