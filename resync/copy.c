@@ -43,21 +43,11 @@ static void batch_clear(struct batch *b)
 
 /* ---- bytes ---- */
 
-/* Blocks that are allocated behind the end of a file hold nothing; where the
- * target cannot have them there, it does without. */
-static void copy_behind_end(struct lap *lap, int tfd, uint64_t start,
-			    uint64_t end, uint64_t source_size)
-{
-	uint64_t last = (source_size + META_BLOCK - 1) &
-			~(uint64_t)(META_BLOCK - 1);
-
-	start = MAX(start, last);
-	if (start < end)
-		ignore_result(store_allocate(lap->dst->store, tfd,
-					     FALLOC_FL_KEEP_SIZE, start,
-					     end - start));
-}
-
+/*
+ * What the map has behind the end of the file, be it reserved there or cut off
+ * since the source's map was read, is left alone: room that was reserved is not
+ * reserved on the target.
+ */
 int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 	       struct range range, uint64_t source_size)
 {
@@ -79,10 +69,8 @@ int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			FAULT_POINT("resync.copy.write");
 			r = target_write(lap, tfd, lap->buffer[0], data, off);
 		}
-		if (r == 0) {
-			copy_behind_end(lap, tfd, off, off + len, source_size);
+		if (r == 0)
 			r = lap_moved(lap, len);
-		}
 		off += len;
 	}
 	return r;

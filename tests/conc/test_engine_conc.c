@@ -371,15 +371,18 @@ static int remove_one(const char *path, const struct stat *st, int flag,
 	return remove(path);
 }
 
-int main(void)
+/* argv[1]: the seed. */
+int main(int argc, char **argv)
 {
 	static struct volume_make_result made;
 	const char *both[] = {paths[0], paths[1]};
 	unsigned int seeds[THREADS];
 	pthread_t threads[THREADS];
 	const char *tmp = getenv("TMPDIR");
+	int seed = argc > 1 ? atoi(argv[1]) : 23;
 	int r;
 
+	fprintf(stderr, "seed %d\n", seed);
 	log_open(LOG_SINK_STDERR, LOG_LEVEL_WARN);
 	snprintf(base, sizeof(base), "%s/seqmirror-conc-XXXXXX",
 		 tmp ? tmp : "/tmp");
@@ -397,7 +400,7 @@ int main(void)
 	open_volume();
 	make_dirs();
 	for (unsigned int i = 0; i < THREADS; i++) {
-		seeds[i] = i + 23;
+		seeds[i] = i + (unsigned int)seed;
 		assert(!pthread_create(&threads[i], NULL, work, &seeds[i]));
 	}
 	for (unsigned int round = 0; round < ROUNDS; round++)

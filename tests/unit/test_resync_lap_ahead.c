@@ -568,3 +568,29 @@ Test(resync_lap_ahead, nothing_is_left_behind_the_end)
 	last(&w, from);
 	world_done(&w);
 }
+
+/* The map that the lap reads has blocks which were cut off since. */
+Test(resync_lap_ahead, what_was_cut_off_has_no_room)
+{
+	struct lap_how how = {.more = true};
+	struct world w;
+	uint64_t from = start(&w);
+	struct stat st;
+	uint64_t file;
+	int fd;
+
+	history_begin(&w.a);
+	file = op_make(&w.a, META_ROOT_ID, "new", META_FILE);
+	op_write(&w.a, file, 0, 40000, 5);
+	history_end(&w.a);
+	armed(&w.a, file, META_INTENT_ATTR, 0, 0);
+	fd = open_file(&w.a, file);
+	must(store_truncate(w.a.side.store, fd, 100));
+	close_fd(&fd);
+	must(lap_as(&w, from, how, &(struct resync_counts){0}));
+	fd = open_file(&w.b, file);
+	cr_assert_eq(fstat(fd, &st), 0);
+	cr_expect_leq(st.st_blocks * 512, META_BLOCK);
+	close_fd(&fd);
+	world_done(&w);
+}
