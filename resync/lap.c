@@ -185,7 +185,8 @@ ssize_t lap_source_read(const struct lap *lap, uint64_t node, int sfd,
 {
 	ssize_t got = store_read(lap->src->store, sfd, buf, len, off);
 
-	if (got != -EIO || !lap->src->live)
+	/* A dry run is in a transaction: nothing else is asked under it. */
+	if (got != -EIO || !lap->src->live || lap->in_txn)
 		return got;
 	got = mirror_read(lap->src->live, node, buf, len, off);
 	if (got < 0)

@@ -180,7 +180,7 @@ MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
 int lap_source_err(const struct lap *lap, int r);
 /*
  * A file of the source's; what its disk cannot read, another online store of a
- * mounted volume may have.  Not in a transaction.
+ * mounted volume may have, which is asked unless a transaction is open.
  */
 MUST_CHECK ssize_t lap_source_read(const struct lap *lap, uint64_t node,
 				   int sfd, void *buf, size_t len,

@@ -60,7 +60,7 @@ static int open_store(const struct words *w, struct store **ret)
 
 	if (!err)
 		err = store_open(w->path, NULL, ret);
-	if (!err && !w->repair)
+	if (!err && !w->repair && !w->rebuild)
 		store_keep_modes(*ret);
 	switch (err) {
 	case 0:

@@ -23,6 +23,7 @@
 #include <errno.h>
 
 #include "base/fault.h"
+#include "fs/mirror/map_change.h"
 #include "fs/mirror/room.h"
 
 static struct node_armed *armed_of(struct node *n, uint64_t gen)
@@ -86,32 +87,19 @@ struct arm_batch {
 	size_t count;
 };
 
-static int intents_put(struct meta *meta, const struct arm_batch *b)
+static int intents_put(struct meta *meta, const void *arg)
 {
-	int r = meta_begin(meta);
+	const struct arm_batch *b = arg;
+	int r = FAULT_ERR("mirror.arm");
 
-	if (r)
-		return r;
 	for (size_t k = 0; !r && k < b->count; k++)
 		r = meta_intent_put(meta, &b->v[k].intent);
-	if (r) {
-		meta_rollback(meta);
-		return r;
-	}
-	return meta_commit(meta);
+	return r;
 }
 
 static int arm_commit(struct mirror *m, unsigned int slot, void *arg)
 {
-	const struct arm_batch *b = arg;
-	struct meta *meta = m->slot[slot].meta;
-	int r = FAULT_ERR("mirror.arm");
-
-	if (!r)
-		r = intents_put(meta, b);
-	if (r == -ENOSPC && !meta_ballast_release(meta))
-		r = intents_put(meta, b);
-	return r;
+	return map_change(m->slot[slot].meta, intents_put, arg);
 }
 
 /* Lock held: commit all that is queued; the lock is given up meanwhile. */

@@ -135,6 +135,8 @@ static int times_look(struct mirror *m, struct node *n, slot_mask mask,
 			*ret_by = SLOT_BIT(i);
 			return 0;
 		}
+		if (store_error_is_ours(r))
+			return r; /* nobody's fault: nobody is told another */
 		if (k == 0)
 			first = r;
 	}

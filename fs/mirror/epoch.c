@@ -17,6 +17,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fs/mirror/map_change.h"
 
 void record_begin(struct mirror *m)
 {
@@ -108,13 +109,12 @@ int members_raise(struct meta *meta, const struct members *v)
 	return r;
 }
 
-static int record_write(struct meta *meta, const struct record *rec)
+static int record_write(struct meta *meta, const void *arg)
 {
-	int r = meta_begin(meta);
+	const struct record *rec = arg;
+	int r = FAULT_ERR("mirror.record");
 
-	if (r)
-		return r;
-	if (rec->epoch.member_count)
+	if (!r && rec->epoch.member_count)
 		r = meta_epoch_append(meta, &rec->epoch);
 	if (!r && rec->epoch.member_count) /* the epoch says it from now on */
 		r = meta_number_set(meta, META_NUM_COPY, 0);
@@ -130,23 +130,12 @@ static int record_write(struct meta *meta, const struct record *rec)
 		r = meta_number_set(meta, META_NUM_CLEAN, 0);
 	if (!r) /* who is online is in step: a resync of it has ended */
 		r = meta_number_set(meta, META_NUM_RESYNCING, 0);
-	if (r) {
-		meta_rollback(meta);
-		return r;
-	}
-	return meta_commit(meta);
+	return r;
 }
 
 static int record_commit(struct mirror *m, unsigned int slot, void *arg)
 {
-	struct meta *meta = m->slot[slot].meta;
-	int r = FAULT_ERR("mirror.record");
-
-	if (!r)
-		r = record_write(meta, arg);
-	if (r == -ENOSPC && !meta_ballast_release(meta))
-		r = record_write(meta, arg);
-	return r;
+	return map_change(m->slot[slot].meta, record_write, arg);
 }
 
 static int cmp_uuid(const void *a, const void *b)
@@ -214,29 +203,16 @@ static int record_round(struct mirror *m, fan_fn fn, void *arg,
 	return 0;
 }
 
-static int confirm_write(struct meta *meta, const char *epoch)
+static int confirm_write(struct meta *meta, const void *epoch)
 {
-	int r = meta_begin(meta);
+	int r = FAULT_ERR("mirror.confirm");
 
-	if (r)
-		return r;
-	r = FAULT_ERR("mirror.confirm");
-	if (!r)
-		r = meta_epoch_confirm(meta, epoch);
-	if (!r)
-		return meta_commit(meta);
-	meta_rollback(meta);
-	return r;
+	return r ? r : meta_epoch_confirm(meta, epoch);
 }
 
 static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
 {
-	struct meta *meta = m->slot[slot].meta;
-	int r = confirm_write(meta, arg);
-
-	if (r == -ENOSPC && !meta_ballast_release(meta))
-		r = confirm_write(meta, arg);
-	return r;
+	return map_change(m->slot[slot].meta, confirm_write, arg);
 }
 
 static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)

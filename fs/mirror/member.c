@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/mirror/map_change.h"
 #include "fs/mirror/nameless.h"
 #include "fs/mirror/room.h"
 
@@ -52,33 +53,20 @@ uint64_t mirror_seq(struct mirror *m)
 }
 
 /* The leaving store's own map says that it was left in good order. */
-static int farewell_write(struct mirror *m, unsigned int slot)
+static int farewell_write(struct meta *meta, const void *row)
 {
-	struct meta *meta = m->slot[slot].meta;
-	struct meta_member row = m->slot[slot].row;
-	int r = meta_begin(meta);
+	int r = meta_member_put(meta, row);
 
-	if (r)
-		return r;
-	row.state = META_STORE_DETACHED;
-	row.durable_seq = m->durable;
-	r = meta_member_put(meta, &row);
-	if (!r)
-		r = meta_number_set(meta, META_NUM_CLEAN, 1);
-	if (r) {
-		meta_rollback(meta);
-		return r;
-	}
-	return meta_commit(meta);
+	return r ? r : meta_number_set(meta, META_NUM_CLEAN, 1);
 }
 
 static int farewell(struct mirror *m, unsigned int slot)
 {
-	int r = farewell_write(m, slot);
+	struct meta_member row = m->slot[slot].row;
 
-	if (r == -ENOSPC && !meta_ballast_release(m->slot[slot].meta))
-		r = farewell_write(m, slot);
-	return r;
+	row.state = META_STORE_DETACHED;
+	row.durable_seq = m->durable;
+	return map_change(m->slot[slot].meta, farewell_write, &row);
 }
 
 /* Files that are open and have no name would be lost with it. */
@@ -302,19 +290,14 @@ out:
 	return r;
 }
 
+static int forget_write(struct meta *meta, const void *uuid)
+{
+	return meta_member_del(meta, uuid);
+}
+
 static int member_forget(struct mirror *m, unsigned int i, void *arg)
 {
-	struct meta *meta = m->slot[i].meta;
-	int r = meta_begin(meta);
-
-	if (r)
-		return r;
-	r = meta_member_del(meta, arg);
-	if (r) {
-		meta_rollback(meta);
-		return r;
-	}
-	return meta_commit(meta);
+	return map_change(m->slot[i].meta, forget_write, arg);
 }
 
 int mirror_member_remove(struct mirror *m, unsigned int slot)

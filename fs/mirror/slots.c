@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/mirror/map_change.h"
 
 /* Whoever asks for the status does not wait longer for one that hangs. */
 #define INFO_MS 200u
@@ -147,17 +148,9 @@ bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 	return out;
 }
 
-static int suspect_put(struct meta *meta, const struct meta_intent *in)
+static int suspect_put(struct meta *meta, const void *in)
 {
-	int r = meta_begin(meta);
-
-	if (r)
-		return r;
-	r = meta_intent_put(meta, in);
-	if (!r)
-		return meta_commit(meta);
-	meta_rollback(meta);
-	return r;
+	return meta_intent_put(meta, in);
 }
 
 /*
@@ -166,9 +159,8 @@ static int suspect_put(struct meta *meta, const struct meta_intent *in)
  */
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 {
-	struct guard_hurry before =
-		guard_hurry_begin(0); /* a reader's is not ours */
-	struct meta *meta = m->slot[i].meta;
+	/* Whoever reads may be in a hurry: see record_all(). */
+	struct guard_hurry before = guard_hurry_begin(0);
 	/* No checkpoint clears this, whenever it comes: it drops what is of its
 	 * own generation or older. */
 	struct meta_intent in = {.node = n->id,
@@ -177,9 +169,7 @@ void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 
 	in.kind = n->kind == META_FILE ? META_INTENT_DATA : META_INTENT_ATTR;
 	in.end = n->kind == META_FILE ? META_RANGE_MAX : 0;
-	r = suspect_put(meta, &in);
-	if (r == -ENOSPC && !meta_ballast_release(meta))
-		r = suspect_put(meta, &in);
+	r = map_change(m->slot[i].meta, suspect_put, &in);
 	(void)guard_hurry_end(before);
 	if (r)
 		log_warn("store %s: node %llu could not be marked as in doubt: "

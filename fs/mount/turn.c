@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/mount/turn.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <unistd.h>

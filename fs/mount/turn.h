@@ -22,8 +22,9 @@
  * no other was being worked on, each soon after the last one was answered.  It
  * becomes all again when the leader finds requests waiting (there is more than
  * one client), none to come, or such as take long (an fsync) too often; when it
- * is at one request for a millisecond; and when there were none for some.  Whoever sleeps in read(2)
- * when it becomes one takes one request yet and waits here afterwards.
+ * is at one request for a millisecond; and when there were none for some.
+ * Whoever sleeps in read(2) when it becomes one takes one request yet and waits
+ * here afterwards.
  *
  * No request is lost either way: each is read by whoever gets it from the
  * kernel, the leader included; being the leader is only a reason to look

@@ -6,15 +6,14 @@
  * files meets some that he made read-only (git does so with its objects), and
  * that other members must still get. The owner may change the mode, so it is
  * lifted for the length of one call, by way of a descriptor, never by name
- * twice. A crash in between leaves the lifted mode on this store, under the
- * intent that the caller has on the node.
+ * twice. A crash in between leaves the lifted mode on this store: under the
+ * intent of a caller that changes the node, in a lap that begins anew, or, where
+ * somebody only looked or changed a name, for a scrub to find.
  */
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "fs/store/internal.h"
 
 int chmod_fd(int fd, mode_t mode)
@@ -184,10 +183,12 @@ ssize_t now_lifted(struct store_call *k)
 			continue;
 		r = k->fn(k);
 		err = mode_lift_end(s, &lift);
-		if (r >= 0 && err)
-			log_warn("a mode that was lifted could not be put "
-				 "back: store=%s error=%s",
-				 s->id.name, strerror(-err));
+		if (r < 0 || !err)
+			continue;
+		/* Done, on a store that is not as it should be any more. */
+		if (k->gives_fd)
+			(void)close((int)r);
+		return -EIO;
 	}
 	return r;
 }

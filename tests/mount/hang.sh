@@ -289,6 +289,36 @@ case_two()
 	end
 }
 
+# Who reads asks the next store after a quarter of the timeout.  What that leads
+# to is not in a hurry: a store that is slow to commit does not look like one
+# that fails.
+case_slow()
+{
+	rm -rf a
+	faulty a
+	faulty b
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	wait_s=4 mount_volume -o "timeout=4,prefer=a,no_auto_attach,checkpoint=3600" \
+		"$work/a" "$work/b"
+	mkdir "$mnt/d"
+	for i in {1..50}; do echo "$i" >"$mnt/d/$i"; done
+	unmount_volume
+	mount_volume -o "timeout=4,prefer=a,no_auto_attach,checkpoint=3600" \
+		"$work/a" "$work/b"
+	faults b delay sync 1500 'meta.*'
+	faults a fail getattr,lookup,readdir EIO '[!.m]*'
+	ls -l "$mnt/d" >/dev/null || fail "a listing when a fails"
+	wait_until 20 store_is a failed
+	faults b clear
+	store_is b online || fail "b is out because it is slow"
+	echo new >"$mnt/d/new" || fail "nothing can be written any more"
+	unmount_volume
+	faults a clear
+	umount "$work/a" || fail "a is still held"
+	take_away
+	rm -rf a.below
+}
+
 case_three()
 {
 	begin three
@@ -404,7 +434,7 @@ at_end()
 
 if (($# == 0)) && [[ ${HANG-} == all ]]; then
 	set -- write fsync names released read lookup map map_read checkpoint \
-		target source two three last unmount unmount_stuck frozen
+		target source two slow three last unmount unmount_stuck frozen
 elif (($# == 0)); then # the others belong to the soak
 	set -- write read map checkpoint target two unmount_stuck frozen
 fi

@@ -87,3 +87,9 @@ wait_until 20 not_mounted "$mnt"
 wait_until 30 no_daemon_left
 same_tree "$work/a" "$work/b"
 eq "note" "$(cat b/note)" changed
+
+# The map of one is lost: made anew from files that shut their owner out.
+rm -f a/.seqmirror/meta.db*
+as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
+	fail "check --rebuild as a user: $(cat rebuild.log)"
+eq "mode" "$(stat -c %a a/shut-file a/dark | xargs)" "0 600"

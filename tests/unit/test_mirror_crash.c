@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 #include "base/log.h"
 #include "fs/mirror/mirror.h"
 #include "resync/volume_make.h"
+#include "tests/unit/remove_tree.h"
 
 #define ROUNDS	 6u
 #define FILE_LEN 20000u
@@ -44,6 +44,7 @@ static const char *const points[] = {
 	"mirror.record.after",	 "mirror.ckpt.times",
 	"mirror.ckpt.sync",	 "mirror.ckpt.synced",
 	"mirror.ckpt.commit",	 "mirror.detach.recorded",
+	"mirror.confirm",
 };
 
 static const struct mirror_cred cred = {.umask = 022};
@@ -77,19 +78,6 @@ static void volume_new(void)
 		     0, "%s", made->why);
 	free(made);
 	*synced = 0;
-}
-
-static void remove_tree(const char *path)
-{
-	const char *const argv[] = {"rm", "-rf", "--", path, NULL};
-	int status;
-	pid_t pid;
-
-	cr_assert_eq(posix_spawnp(&pid, "rm", NULL, NULL,
-				  (char *const *)(uintptr_t)argv, environ),
-		     0);
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert_eq(status, 0);
 }
 
 /* ---- the child ---- */

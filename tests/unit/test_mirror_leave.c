@@ -188,7 +188,7 @@ Test(mirror_leave, a_full_store_that_cannot_be_read_is_blamed_itself)
 	cr_assert_eq(mirror_write(m, id, "before", 6, 0, false), 0);
 	cr_assert_eq(fault_configure("mirror.write:enospc:2"), 0);
 	store_fail_inject(store[bad], "store.read", EIO);
-	ignore_result(mirror_write(m, id, "after!", 6, 0, false));
+	cr_assert_eq(mirror_write(m, id, "after!", 6, 0, false), -ENOSPC);
 	cr_expect_eq(state_of(0), META_STORE_ONLINE);
 	cr_expect_eq(state_of(bad), META_STORE_FAILED);
 	cr_expect_eq(state_of(3 - bad), META_STORE_ONLINE);

@@ -15,7 +15,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,7 @@
 #include "base/log.h"
 #include "fs/mirror/mirror.h"
 #include "resync/volume_make.h"
+#include "tests/unit/remove_tree.h"
 
 #define STORES 3
 
@@ -97,20 +97,6 @@ static inline void setup(void)
 		0, "%s", made->why);
 	free(made);
 	volume_open(0);
-}
-
-/* A path in it may be longer than PATH_MAX. */
-static inline void remove_tree(const char *path)
-{
-	const char *const argv[] = {"rm", "-rf", "--", path, NULL};
-	int status;
-	pid_t pid;
-
-	cr_assert_eq(posix_spawnp(&pid, "rm", NULL, NULL,
-				  (char *const *)(uintptr_t)argv, environ),
-		     0);
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert_eq(status, 0);
 }
 
 static inline void teardown(void)

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/mirror/map_change.h"
+
+#include <errno.h>
+
+static int change_once(struct meta *meta, map_change_fn fn, const void *arg)
+{
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	r = fn(meta, arg);
+	if (!r)
+		return meta_commit(meta);
+	meta_rollback(meta);
+	return r;
+}
+
+int map_change(struct meta *meta, map_change_fn fn, const void *arg)
+{
+	int r = change_once(meta, fn, arg);
+
+	if (r == -ENOSPC && !meta_ballast_release(meta))
+		r = change_once(meta, fn, arg);
+	return r;
+}
