@@ -427,6 +427,26 @@ static bool has_wal(const struct meta *m)
 			 AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/*
+ * A sync that failed may leave pages that are clean in memory and old on the
+ * disk. Whoever left a WAL may have left such; what is appended to frames that
+ * only memory has would be lost with them. So it is read from the disk, as after
+ * a loss of power: what was not synced was not promised (docs/model.md, 8).
+ */
+static void drop_cache(const struct meta *m)
+{
+	static const char *const names[] = {META_DB_NAME, META_DB_NAME "-wal"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_close_ int fd =
+			openat(m->dir_fd, names[i],
+			       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+		if (fd >= 0)
+			(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+}
+
 /* A writer that is refused while it opens has made an empty WAL. */
 static void drop_empty_wal(struct meta *m)
 {
@@ -490,6 +510,8 @@ int meta_open(const char *privdir, enum meta_open_mode mode,
 	if (r < 0)
 		return refuse_errno(ret_why, r);
 	r = check_file(m, ret_why);
+	if (r == 0 && has_wal(m))
+		drop_cache(m);
 	if (r == 0)
 		r = probe(m, ret_why);
 	if (r == 0)

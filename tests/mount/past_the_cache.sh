@@ -51,3 +51,46 @@ on_disk b "$at" | cmp - new || fail "b has the old block"
 image_umount b
 image_mount b
 same_tree "$work/a" "$work/b"
+
+# The same for a map: a sync of b's log fails, its pages are clean all the same.
+# What is appended to a log that only memory has would be lost with the next loss
+# of power, and the map with it.
+log_blocks() # of b's log, on the disk: FIRST_IN_FILE FIRST_ON_DISK COUNT
+{
+	filefrag -b4096 -e "$work/b/.seqmirror/meta.db-wal" | tr -s ' .:' ' ' |
+		awk '$1 ~ /^[0-9]+$/ { print $2, $4, $6 }'
+}
+
+mount_volume "$work/a" "$work/b"
+for i in {1..60}; do echo "$i" >"$mnt/$i"; done
+unmount_volume
+mount_volume -o checkpoint=1000 "$work/a" "$work/b"
+for i in {1..20}; do chmod 600 "$mnt/$i"; done # an intent each
+sync -f "$work/b"
+cp b/.seqmirror/meta.mark mark
+cp b/.seqmirror/meta.db-wal wal.before
+for i in {21..40}; do chmod 600 "$mnt/$i"; done
+kill_daemon
+sync -f "$work/b"
+cat mark >b/.seqmirror/meta.mark
+[[ $(stat -c %s wal.before) == "$(stat -c %s b/.seqmirror/meta.db-wal)" ]] ||
+	fail "the log has grown"
+cmp -s wal.before b/.seqmirror/meta.db-wal && fail "nothing was committed"
+while read -r first at count; do
+	dd if=wal.before of=b.img bs=4096 skip="$first" seek="$at" \
+		count="$count" conv=notrunc,fsync status=none
+done < <(log_blocks)
+cmp -s wal.before b/.seqmirror/meta.db-wal &&
+	fail "the log is not in memory any more"
+
+mount_volume -o checkpoint=1000 "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+for i in {41..60}; do chmod 600 "$mnt/$i"; done
+kill_daemon
+image_umount b
+image_mount b
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/b"
+sm check "$work/b" >/dev/null
