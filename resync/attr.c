@@ -165,9 +165,7 @@ static int item_apply(struct lap *lap, const struct attr_batch *b,
 		r = item_data(lap, b, item, sfd, &tfd);
 	if (r < 0)
 		return r;
-	r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
-			     lap->dst->store, (struct store_obj){tfd});
-	return r < 0 ? r : 0;
+	return lap_copy_attrs(lap, item->row.id, sfd, tfd);
 }
 
 /* ---- batches ---- */
@@ -471,8 +469,7 @@ static int dir_apply(struct lap *lap, struct work_dir *wd,
 	}
 	if (tfd < 0)
 		return tfd;
-	r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
-			     lap->dst->store, (struct store_obj){tfd});
+	r = lap_copy_attrs(lap, wd->id, sfd, tfd);
 	if (r >= 0)
 		r = lap_sync_fd(lap, tfd, false);
 	return r < 0 ? r : 1;

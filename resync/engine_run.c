@@ -27,9 +27,7 @@
 #define HOLD_NS_MAX	(30 * CLOCK_NS_PER_SEC)
 #define DELAY_US_MIN	50u
 #define DELAY_US_MAX	5000u
-/* How often the source may change under one resync. */
-#define SOURCES_MAX 8u
-#define SMOOTH_NS   (500 * CLOCK_NS_PER_MS)
+#define SMOOTH_NS	(500 * CLOCK_NS_PER_MS)
 
 struct run {
 	struct resync_engine *e;
@@ -37,6 +35,7 @@ struct run {
 	struct resync_counts *counts;
 	struct mirror_ref source;
 	struct mirror_ref target;
+	uint64_t failed; /* sources that could not be read, a bit each */
 	struct resync_control control;
 	uint64_t from;
 	uint64_t hold_ns;
@@ -294,18 +293,35 @@ static bool is_ending(struct resync_engine *e, unsigned int slot)
 	return ending;
 }
 
-static int run_from(struct run *run, char *why, size_t why_len)
+/* The lead, or another that is online where that one could not be read; -1:
+ * none is left. */
+static int pick_source(const struct run *run)
+{
+	struct mirror *m = run->e->m;
+	int lead = mirror_lead(m);
+
+	if (lead < 0 || !(run->failed >> lead & 1))
+		return lead;
+	for (unsigned int i = 0; i < mirror_slot_count(m); i++) {
+		struct mirror_slot_info info;
+
+		mirror_slot_info(m, i, &info);
+		if (info.state == META_STORE_ONLINE && !(run->failed >> i & 1))
+			return (int)i;
+	}
+	return -1;
+}
+
+static int run_from(struct run *run, unsigned int source, char *why,
+		    size_t why_len)
 {
 	struct resync_engine *e = run->e;
 	enum resync_relation relation;
-	int lead = mirror_lead(e->m);
 	int r;
 
-	r = lead < 0 ? -EAGAIN
-		     : mirror_ref_get(e->m, (unsigned int)lead, &run->source);
-	if (r < 0)
+	if (mirror_ref_get(e->m, source, &run->source) < 0)
 		return -EAGAIN;
-	set_source(e, lead);
+	set_source(e, (int)source);
 	r = engine_relate(e, run->target.meta, &relation, &run->from, why,
 			  why_len);
 	if (r == 0)
@@ -315,6 +331,8 @@ static int run_from(struct run *run, char *why, size_t why_len)
 	/* Whatever it was that failed: another one may do. */
 	if (r < 0 && !is_ending(e, run->slot) && check_source(run))
 		r = -EAGAIN;
+	if (r == -EAGAIN)
+		run->failed |= (uint64_t)1 << source;
 	set_source(e, -1);
 	mirror_ref_put(e->m, &run->source);
 	return r;
@@ -322,16 +340,21 @@ static int run_from(struct run *run, char *why, size_t why_len)
 
 static int run_sources(struct run *run, char *why, size_t why_len)
 {
-	int r = -EAGAIN;
+	int r = -EAGAIN, source;
 
-	for (unsigned int i = 0; r == -EAGAIN && i < SOURCES_MAX; i++) {
+	for (unsigned int i = 0; r == -EAGAIN; i++) {
 		if (is_ending(run->e, run->slot))
 			return -ECANCELED;
+		source = pick_source(run);
+		if (source < 0)
+			break;
 		if (i > 0)
-			log_info("the resync begins again with another source: "
-				 "store=%s",
-				 engine_name(run->e, run->slot).text);
-		r = run_from(run, why, why_len);
+			log_info(
+				"the resync begins again with another source: "
+				"store=%s source=%s",
+				engine_name(run->e, run->slot).text,
+				engine_name(run->e, (unsigned int)source).text);
+		r = run_from(run, (unsigned int)source, why, why_len);
 	}
 	return r;
 }

@@ -180,6 +180,21 @@ int lap_source_err(const struct lap *lap, int r)
 	return -EAGAIN;
 }
 
+int lap_copy_attrs(const struct lap *lap, uint64_t node, int sfd, int tfd)
+{
+	bool of_source;
+	int r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
+				 lap->dst->store, (struct store_obj){tfd},
+				 &of_source);
+
+	if (r >= 0 || !of_source)
+		return MIN(r, 0);
+	log_err("attributes cannot be read: store=%s node=%llu error=%s",
+		store_path(lap->src->store), (unsigned long long)node,
+		strerror(-r));
+	return lap_source_err(lap, r);
+}
+
 ssize_t lap_source_read(const struct lap *lap, uint64_t node, int sfd,
 			void *buf, size_t len, uint64_t off)
 {

@@ -178,6 +178,10 @@ MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
 /* What a failure on the source means: a live one is put out and the resync
  * begins again with another (-EAGAIN); -ENOENT stays what it is. */
 int lap_source_err(const struct lap *lap, int r);
+/* store_copy_attrs() of @node from the source's object to the target's; 0 or
+ * -errno. */
+MUST_CHECK int lap_copy_attrs(const struct lap *lap, uint64_t node, int sfd,
+			      int tfd);
 /*
  * A file of the source's; what its disk cannot read, another online store of a
  * mounted volume may have, which is asked unless a transaction is open.

@@ -60,7 +60,7 @@ static int large_unmap(struct lap *lap, uint64_t node, int tfd,
 	return r;
 }
 
-static int large_attrs(struct lap *lap, int sfd, int tfd)
+static int large_attrs(struct lap *lap, uint64_t node, int sfd, int tfd)
 {
 	struct store_stat st, own;
 	int r;
@@ -73,8 +73,7 @@ static int large_attrs(struct lap *lap, int sfd, int tfd)
 		r = store_truncate(lap->dst->store, tfd,
 				   (uint64_t)st.st.st_size);
 	if (r == 0)
-		r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
-				     lap->dst->store, (struct store_obj){tfd});
+		r = lap_copy_attrs(lap, node, sfd, tfd);
 	return r < 0 ? r : store_fsync(lap->dst->store, tfd, false);
 }
 
@@ -136,7 +135,7 @@ int large_finish(struct lap *lap, const struct meta_node *theirs)
 		return tfd == -ENOENT || tfd == -ESTALE ? 0 : tfd;
 	r = large_unmap(lap, theirs->id, tfd, &holes);
 	if (r == 0)
-		r = large_attrs(lap, sfd, tfd);
+		r = large_attrs(lap, theirs->id, sfd, tfd);
 	if (r == 0)
 		r = large_keep(lap, theirs->id, &holes);
 	return r < 0 ? r : large_row(lap, theirs, &row, &holes);

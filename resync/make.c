@@ -149,11 +149,8 @@ int fill_make(struct fill_dir *fd, const struct fill_want *w,
 		return tfd;
 	r = w->row.kind == META_FILE && !w->large ? fill_data(fd, w, sfd, tfd)
 						  : 0;
-	if (r == 0) {
-		r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
-				     lap->dst->store, (struct store_obj){tfd});
-		r = r < 0 ? r : 0;
-	}
+	if (r == 0)
+		r = lap_copy_attrs(lap, w->row.id, sfd, tfd);
 	if (r == 0 && w->row.kind == META_FILE)
 		r = lap_sync_fd(lap, tfd, false);
 	if (r == 0)

@@ -89,7 +89,8 @@ static int copy_root_attrs(struct making *mk)
 			(struct store_obj){store_root_fd(from->store), -1,
 					   NULL},
 			to->store,
-			(struct store_obj){store_root_fd(to->store), -1, NULL});
+			(struct store_obj){store_root_fd(to->store), -1, NULL},
+			NULL);
 		if (r >= 0)
 			r = store_syncfs(to->store);
 		if (r < 0)

@@ -269,7 +269,7 @@ static int copy_attrs(struct giving *g, struct node *n)
 		return r;
 	r = node_handle_get(g->m, n, g->how->slot, &to);
 	if (!r) {
-		r = store_copy_attrs(s, from.obj, g->store, to.obj);
+		r = store_copy_attrs(s, from.obj, g->store, to.obj, NULL);
 		node_handle_put(g->m, &to);
 	}
 	node_handle_put(g->m, &from);

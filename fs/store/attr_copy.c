@@ -31,6 +31,7 @@ struct side {
 	struct stat st;
 	char *names; /* NUL after NUL */
 	size_t names_len;
+	bool failed; /* the error is of this side */
 };
 
 static bool has_prefix(const char *name, const char *prefix)
@@ -166,7 +167,7 @@ static int side_change(const struct side *side, const char *name,
 }
 
 /* 1 changed, 0 nothing to do, -errno. @buf: two values of the largest size */
-static int xattr_copy_one(const struct side *from, const struct side *to,
+static int xattr_copy_one(struct side *from, const struct side *to,
 			  const char *name, char *buf)
 {
 	char *old = buf + XATTR_BUF_BYTES;
@@ -176,8 +177,10 @@ static int xattr_copy_one(const struct side *from, const struct side *to,
 	len = side_get(from, name, buf);
 	if (len == -ENODATA)
 		return 0; /* removed meanwhile; it will come again */
-	if (len < 0)
+	if (len < 0) {
+		from->failed = true;
 		return (int)len;
+	}
 	if (names_contain(to, name)) {
 		old_len = side_get(to, name, old);
 		if (old_len == len && !memcmp(buf, old, (size_t)len))
@@ -198,7 +201,7 @@ static int xattr_remove_one(const struct side *to, const char *name)
 	return err ? err : 1;
 }
 
-static int xattrs_copy_listed(const struct side *from, const struct side *to)
+static int xattrs_copy_listed(struct side *from, const struct side *to)
 {
 	_cleanup_free_ char *buf = NULL;
 	const char *name = NULL;
@@ -234,6 +237,7 @@ static int xattrs_copy(struct side *from, struct side *to)
 	int err;
 
 	err = names_read(from);
+	from->failed = err;
 	if (!err)
 		err = names_read(to);
 	if (err || (!from->names_len && !to->names_len))
@@ -307,24 +311,28 @@ static int sides_copy(struct side *from, struct side *to)
 }
 
 int store_copy_attrs(const struct store *src, struct store_obj from_obj,
-		     const struct store *dst, struct store_obj to_obj)
+		     const struct store *dst, struct store_obj to_obj,
+		     bool *ret_of_source)
 {
 	struct side from = {.s = src, .o = from_obj};
 	struct side to = {.s = dst, .o = to_obj};
 	int err;
 
 	err = store_gate(dst, "store.copy_attrs");
-	if (!err)
+	if (!err) {
 		err = obj_stat(src, from.o, &from.st);
+		from.failed = err;
+	}
 	if (!err)
 		err = obj_stat(dst, to.o, &to.st);
-	if (err)
-		return err;
-	if ((from.st.st_mode & S_IFMT) != (to.st.st_mode & S_IFMT))
-		return -EINVAL;
-	err = sides_copy(&from, &to);
+	if (!err && (from.st.st_mode & S_IFMT) != (to.st.st_mode & S_IFMT))
+		err = -EINVAL;
+	if (!err)
+		err = sides_copy(&from, &to);
 	free(from.names);
 	free(to.names);
+	if (ret_of_source)
+		*ret_of_source = from.failed;
 	return err;
 }
 

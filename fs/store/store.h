@@ -339,9 +339,11 @@ MUST_CHECK int store_list(const struct store *s, int dirfd,
  * owner, mode, ACLs and all xattrs (set and removed), times last.
  * What already agrees is not written. Returns the number of changes made, or
  * -EINVAL: they are not of one kind. As an ordinary user: user.* and ACLs;
- * being denied security.* is not an error. */
+ * being denied security.* is not an error.
+ * @ret_of_source (may be NULL): an error is one of reading @from. */
 MUST_CHECK int store_copy_attrs(const struct store *src, struct store_obj from,
-				const struct store *dst, struct store_obj to);
+				const struct store *dst, struct store_obj to,
+				bool *ret_of_source);
 
 /*
  * A hash of the extended attributes that store_copy_attrs() would copy, ACLs

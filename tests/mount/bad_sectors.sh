@@ -126,6 +126,20 @@ cmp file c/file || fail "c differs"
 wait_until 20 no_rules b
 sm remove "$mnt" c >/dev/null
 
+# What it cannot read of attributes is no fault of the target's.
+remount
+rm -rf c
+mkdir c
+faults b fail listxattr EIO file
+sm add --wait "$mnt" "$work/c" >/dev/null ||
+	fail "c is blamed for what b cannot read"
+store_is c online || fail "c is out"
+store_is b online || fail "b is out"
+grep -q 'begins again with another source: store=c source=a' "$daemon_log" ||
+	fail "the log does not say who was read instead"
+faults b clear
+sm remove "$mnt" c >/dev/null
+
 # Too many.
 names=$(seq -w 1 80)
 for i in $names; do echo "$i" >"$mnt/n$i"; done

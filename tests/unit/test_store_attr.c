@@ -193,7 +193,7 @@ Test(store_attr, xattrs_of_a_symlink_are_its_own)
 
 static int copy(const char *from, const char *to)
 {
-	return store_copy_attrs(store, by_name(from), store, by_name(to));
+	return store_copy_attrs(store, by_name(from), store, by_name(to), NULL);
 }
 
 static void expect_same(const char *a, const char *b)
