@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-Draw the results of bench.py: a row per workload, a bar per contender, its
+Draw the results of speed.py: a row per workload, a bar per contender, its
 length the ratio to native, cut at 1.5.
 
 usage: chart.py RESULTS.json CHART.svg
