@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks of the target that its disk cannot read.
+ * Blocks that a disk cannot read.
  *
- * They are in doubt like all that the lap looks at, and the source has them:
+ * The source's may be readable on another store. Those that are nowhere are
+ * left as the target has them, which may be the last that is left of them, under
+ * an intent that stays; all else is copied, and then the lap ends without being
+ * closed (lap_run()): whoever is told may restore or remove the files, and the
+ * next lap has little left to do. A source with too many of them is broken.
+ *
+ * The target's are in doubt like all that the lap looks at, and the source has them:
  * what cannot be read differs and is written anew, which is what heals a bad
  * sector. Part of a block (the end of a file) can only be written once the
  * block could be read, or is gone: so it is punched out first. A crash in
@@ -10,9 +16,84 @@
  * where writing fails too is no use.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "resync/lap.h"
+#include "resync/map_path.h"
+
+#define UNREADABLE_MAX (1024u * META_BLOCK)
+
+/* ---- the source ---- */
+
+/* -EREMOTEIO: nobody can read it. */
+static ssize_t read_anywhere(struct lap *lap, uint64_t node, int sfd, char *buf,
+			     size_t len, uint64_t off)
+{
+	ssize_t got = store_read(lap->src->store, sfd, buf, len, off);
+
+	if (got != -EIO || lap->dry)
+		return got;
+	if (lap->src->live && !lap->in_txn)
+		got = mirror_read(lap->src->live, node, buf, len, off);
+	return got == -EIO ? -EREMOTEIO : got;
+}
+
+static int note_unreadable(struct lap *lap, uint64_t node, uint64_t off)
+{
+	_cleanup_free_ char *path = NULL;
+
+	lap->n->bytes_unreadable += META_BLOCK;
+	if (map_node_path(lap->s, node, &path) <= 0)
+		free(steal_pointer(&path));
+	log_err("no store can read a block: path=%s node=%llu offset=%llu",
+		path ? path : "?", (unsigned long long)node,
+		(unsigned long long)off);
+	if (lap->n->bytes_unreadable > UNREADABLE_MAX)
+		return -EIO;
+	return keep_skipped(lap, node, (struct range){off, off + META_BLOCK});
+}
+
+/* One block: as the target has it where nobody else does. */
+static ssize_t read_block(struct lap *lap, uint64_t node, int sfd, int tfd,
+			  size_t at, size_t len, uint64_t off)
+{
+	char *buf = lap->buffer[0] + at;
+	ssize_t got = read_anywhere(lap, node, sfd, buf, len, off + at);
+	int r;
+
+	if (got != -EREMOTEIO)
+		return got;
+	r = note_unreadable(lap, node, off + at);
+	if (r < 0)
+		return r;
+	got = store_read(lap->dst->store, tfd, buf, len, off + at);
+	return got == -EIO ? 0 : got; /* neither has it */
+}
+
+int source_read(struct lap *lap, uint64_t node, int sfd, int tfd, size_t len,
+		uint64_t off)
+{
+	ssize_t got = read_anywhere(lap, node, sfd, lap->buffer[0], len, off);
+
+	if (got != -EREMOTEIO) {
+		if (got >= 0)
+			memset(lap->buffer[0] + got, 0, len - (size_t)got);
+		return MIN((int)got, 0);
+	}
+	for (size_t at = 0; at < len; at += META_BLOCK) {
+		size_t part = MIN(len - at, (size_t)META_BLOCK);
+
+		got = read_block(lap, node, sfd, tfd, at, part, off);
+		if (got < 0)
+			return (int)got;
+		memset(lap->buffer[0] + at + got, 0, part - (size_t)got);
+	}
+	return 0;
+}
+
+/* ---- the target ---- */
 
 /* Whole blocks into the second buffer, zeros behind the end. */
 static int read_padded(struct lap *lap, int tfd, size_t at, size_t len,

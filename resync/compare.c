@@ -133,12 +133,10 @@ int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 	store_drop_cache(lap->dst->store, tfd, range.start, range_len(range));
 	for (uint64_t off = range.start; r == 0 && off < range.end;) {
 		size_t len = (size_t)MIN(range.end - off, (uint64_t)LAP_BUFFER);
-		ssize_t got;
 
-		got = lap_source_read(lap, node, sfd, lap->buffer[0], len, off);
-		if (got < 0)
-			return lap_source_err(lap, (int)got);
-		memset(lap->buffer[0] + got, 0, len - (size_t)got);
+		r = source_read(lap, node, sfd, tfd, len, off);
+		if (r < 0)
+			return lap_source_err(lap, r);
 		r = target_read(lap, tfd, len, off);
 		if (r < 0)
 			return r;

@@ -57,15 +57,12 @@ int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 		uint64_t len = MIN(range.end - off, (uint64_t)LAP_BUFFER);
 		size_t data =
 			(size_t)MIN(len, source_size - MIN(source_size, off));
-		ssize_t got = 0;
 
 		if (data > 0) {
-			got = lap_source_read(lap, node, sfd, lap->buffer[0],
-					      data, off);
-			if (got < 0)
-				return lap_source_err(lap, (int)got);
-			/* It was cut off meanwhile; the next lap knows. */
-			memset(lap->buffer[0] + got, 0, data - (size_t)got);
+			/* It may be cut off meanwhile; the next lap knows. */
+			r = source_read(lap, node, sfd, tfd, data, off);
+			if (r < 0)
+				return lap_source_err(lap, r);
 			FAULT_POINT("resync.copy.write");
 			r = target_write(lap, tfd, lap->buffer[0], data, off);
 		}

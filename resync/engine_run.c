@@ -371,7 +371,8 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 						  : META_STORE_MISSING;
 		mutex_unlock(&e->lock);
 		(void)snprintf(why, why_len, "its resync was not finished");
-	} else if (r == -EREMCHG || r == -EINVAL || r == -EAGAIN) {
+	} else if (r == -EREMCHG || r == -EINVAL || r == -EAGAIN ||
+		   r == -EREMOTEIO) {
 		state = META_STORE_MISSING;
 	}
 	if (!why[0] && r == -EAGAIN)

@@ -195,23 +195,6 @@ int lap_copy_attrs(const struct lap *lap, uint64_t node, int sfd, int tfd)
 	return lap_source_err(lap, r);
 }
 
-ssize_t lap_source_read(const struct lap *lap, uint64_t node, int sfd,
-			void *buf, size_t len, uint64_t off)
-{
-	ssize_t got = store_read(lap->src->store, sfd, buf, len, off);
-
-	/* A dry run is in a transaction: nothing else is asked under it. */
-	if (got != -EIO || !lap->src->live || lap->in_txn)
-		return got;
-	got = mirror_read(lap->src->live, node, buf, len, off);
-	if (got < 0)
-		log_err("no store can read what a resync needs: node=%llu "
-			"offset=%llu length=%zu error=%s",
-			(unsigned long long)node, (unsigned long long)off, len,
-			strerror((int)-got));
-	return got;
-}
-
 int lap_incomplete(struct lap *lap, struct work_dir *wd, const char *what)
 {
 	if (wd)
@@ -535,6 +518,7 @@ static int lap_run(const struct resync_lap_args *args,
 				       : UINT64_MAX;
 	lap->begun_ns = clock_mono_ns();
 	lap->copied_before = counts->bytes_copied;
+	counts->bytes_unreadable = 0;
 	lap->phase = "begin";
 	r = lap_open(lap);
 	if (r == 0)
@@ -543,6 +527,9 @@ static int lap_run(const struct resync_lap_args *args,
 		r = lap_poll(lap);
 	if (r == 0)
 		r = lap_rounds(lap);
+	/* All else is there, and need not be copied again. */
+	if (r == 0 && counts->bytes_unreadable)
+		r = -EREMOTEIO;
 	if (r == 0 && !lap->dry)
 		r = lap_close(lap);
 	if (counts->laps == 0)

@@ -183,13 +183,6 @@ int lap_source_err(const struct lap *lap, int r);
 MUST_CHECK int lap_copy_attrs(const struct lap *lap, uint64_t node, int sfd,
 			      int tfd);
 /*
- * A file of the source's; what its disk cannot read, another online store of a
- * mounted volume may have, which is asked unless a transaction is open.
- */
-MUST_CHECK ssize_t lap_source_read(const struct lap *lap, uint64_t node,
-				   int sfd, void *buf, size_t len,
-				   uint64_t off);
-/*
  * What the target's row may say of a node when all is done: the source's
  * numbers, but none above the cut.  A live source's row may be ahead of its
  * extents, which reach the map with a checkpoint.
@@ -352,7 +345,17 @@ void batch_done(struct batch *b);
  * source's row, read before its extents. */
 MUST_CHECK int large_finish(struct lap *lap, const struct meta_node *theirs);
 
-/* ---- bad_block.c: the target's bytes, on a disk that cannot read all ---- */
+/* ---- bad_block.c: bytes on disks that cannot read all ---- */
+
+/*
+ * Of a file of the source's, from the beginning of a block, into buffer[0];
+ * zeros behind what it has. What its disk cannot read another online store of a
+ * mounted volume may have, which is asked unless a transaction is open. A block
+ * that none has stays in doubt, counts as unreadable, and is as the target (@tfd)
+ * has it.
+ */
+MUST_CHECK int source_read(struct lap *lap, uint64_t node, int sfd, int tfd,
+			   size_t len, uint64_t off);
 
 /* Into buffer[1]: whole blocks, zeros behind the end. One that cannot be read
  * is unlike the one in buffer[0]. */

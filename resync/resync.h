@@ -44,6 +44,8 @@ struct resync_counts {
 	uint64_t bytes_needed;
 	/* What its disk lacks for that: of a dry run, and after -ENOSPC. */
 	uint64_t bytes_short;
+	/* Blocks of the last lap that no store can read (-EREMOTEIO). */
+	uint64_t bytes_unreadable;
 	double seconds;
 };
 
@@ -105,6 +107,7 @@ MUST_CHECK int resync_relate(struct meta *source, struct meta *target,
  * source's durable seq, already checkpointed.  @last: the source is held
  * still; then the target must come out exactly equal, limbo empty.
  * On success the target's map is closed at @cut with the source's lineage.
+ * -EREMOTEIO: some blocks can be read on no store; all else is there.
  */
 struct resync_lap_args {
 	struct resync_side source;

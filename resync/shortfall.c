@@ -100,6 +100,12 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 			       "than is free are needed",
 			       size_format(size, counts->bytes_short),
 			       (unsigned long long)counts->bytes_short);
+	else if (err == -EREMOTEIO && counts->bytes_unreadable)
+		(void)snprintf(
+			why, why_len,
+			"%s can be read on no store; all else is there; "
+			"the log names the files: restore or remove them",
+			size_format(size, counts->bytes_unreadable));
 	else
 		(void)snprintf(why, why_len, "%s", strerror(-err));
 }

@@ -140,6 +140,35 @@ grep -q 'begins again with another source: store=c source=a' "$daemon_log" ||
 faults b clear
 sm remove "$mnt" c >/dev/null
 
+# What nobody can read does not keep the rest from being copied; it is said what
+# it is, and when that was seen to the store comes in step at once.
+remount
+rm -rf c
+mkdir c
+dd if=/dev/urandom of="$mnt/second" bs=64k count=16 status=none
+cp "$mnt/second" second
+remount
+for s in a b; do faults $s bad file 65536 8192; done
+sm add --wait "$mnt" "$work/c" >/dev/null 2>why &&
+	fail "c is in step without what nobody can read"
+grep -q '8.0 KiB can be read on no store' why || fail "why: $(<why)"
+grep -q 'no store can read a block: path=file .*offset=65536' "$daemon_log" ||
+	fail "the log does not name the file"
+store_is c online && fail "c is online"
+store_is a online && store_is b online || fail "a source is out"
+cmp second c/second || fail "the other file was not copied"
+cmp -n 65536 file c/file || fail "what is before the bad blocks"
+cmp -i 73728 file c/file || fail "what is behind the bad blocks"
+dd if=file of="$mnt/file" bs=8192 skip=8 seek=8 count=1 conv=notrunc,fsync \
+	status=none
+sm attach --wait --json "$mnt" c >json || fail "c cannot be attached: $(<json)"
+(($(jq .bytes_copied json) <= 65536)) ||
+	fail "more was copied than was missing: $(<json)"
+store_is c online || fail "c is not online"
+cmp file c/file || fail "c differs"
+for s in a b; do wait_until 20 no_rules $s; done
+sm remove "$mnt" c >/dev/null
+
 # Too many.
 names=$(seq -w 1 80)
 for i in $names; do echo "$i" >"$mnt/n$i"; done

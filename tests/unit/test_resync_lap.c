@@ -340,6 +340,49 @@ Test(resync_lap, a_lost_file_in_doubt_is_copied_whole)
 	world_done(&w);
 }
 
+/* Of the block's row the target's map has the number, of its doubt an intent. */
+static bool in_doubt(struct actor *a, uint64_t node, uint64_t off)
+{
+	struct meta_reader *rd = meta_reader_get(a->side.meta);
+	struct meta_intent in;
+	struct meta_iter it;
+	bool found = false;
+
+	must(meta_iter_intents(rd, &it));
+	while (must(meta_next_intent(&it, &in)) > 0)
+		found |= in.node == node && in.kind == META_INTENT_DATA &&
+			 in.start <= off && off < in.end;
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	return found;
+}
+
+Test(resync_lap, what_no_store_can_read_stays_in_doubt)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file, made;
+
+	history_begin(&w.a);
+	file = child(&w.a, META_ROOT_ID, "file");
+	op_write(&w.a, file, 9000, 100, 3);
+	made = op_make(&w.a, META_ROOT_ID, "made", META_FILE);
+	op_write(&w.a, made, 0, 5000, 4);
+	op_mode(&w.a, child(&w.a, META_ROOT_ID, "dir"), 0700);
+	history_end(&w.a);
+	store_fail_inject(w.a.side.store, "store.read", EIO);
+	cr_assert_eq(lap_as(&w, from, (struct lap_how){0}, &n), -EREMOTEIO);
+	store_fail_inject(w.a.side.store, "store.read", 0);
+	cr_assert_eq(n.bytes_unreadable, 3 * META_BLOCK);
+	cr_expect(in_doubt(&w.b, file, 2 * META_BLOCK));
+	cr_expect(in_doubt(&w.b, made, 0));
+	cr_expect(in_doubt(&w.b, made, META_BLOCK));
+	n = lap(&w, from);
+	cr_assert_eq(n.bytes_unreadable, 0);
+	world_done(&w);
+}
+
 Test(resync_lap, directories_in_doubt_are_listed)
 {
 	struct world w;
