@@ -102,7 +102,7 @@ Test(resync_lap_random, random_histories, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 
-	for (unsigned int run = 0; run < 12; run++) {
+	for (unsigned int run = 0; run < 12 / TEST_SHARE; run++) {
 		struct resync_counts n;
 		struct world w;
 		uint64_t from = 0;
@@ -158,7 +158,7 @@ Test(resync_lap_random, random_crashes, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 
-	for (unsigned int run = 0; run < 12; run++) {
+	for (unsigned int run = 0; run < 12 / TEST_SHARE; run++) {
 		struct resync_counts n;
 		struct world w;
 		uint64_t from;
@@ -188,7 +188,7 @@ Test(resync_lap_random, random_forks, .timeout = 500)
 {
 	struct rng rng = rng_seed();
 
-	for (unsigned int run = 0; run < 12; run++) {
+	for (unsigned int run = 0; run < 12 / TEST_SHARE; run++) {
 		struct resync_counts dry, n;
 		struct world w;
 		uint64_t from, born;
@@ -222,7 +222,7 @@ Test(resync_lap_random, random_forks, .timeout = 500)
  * when the next one begins. */
 Test(resync_lap_random, a_fork_cut_twice, .timeout = 500)
 {
-	for (unsigned int step = 5, r = 1; r; step += 5) {
+	for (unsigned int step = 5, r = 1; r; step += 5 * TEST_SHARE) {
 		struct lap_how fork = {.both = true};
 		struct rng rng = {.state = 815};
 		struct resync_counts n;
