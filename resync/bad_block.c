@@ -3,8 +3,8 @@
  * Blocks that a disk cannot read.
  *
  * The source's may be readable on another store. Those that are nowhere are
- * left as the target has them, which may be the last that is left of them, under
- * an intent that stays; all else is copied, and then the lap ends without being
+ * left as the target has them, which may be the last that is left of them (zeros
+ * where its disk cannot read them either), under an intent that stays; all else is copied, and then the lap ends without being
  * closed (lap_run()): whoever is told may restore or remove the files, and the
  * next lap has little left to do. A source with too many of them is broken.
  *
@@ -27,13 +27,13 @@
 
 /* ---- the source ---- */
 
-/* -EREMOTEIO: nobody can read it. */
+/* -EREMOTEIO: nobody can read it; -ESTALE: its file is gone. */
 static ssize_t read_anywhere(struct lap *lap, uint64_t node, int sfd, char *buf,
 			     size_t len, uint64_t off)
 {
 	ssize_t got = store_read(lap->src->store, sfd, buf, len, off);
 
-	if (got != -EIO || lap->dry)
+	if (got != -EIO)
 		return got;
 	if (lap->src->live && !lap->in_txn)
 		got = mirror_read(lap->src->live, node, buf, len, off);
@@ -50,47 +50,52 @@ static int note_unreadable(struct lap *lap, uint64_t node, uint64_t off)
 	log_err("no store can read a block: path=%s node=%llu offset=%llu",
 		path ? path : "?", (unsigned long long)node,
 		(unsigned long long)off);
-	if (lap->n->bytes_unreadable > UNREADABLE_MAX)
-		return -EIO;
-	return keep_skipped(lap, node, (struct range){off, off + META_BLOCK});
+	return lap->n->bytes_unreadable > UNREADABLE_MAX ? -EIO : 0;
 }
 
-/* One block: as the target has it where nobody else does. */
-static ssize_t read_block(struct lap *lap, uint64_t node, int sfd, int tfd,
-			  size_t at, size_t len, uint64_t off)
+/* One block; it stays in doubt, as the target has it, where nobody else does. */
+static int read_block(struct lap *lap, uint64_t node, int sfd, int tfd,
+		      size_t at, size_t len, uint64_t off)
 {
+	struct range block = {off + at, off + at + META_BLOCK};
 	char *buf = lap->buffer[0] + at;
-	ssize_t got = read_anywhere(lap, node, sfd, buf, len, off + at);
+	ssize_t got = read_anywhere(lap, node, sfd, buf, len, block.start);
 	int r;
 
-	if (got != -EREMOTEIO)
-		return got;
-	r = note_unreadable(lap, node, off + at);
-	if (r < 0)
-		return r;
-	got = store_read(lap->dst->store, tfd, buf, len, off + at);
-	return got == -EIO ? 0 : got; /* neither has it */
+	if (got == -EREMOTEIO || got == -ESTALE) {
+		/* The removal of one that is gone may yet be lost. */
+		r = got == -ESTALE ? 0
+				   : note_unreadable(lap, node, block.start);
+		if (r < 0)
+			return lap_source_err(lap, r);
+		r = keep_skipped(lap, node, block);
+		if (r < 0)
+			return r;
+		got = store_read(lap->dst->store, tfd, buf, len, block.start);
+		if (got < 0 && got != -EIO)
+			return (int)got;
+		got = MAX(got, (ssize_t)0);
+	}
+	if (got < 0)
+		return lap_source_err(lap, (int)got);
+	memset(buf + got, 0, len - (size_t)got);
+	return 0;
 }
 
 int source_read(struct lap *lap, uint64_t node, int sfd, int tfd, size_t len,
 		uint64_t off)
 {
 	ssize_t got = read_anywhere(lap, node, sfd, lap->buffer[0], len, off);
+	int r = 0;
 
-	if (got != -EREMOTEIO) {
-		if (got >= 0)
-			memset(lap->buffer[0] + got, 0, len - (size_t)got);
-		return MIN((int)got, 0);
-	}
-	for (size_t at = 0; at < len; at += META_BLOCK) {
-		size_t part = MIN(len - at, (size_t)META_BLOCK);
-
-		got = read_block(lap, node, sfd, tfd, at, part, off);
-		if (got < 0)
-			return (int)got;
-		memset(lap->buffer[0] + at + got, 0, part - (size_t)got);
-	}
-	return 0;
+	if (got >= 0)
+		memset(lap->buffer[0] + got, 0, len - (size_t)got);
+	if (got != -EREMOTEIO && got != -ESTALE)
+		return lap_source_err(lap, (int)MIN(got, (ssize_t)0));
+	for (size_t at = 0; r == 0 && at < len; at += META_BLOCK)
+		r = read_block(lap, node, sfd, tfd, at,
+			       MIN(len - at, (size_t)META_BLOCK), off);
+	return r;
 }
 
 /* ---- the target ---- */

@@ -136,7 +136,7 @@ int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 
 		r = source_read(lap, node, sfd, tfd, len, off);
 		if (r < 0)
-			return lap_source_err(lap, r);
+			return r;
 		r = target_read(lap, tfd, len, off);
 		if (r < 0)
 			return r;

@@ -62,7 +62,7 @@ int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			/* It may be cut off meanwhile; the next lap knows. */
 			r = source_read(lap, node, sfd, tfd, data, off);
 			if (r < 0)
-				return lap_source_err(lap, r);
+				return r;
 			FAULT_POINT("resync.copy.write");
 			r = target_write(lap, tfd, lap->buffer[0], data, off);
 		}

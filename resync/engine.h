@@ -95,7 +95,11 @@ MUST_CHECK int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
 				    size_t why_len);
 /* Is the member's own store at its path hint? */
 bool engine_store_is_back(struct resync_engine *e, unsigned int slot);
-/* What @meta is towards the lead; refuses all but STALE and IN_STEP. */
+/* What @meta is towards @source's; refuses all but STALE and IN_STEP. */
+MUST_CHECK int engine_relate_to(struct meta *source, struct meta *meta,
+				enum resync_relation *ret_relation,
+				uint64_t *ret_from, char *why, size_t why_len);
+/* The same towards the lead's. */
 MUST_CHECK int engine_relate(struct resync_engine *e, struct meta *meta,
 			     enum resync_relation *ret_relation,
 			     uint64_t *ret_from, char *why, size_t why_len);

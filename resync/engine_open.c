@@ -31,19 +31,12 @@ void engine_store_close(struct engine_store *s)
 	*s = (struct engine_store){0};
 }
 
-int engine_relate(struct resync_engine *e, struct meta *meta,
-		  enum resync_relation *ret_relation, uint64_t *ret_from,
-		  char *why, size_t why_len)
+int engine_relate_to(struct meta *source, struct meta *meta,
+		     enum resync_relation *ret_relation, uint64_t *ret_from,
+		     char *why, size_t why_len)
 {
-	struct mirror_ref ref;
-	int lead = mirror_lead(e->m);
-	int r;
+	int r = resync_relate(source, meta, ret_relation, ret_from);
 
-	r = lead < 0 ? -ENODEV : mirror_ref_get(e->m, (unsigned int)lead, &ref);
-	if (r < 0)
-		return refuse(why, why_len, r, "no store is online");
-	r = resync_relate(ref.meta, meta, ret_relation, ret_from);
-	mirror_ref_put(e->m, &ref);
 	if (r < 0)
 		return refuse(why, why_len, r, "its map cannot be compared: %s",
 			      strerror(-r));
@@ -67,6 +60,23 @@ int engine_relate(struct resync_engine *e, struct meta *meta,
 		      "its history has nothing in common with this volume; "
 		      "'attach --rebuild' compares all of it, and the volume "
 		      "wins");
+}
+
+int engine_relate(struct resync_engine *e, struct meta *meta,
+		  enum resync_relation *ret_relation, uint64_t *ret_from,
+		  char *why, size_t why_len)
+{
+	struct mirror_ref ref;
+	int lead = mirror_lead(e->m);
+	int r;
+
+	r = lead < 0 ? -ENODEV : mirror_ref_get(e->m, (unsigned int)lead, &ref);
+	if (r < 0)
+		return refuse(why, why_len, r, "no store is online");
+	r = engine_relate_to(ref.meta, meta, ret_relation, ret_from, why,
+			     why_len);
+	mirror_ref_put(e->m, &ref);
+	return r;
 }
 
 static int check_identity(struct resync_engine *e,

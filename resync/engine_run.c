@@ -27,7 +27,9 @@
 #define HOLD_NS_MAX	(30 * CLOCK_NS_PER_SEC)
 #define DELAY_US_MIN	50u
 #define DELAY_US_MAX	5000u
-#define SMOOTH_NS	(500 * CLOCK_NS_PER_MS)
+/* How often one store is the source: what fails may be a moment's. */
+#define TRIES	  2u
+#define SMOOTH_NS (500 * CLOCK_NS_PER_MS)
 
 struct run {
 	struct resync_engine *e;
@@ -35,7 +37,7 @@ struct run {
 	struct resync_counts *counts;
 	struct mirror_ref source;
 	struct mirror_ref target;
-	uint64_t failed; /* sources that could not be read, a bit each */
+	unsigned char failed[META_STORE_MAX]; /* how often as the source */
 	struct resync_control control;
 	uint64_t from;
 	uint64_t hold_ns;
@@ -293,20 +295,20 @@ static bool is_ending(struct resync_engine *e, unsigned int slot)
 	return ending;
 }
 
-/* The lead, or another that is online where that one could not be read; -1:
- * none is left. */
+/* The lead, or another that is online where that one could not be read twice;
+ * -1: none is left. */
 static int pick_source(const struct run *run)
 {
 	struct mirror *m = run->e->m;
 	int lead = mirror_lead(m);
 
-	if (lead < 0 || !(run->failed >> lead & 1))
+	if (lead < 0 || run->failed[lead] < TRIES)
 		return lead;
 	for (unsigned int i = 0; i < mirror_slot_count(m); i++) {
 		struct mirror_slot_info info;
 
 		mirror_slot_info(m, i, &info);
-		if (info.state == META_STORE_ONLINE && !(run->failed >> i & 1))
+		if (info.state == META_STORE_ONLINE && run->failed[i] < TRIES)
 			return (int)i;
 	}
 	return -1;
@@ -319,11 +321,13 @@ static int run_from(struct run *run, unsigned int source, char *why,
 	enum resync_relation relation;
 	int r;
 
-	if (mirror_ref_get(e->m, source, &run->source) < 0)
+	if (mirror_ref_get(e->m, source, &run->source) < 0) {
+		run->failed[source]++;
 		return -EAGAIN;
+	}
 	set_source(e, (int)source);
-	r = engine_relate(e, run->target.meta, &relation, &run->from, why,
-			  why_len);
+	r = engine_relate_to(run->source.meta, run->target.meta, &relation,
+			     &run->from, why, why_len);
 	if (r == 0)
 		r = resync_trim_void(run->source.meta, run->target.meta);
 	if (r == 0)
@@ -332,7 +336,7 @@ static int run_from(struct run *run, unsigned int source, char *why,
 	if (r < 0 && !is_ending(e, run->slot) && check_source(run))
 		r = -EAGAIN;
 	if (r == -EAGAIN)
-		run->failed |= (uint64_t)1 << source;
+		run->failed[source]++;
 	set_source(e, -1);
 	mirror_ref_put(e->m, &run->source);
 	return r;
@@ -350,7 +354,7 @@ static int run_sources(struct run *run, char *why, size_t why_len)
 			break;
 		if (i > 0)
 			log_info(
-				"the resync begins again with another source: "
+				"the resync begins again: "
 				"store=%s source=%s",
 				engine_name(run->e, run->slot).text,
 				engine_name(run->e, (unsigned int)source).text);
@@ -377,8 +381,9 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	}
 	if (!why[0] && r == -EAGAIN)
 		(void)snprintf(why, why_len,
-			       "its resync failed: no other store could be "
-			       "read for all that it lacks; the log says what");
+			       "its resync failed: no store is online that "
+			       "could be read for all that it lacks; the log "
+			       "says what");
 	if (!why[0]) {
 		char text[200];
 

@@ -528,10 +528,8 @@ static int lap_run(const struct resync_lap_args *args,
 	if (r == 0)
 		r = lap_rounds(lap);
 	/* All else is there, and need not be copied again. */
-	if (r == 0 && counts->bytes_unreadable)
-		r = -EREMOTEIO;
 	if (r == 0 && !lap->dry)
-		r = lap_close(lap);
+		r = counts->bytes_unreadable ? -EREMOTEIO : lap_close(lap);
 	if (counts->laps == 0)
 		counts->from_seq = args->from;
 	counts->to_seq = args->cut;

@@ -175,8 +175,8 @@ MUST_CHECK int lap_commit(struct lap *lap);
 /* A few rows were changed: commit and begin again if they are many. Not
  * while an iterator over the target's map is open. */
 MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
-/* What a failure on the source means: a live one is put out and the resync
- * begins again with another (-EAGAIN); -ENOENT stays what it is. */
+/* What a failure on the source means: the resync of a mounted volume begins
+ * again, with another one where there is (-EAGAIN); -ENOENT stays what it is. */
 int lap_source_err(const struct lap *lap, int r);
 /* store_copy_attrs() of @node from the source's object to the target's; 0 or
  * -errno. */
@@ -352,7 +352,8 @@ MUST_CHECK int large_finish(struct lap *lap, const struct meta_node *theirs);
  * zeros behind what it has. What its disk cannot read another online store of a
  * mounted volume may have, which is asked unless a transaction is open. A block
  * that none has stays in doubt, counts as unreadable, and is as the target (@tfd)
- * has it.
+ * has it, or zeros where that cannot be read either.
+ * Return: 0, -EAGAIN as lap_source_err(), or an error of the target's.
  */
 MUST_CHECK int source_read(struct lap *lap, uint64_t node, int sfd, int tfd,
 			   size_t len, uint64_t off);

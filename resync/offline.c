@@ -174,9 +174,12 @@ static int resync_one(struct offline *o, size_t i)
 		char why[200];
 
 		resync_why(err, counts, why, sizeof(why));
-		return present_refuse(&o->set, err,
-				      "cannot bring store %s in step: %s",
-				      present_name(&o->set, i), why);
+		return present_refuse(
+			&o->set, err, "cannot bring store %s in step: %s%s",
+			present_name(&o->set, i), why,
+			err == -EREMOTEIO ? " (a mounted volume reads from "
+					    "all its stores)"
+					  : "");
 	}
 	o->in_step[i] = true;
 	o->changed = true;

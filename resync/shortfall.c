@@ -103,8 +103,9 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 	else if (err == -EREMOTEIO && counts->bytes_unreadable)
 		(void)snprintf(
 			why, why_len,
-			"%s can be read on no store; all else is there; "
-			"the log names the files: restore or remove them",
+			"%s can be read on no store that was asked; all "
+			"else is there; the log names the files: restore "
+			"or remove them",
 			size_format(size, counts->bytes_unreadable));
 	else
 		(void)snprintf(why, why_len, "%s", strerror(-err));

@@ -177,9 +177,12 @@ static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
 	if (known)
 		node_mtime_given(n, &times[1], all);
 	mutex_unlock(&n->lock);
-	if (r && !n->unlinked)
-		log_warn("node %llu: times could not be read: %s",
-			 (unsigned long long)n->id, strerror(-r));
+	if (!r || n->unlinked)
+		return;
+	log_warn("node %llu: times could not be read: %s",
+		 (unsigned long long)n->id, strerror(-r));
+	/* They may differ, and the intents that say so end with this cut. */
+	for_each_slot(i, mask) slot_suspect(m, i, n);
 }
 
 /* Step 3 on one store. */

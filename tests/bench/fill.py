@@ -64,7 +64,13 @@ class Volume:
         run([program, "init", "--name", ",".join(os.path.basename(s) for s in stores), *stores])
         self.process = subprocess.Popen([program, "mount", "-f", *stores, self.mnt.path],
                                         stdin=subprocess.DEVNULL)
-        wait_for(lambda: os.path.ismount(self.mnt.path) or self.process.poll() is not None, "mount")
+        try:
+            wait_for(lambda: os.path.ismount(self.mnt.path) or self.process.poll() is not None, "mount")
+            if not os.path.ismount(self.mnt.path):
+                raise RuntimeError("seqmirror mount has ended")
+        except RuntimeError:
+            self.close()
+            raise
 
     def command(self, *words):
         return [self.program, words[0], "--wait", *words[1:]]

@@ -373,8 +373,11 @@ Test(resync_lap, what_no_store_can_read_stays_in_doubt)
 	history_end(&w.a);
 	store_fail_inject(w.a.side.store, "store.read", EIO);
 	cr_assert_eq(lap_as(&w, from, (struct lap_how){0}, &n), -EREMOTEIO);
-	store_fail_inject(w.a.side.store, "store.read", 0);
 	cr_assert_eq(n.bytes_unreadable, 3 * META_BLOCK);
+	/* A forecast reads what is in doubt, and is one all the same. */
+	must(lap_as(&w, from, (struct lap_how){.dry = true}, &n));
+	cr_assert_eq(n.bytes_unreadable, 3 * META_BLOCK);
+	store_fail_inject(w.a.side.store, "store.read", 0);
 	cr_expect(in_doubt(&w.b, file, 2 * META_BLOCK));
 	cr_expect(in_doubt(&w.b, made, 0));
 	cr_expect(in_doubt(&w.b, made, META_BLOCK));
