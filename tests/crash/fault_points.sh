@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The daemon dies at each of its fault points in turn, under load, with a
-# store leaving and coming back: what was fsynced is there after the next
-# mount, and the stores are equal. Needs -Dfault_injection=true.
+# The daemon dies at its fault points in turn, under load, with a store leaving
+# and coming back: what was fsynced is there after the next mount, and the stores
+# are equal. Needs -Dfault_injection=true. (unit/mirror_crash dies at each of the
+# mirror's.)
 #
-#	ROUNDS	how often each point (default 1)
+#	ROUNDS	how often each point; without it half of them once, at random
 #	POINTS	only these
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
@@ -17,7 +18,12 @@ source_dir=$lib_dir/../..
 mapfile -t points < <(grep -rhoE 'FAULT_POINT\("[^"]+' \
 	"$source_dir"/{meta,fs,resync} --include='*.c' | cut -d '"' -f 2 |
 	sort -u)
-[[ -z ${POINTS:-} ]] || read -ra points <<<"$POINTS"
+if [[ -n ${POINTS:-} ]]; then
+	read -ra points <<<"$POINTS"
+elif [[ -z ${ROUNDS:-} ]]; then
+	mapfile -t points < <(shuf -n $(((${#points[@]} + 1) / 2)) -e "${points[@]}")
+	echo "POINTS='${points[*]}'"
+fi
 
 # What the daemon is kept busy with; all of it may fail from some moment on.
 # A process of its own, in a directory that only the mount has.
