@@ -3,14 +3,15 @@
  * Blocks that a disk cannot read.
  *
  * The source's may be readable on another store. Those that are nowhere are
- * left as the target has them, which may be the last that is left of them (zeros
- * where its disk cannot read them either), under an intent that stays; all else is copied, and then the lap ends without being
- * closed (lap_run()): whoever is told may restore or remove the files, and the
- * next lap has little left to do. A source with too many of them is broken.
+ * left as the target has them, which may be the last that is left of them
+ * (zeros where its disk cannot read them either), under an intent that stays.
+ * All else is copied, and then the lap ends without being closed (lap_run()):
+ * whoever is told may restore or remove the files, and the next lap has little
+ * left to do. A source with too many of them is broken.
  *
- * The target's are in doubt like all that the lap looks at, and the source has them:
- * what cannot be read differs and is written anew, which is what heals a bad
- * sector. Part of a block (the end of a file) can only be written once the
+ * The target's are in doubt like all that the lap looks at, and the source has
+ * them: what cannot be read differs and is written anew, which is what heals a
+ * bad sector. Part of a block (the end of a file) can only be written once the
  * block could be read, or is gone: so it is punched out first. A crash in
  * between finds intents over it and a store that is never a source.  A store
  * where writing fails too is no use.
@@ -27,7 +28,8 @@
 
 /* ---- the source ---- */
 
-/* -EREMOTEIO: nobody can read it; -ESTALE: its file is gone. */
+/* -EREMOTEIO: nobody can read it; -ENOENT: the mounted volume has no such file
+ * any more, which is no answer while it is held still. */
 static ssize_t read_anywhere(struct lap *lap, uint64_t node, int sfd, char *buf,
 			     size_t len, uint64_t off)
 {
@@ -37,6 +39,8 @@ static ssize_t read_anywhere(struct lap *lap, uint64_t node, int sfd, char *buf,
 		return got;
 	if (lap->src->live && !lap->in_txn)
 		got = mirror_read(lap->src->live, node, buf, len, off);
+	if (got == -ESTALE && !lap->args->last)
+		return -ENOENT;
 	return got == -EIO ? -EREMOTEIO : got;
 }
 
@@ -62,9 +66,9 @@ static int read_block(struct lap *lap, uint64_t node, int sfd, int tfd,
 	ssize_t got = read_anywhere(lap, node, sfd, buf, len, block.start);
 	int r;
 
-	if (got == -EREMOTEIO || got == -ESTALE) {
+	if (got == -EREMOTEIO || got == -ENOENT) {
 		/* The removal of one that is gone may yet be lost. */
-		r = got == -ESTALE ? 0
+		r = got == -ENOENT ? 0
 				   : note_unreadable(lap, node, block.start);
 		if (r < 0)
 			return lap_source_err(lap, r);
@@ -90,7 +94,7 @@ int source_read(struct lap *lap, uint64_t node, int sfd, int tfd, size_t len,
 
 	if (got >= 0)
 		memset(lap->buffer[0] + got, 0, len - (size_t)got);
-	if (got != -EREMOTEIO && got != -ESTALE)
+	if (got != -EREMOTEIO && got != -ENOENT)
 		return lap_source_err(lap, (int)MIN(got, (ssize_t)0));
 	for (size_t at = 0; r == 0 && at < len; at += META_BLOCK)
 		r = read_block(lap, node, sfd, tfd, at,

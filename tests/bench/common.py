@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both benchmarks share: commands, loop images and their block counters."""
+import json
 import os
 import statistics
 import subprocess
@@ -115,3 +116,16 @@ def stop_proc(p, secs=10):
 def med(v):
     v = [x for x in v if x is not None]
     return statistics.median(v) if v else None
+
+
+def machine():
+    """What every report begins with."""
+    return {"date": time.strftime("%Y-%m-%d"), "kernel": os.uname().release, "cpus": os.cpu_count()}
+
+
+def save(report, path):
+    """As JSON, if PATH is one."""
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
+            file.write("\n")

@@ -11,7 +11,6 @@ returned; caches are dropped before. Ratio: cp's seconds / seqmirror's, so that
 1.00 is as fast as cp, and higher is better.
 """
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from common import Mountpoint, drop_caches, log, med, run, stop_proc, wait_for
+from common import Mountpoint, drop_caches, log, machine, med, run, save, stop_proc, wait_for
 from contenders import Place
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -167,12 +166,8 @@ def main():
         fill.run()
     finally:
         place.teardown()
-    report = {"date": time.strftime("%Y-%m-%d"), "kernel": os.uname().release, "cpus": os.cpu_count(),
-              "files": opt.files, "gib": opt.gib, "rows": fill.rows}
-    if opt.json:
-        with open(opt.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-            file.write("\n")
+    report = {**machine(), "files": opt.files, "gib": opt.gib, "rows": fill.rows}
+    save(report, opt.json)
     print(table(report))
     if fill.differ:
         sys.exit("fill: the stores differ: " + ", ".join(fill.differ))

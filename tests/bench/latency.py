@@ -12,9 +12,8 @@ import os
 import signal
 import sys
 import tempfile
-import time
 
-from common import drop_caches, log, run
+from common import drop_caches, log, machine, run, save
 from contenders import KINDS, Place
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -58,8 +57,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="seqmirror-latency.", dir=opt.workdir or None)
     place = Place(work, os.path.abspath(opt.program), opt.image_mib, not opt.no_fill)
-    report = {"date": time.strftime("%Y-%m-%d"), "kernel": os.uname().release, "cpus": os.cpu_count(),
-              "seconds": opt.seconds, "unit": "us", "contenders": {}, "skipped": {}}
+    report = {**machine(), "seconds": opt.seconds, "unit": "us", "contenders": {}, "skipped": {}}
     mix = os.path.join(work, "mix")
     try:
         run(["cc", "-O2", "-pthread", "-o", mix, os.path.join(HERE, "mix.c")])
@@ -72,10 +70,7 @@ def main():
                 report["skipped"][name] = str(error)[-300:].replace(work, "W")
     finally:
         place.teardown()
-    if opt.json:
-        with open(opt.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-            file.write("\n")
+    save(report, opt.json)
     if report["contenders"]:
         print(table(report))
     for what, why in report["skipped"].items():

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from common import Image, Mountpoint, drop_caches, log, med, run, stop_proc, wait_for
+from common import Image, Mountpoint, drop_caches, log, machine, med, run, save, stop_proc, wait_for
 from dataset import MIB, build, compare, manifest, mapped, mutate, replay
 from gluster import Gluster
 
@@ -308,8 +308,7 @@ def main():
     opt.program = os.path.abspath(opt.program)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="seqmirror-resync.", dir=opt.workdir or None)
-    report = {"date": time.strftime("%Y-%m-%d"), "kernel": os.uname().release, "cpus": os.cpu_count(),
-              "big_mib": opt.big_mib, "files": opt.files, "contenders": {}, "skipped": {}}
+    report = {**machine(), "big_mib": opt.big_mib, "files": opt.files, "contenders": {}, "skipped": {}}
     for name in (x for x in opt.contenders.split(",") if x):
         try:
             report["contenders"][name] = all_rounds(name, opt, work)
@@ -320,10 +319,7 @@ def main():
         log("left behind for inspection:", work)
     else:
         shutil.rmtree(work, ignore_errors=True)
-    if opt.json:
-        with open(opt.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-            file.write("\n")
+    save(report, opt.json)
     print(table(report))
     for what, why in report["skipped"].items():
         print("not measured: %s: %s" % (what, why.strip()))

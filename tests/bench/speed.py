@@ -10,7 +10,6 @@ installed is skipped and reported. Needs root, fio, git, a C compiler.
 """
 import argparse
 import concurrent.futures
-import json
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from common import drop_caches, log, med
+from common import drop_caches, log, machine, med, save
 from contenders import KINDS, Contender, Place
 from workloads import Workloads
 
@@ -163,8 +162,7 @@ class Bench:
     def report(self):
         units = {w.name: w.unit for g in self.groups for w in g.workloads}
         report = {
-            "date": time.strftime("%Y-%m-%d"), "kernel": os.uname().release, "cpus": os.cpu_count(),
-            "rounds": self.opt.rounds, "scale": self.opt.scale, "big_mib": self.workloads.big_mib,
+            **machine(), "rounds": self.opt.rounds, "scale": self.opt.scale, "big_mib": self.workloads.big_mib,
             "files": self.workloads.files, "replicas_identical": self.identical, "skipped": self.skipped,
             "disturbed": self.disturbed,
             "contenders": {c.name: c.text for c in [self.native] + self.contenders},
@@ -208,10 +206,7 @@ def main():
     finally:
         bench.teardown()
     report = bench.report()
-    if opt.json:
-        with open(opt.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-            file.write("\n")
+    save(report, opt.json)
     print(table(report))
     for what, why in report["skipped"].items():
         print("not measured: %s: %s" % (what, why.strip()))

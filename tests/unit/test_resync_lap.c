@@ -386,6 +386,23 @@ Test(resync_lap, what_no_store_can_read_stays_in_doubt)
 	world_done(&w);
 }
 
+/* A store that says "stale" of an open file has not lost its name. */
+Test(resync_lap, a_source_that_is_stale_is_not_passed_over)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+
+	history_begin(&w.a);
+	op_write(&w.a, child(&w.a, META_ROOT_ID, "file"), 9000, 100, 3);
+	history_end(&w.a);
+	store_fail_inject(w.a.side.store, "store.read", ESTALE);
+	cr_assert_eq(lap_as(&w, from, (struct lap_how){0}, &n), -ESTALE);
+	store_fail_inject(w.a.side.store, "store.read", 0);
+	lap(&w, from);
+	world_done(&w);
+}
+
 Test(resync_lap, directories_in_doubt_are_listed)
 {
 	struct world w;
