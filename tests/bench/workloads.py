@@ -125,7 +125,7 @@ class Workloads:
             Workload("rm -rf", "files/s", lambda d: n / timed(["rm", "-rf", d + "/t"])),
             Workload("create+fsync+rename", "files/s",
                      lambda d: self.synced / self.run_wl("mksync", d + "/s", self.synced, 4096)),
-        ], lambda d: shutil.rmtree(d + "/s"))
+        ], lambda d: [shutil.rmtree(os.path.join(d, name), ignore_errors=True) for name in "ts"])
 
     # ---- programs ----
 
