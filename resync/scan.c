@@ -151,6 +151,26 @@ static int write_object(struct store *store, struct meta *meta, struct found *f,
 	return err;
 }
 
+static bool is_settled(const struct scan_numbers *n,
+		       const struct meta_node *row)
+{
+	return row->seq <= n->settled_seq || row->seq >= n->fresh_seq;
+}
+
+/* Directory @dir loses a name that moved away. Raised, its row looks as if it
+ * had been read by this run: what else it holds is told to be in doubt now. */
+static int raise_other(struct meta *meta, uint64_t dir, struct scan_numbers *n)
+{
+	struct meta_node row;
+	int err = meta_node_get(meta_writer_view(meta), dir, &row);
+
+	if (!err && !is_settled(n, &row) && n->doubtful_dir)
+		err = n->doubtful_dir(n->arg, dir);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return meta_node_raise(meta, dir, 0, n->next_seq++);
+}
+
 /*
  * A directory has one name: the one it was found under.  With the other one in
  * the way, two that have changed places would lie in each other and could not
@@ -179,8 +199,7 @@ static int drop_other_names(struct meta *meta, const struct found *f,
 				      others.data[i].name_len);
 		err = err < 0 ? err : 0;
 		if (!err)
-			err = meta_node_raise(meta, others.data[i].parent, 0,
-					      n->next_seq++);
+			err = raise_other(meta, others.data[i].parent, n);
 	}
 	vec_done(&others);
 	return err;
@@ -235,12 +254,6 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 		};
 	warn_of_store(store, f);
 	return 0;
-}
-
-static bool is_settled(const struct scan_numbers *n,
-		       const struct meta_node *row)
-{
-	return row->seq <= n->settled_seq || row->seq >= n->fresh_seq;
 }
 
 static int scan_found(struct store *store, struct meta *meta, struct found *f,
