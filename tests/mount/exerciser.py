@@ -90,8 +90,10 @@ class Exerciser:
         self.events = {}
         self.quiet_points = 0
         # XFS preallocates of its own accord: the second store may be one.
-        self.exact = seed % 3 == 1
-        self.holes = True
+        self.exact = seed % 3 == 1 and not args.mixed
+        self.cache = "writethrough" if seed % 4 == 0 else "writeback"
+        # btrfs allocates the block of an odd end that moves on.
+        self.holes = not args.mixed
         self.earlier = None
         self.daemon = None
         self.mnt = os.path.join(args.work, "mnt")
@@ -140,7 +142,8 @@ class Exerciser:
             if self.rng.random() < 0.2:
                 store.state = "online"
                 named.append(store)
-        words = ["mount", "-f", *[s.path for s in named], self.mnt]
+        words = ["mount", "-f", "-o", "cache=" + self.cache,
+                 *[s.path for s in named], self.mnt]
         self.note("$ " + " ".join(words))
         with open(self.log_path, "a") as log:
             log.write(f"--- {' '.join(words)}\n")
@@ -412,6 +415,8 @@ def main():
     parser.add_argument("--ops", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=0,
                         help="begin no seed after this time")
+    parser.add_argument("--mixed", action="store_true",
+                        help="the stores are not alike in what they allocate")
     parser.add_argument("--keep", action="store_true",
                         help="leave the stores of a failed seed")
     parser.add_argument("--trace", type=int, default=40,

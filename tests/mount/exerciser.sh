@@ -5,7 +5,10 @@
 #
 # usage: exerciser.sh [--seeds N] [--ops M] [--first SEED] [--seconds T] ...
 #
-# Without arguments as many seeds as SEQMIRROR_SEEDS says, or 20.
+# Without arguments as many seeds as SEQMIRROR_SEEDS says, or 20. Each fourth
+# seed mounts with cache=writethrough.
+#
+#	TYPES	filesystems of the three stores (default ext4,xfs,ext4)
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -13,13 +16,15 @@ need jq
 
 (($# > 0)) || set -- --seeds "${SEQMIRROR_SEEDS:-20}"
 here=$lib_dir/../mount
-other=ext4
-if command -v mkfs.xfs >/dev/null; then
-	other=xfs
+IFS=, read -r -a types <<<"${TYPES:-ext4,xfs,ext4}"
+((${#types[@]} == 3)) || fail "TYPES names three filesystems: $TYPES"
+# Each third seed compares what is allocated, on the first and the third.
+if [[ ${types[0]} != ext4 || ${types[2]} != ext4 ]]; then
+	set -- --mixed "$@"
 fi
 image r 400
-image a 400
-image b 400 "$other"
-image c 600
+image a 400 "${types[0]}"
+image b 400 "${types[1]}"
+image c 600 "${types[2]}"
 python3 "$here/exerciser.py" --work "$work" --reference "$work/r" \
 	--stores "$work/a,$work/b,$work/c" "$@" || fail "see above"
