@@ -59,6 +59,10 @@ from powerimage import check, wait_for  # noqa: E402
 
 THREADS = 2
 MNT_DETACH = 2
+# A child closes what this process has open on the mount, and waits where the
+# daemon stopped at its fault point just then. With vfork(2) this process would
+# wait for the child, all threads of it, and nobody would kill the daemon.
+subprocess._USE_VFORK = False
 # A tree of some fifty small files needs no more than this, ever.
 RSS_KIB_MAX = 96 << 10
 FDS_MAX = 256

@@ -32,6 +32,9 @@ helpers=()
 mkdir "$mnt"
 : >"$daemon_log"
 export PYTHONDONTWRITEBYTECODE=1
+# The system's own tools first: where python3 is a shim that looks for the
+# right version, each of some hundred calls takes 0.4 s instead of 0.04 s.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 umask 022
 cd "$work"
 
