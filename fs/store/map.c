@@ -3,10 +3,21 @@
  * Which parts of a file are mapped.
  *
  * SEEK_DATA skips preallocated blocks, which count as mapped here, so FIEMAP
- * is asked first. It reports what was written but has no place on the disk yet
+ * is asked too. It reports what was written but has no place on the disk yet
  * as a delayed extent, on the filesystems named below; on others such data
  * could be missing from the answer, and the flag that writes it out first is
  * set. An extent of any kind is mapped, whatever its flags say.
+ *
+ * Neither is enough, also where nobody writes meanwhile: xfs keeps what is
+ * written beside a shared block (cp --reflink) out of FIEMAP's sight until it
+ * is on the disk, and older ext4 look for an extent first and for a delayed
+ * one then, so that both calls can miss what gets its place in between.
+ * SEEK_DATA finds the first kind. And what it missed of the second has its
+ * place when it returns: so FIEMAP comes after it, and mapped is what either
+ * says.
+ *
+ * Ref: xfs_buffered_write_iomap_begin(), xfs_seek_iomap_begin(),
+ *	ext4_iomap_begin_report() in the kernel's fs
  */
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -118,22 +129,51 @@ static int next_by_fiemap(const struct store *s, int fd, uint64_t off,
 	return 1;
 }
 
-static int next_by_seek(const struct store *s, int fd, uint64_t off,
+/* Where the first data at or behind @off begins: 1, or 0 none, -errno. */
+static int data_from(const struct store *s, int fd, uint64_t off,
+		     uint64_t *ret_start)
+{
+	int err = seek(s, fd, off, SEEK_DATA, ret_start);
+
+	if (err == -ENXIO)
+		return 0;
+	return err ? err : 1;
+}
+
+/* The run of data that begins at @start: 1, or 0 if it was cut off since. */
+static int data_run(const struct store *s, int fd, uint64_t start,
+		    uint64_t *ret_start, uint64_t *ret_end)
+{
+	int err = seek(s, fd, start, SEEK_HOLE, ret_end);
+
+	if (err == -ENXIO)
+		return 0;
+	*ret_start = start;
+	return err ? err : 1;
+}
+
+/* As next_by_fiemap(). SEEK_HOLE only where it has to be: in a file of many
+ * pieces it goes through all of them. */
+static int next_by_both(const struct store *s, int fd, uint64_t off,
 			uint64_t *ret_start, uint64_t *ret_end)
 {
-	uint64_t start = 0, end = 0;
-	int err;
+	uint64_t data = 0;
+	int has_data = 0, found;
 
-	err = seek(s, fd, off, SEEK_DATA, &start);
-	if (!err)
-		err = seek(s, fd, start, SEEK_HOLE, &end);
-	if (err == -ENXIO)
-		return 0; /* also: cut off between the two calls */
-	if (err)
-		return err;
-	*ret_start = start;
-	*ret_end = end;
-	return 1;
+	if (s->caps.seek_hole)
+		has_data = data_from(s, fd, off, &data);
+	if (has_data < 0)
+		return has_data;
+	found = next_by_fiemap(s, fd, off, ret_start, ret_end);
+	if (found < 0 && found != -EOPNOTSUPP)
+		return found;
+	if (found < 0 && !s->caps.seek_hole)
+		has_data = data_from(s, fd, off, &data);
+	if (has_data < 0)
+		return has_data;
+	if (has_data && (found <= 0 || data < *ret_start))
+		return data_run(s, fd, data, ret_start, ret_end);
+	return MAX(found, 0);
 }
 
 int now_next_mapped(const struct store *s, int fd, uint64_t off,
@@ -152,9 +192,7 @@ int now_next_mapped(const struct store *s, int fd, uint64_t off,
 		return 0;
 	limit = (size + block - 1) & ~(block - 1);
 
-	found = next_by_fiemap(s, fd, off, &start, &end);
-	if (found == -EOPNOTSUPP)
-		found = next_by_seek(s, fd, off, &start, &end);
+	found = next_by_both(s, fd, off, &start, &end);
 	if (found <= 0)
 		return found;
 	/* Preallocated behind the size: there is nothing to mirror. */
