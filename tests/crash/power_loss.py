@@ -81,8 +81,6 @@ class Rig:
         self.mnt = os.path.join(args.work, "mnt")
         self.maps = os.path.join(args.work, "maps")
         self.log_path = os.path.join(args.work, "power_loss.log")
-        self.stores = [Image(args.work, f"s{i}", k)
-                       for i, k in enumerate(kinds)]
         self.daemon = None
         self.freezing = threading.Lock()
         self.trace = []
@@ -92,6 +90,13 @@ class Rig:
         self.synced = 0
         self.acked = 0
         os.makedirs(self.mnt, exist_ok=True)
+        self.stores = []
+        try:
+            for number, kind in enumerate(kinds):
+                self.stores.append(Image(args.work, f"s{number}", kind))
+        except BaseException:
+            self.clean_up(False)
+            raise
 
     # ---- the program ----
 

@@ -6,11 +6,15 @@
 #
 # usage: power_loss.sh [--runs N] [--seed S] [--types KIND,KIND] ...
 #
-# Without arguments 60 runs; with power_loss_xfs and power_loss_btrfs 100. Fault points need -Dfault_injection=true.
+# Without arguments 60 runs; with power_loss_xfs and power_loss_btrfs 100. Fault
+# points need -Dfault_injection=true.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
 need mkfs.ext4 losetup
+for type in xfs btrfs; do
+	[[ $* != *$type* ]] || need_fs "$type"
+done
 
 export FAULTYFS
 (($# > 0)) || set -- --runs 60

@@ -49,7 +49,7 @@ whole()
 }
 
 image a 300
-image b 300 "$(command -v mkfs.xfs >/dev/null && echo xfs || echo ext4)"
+image b 300 "$(can_make xfs && echo xfs || echo ext4)"
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume "$work/a" "$work/b"
 for mode in delete wal; do

@@ -67,6 +67,35 @@ need()
 	done
 }
 
+# can_make TYPE: says whether filesystems of that type can be made and mounted
+# here; ext4 can. If not, the reason is in $why: what mkfs or mount said.
+can_make()
+{
+	local type=$1 probe=$work/probe_$1 rc=0
+
+	[[ $type != ext4 ]] || return 0
+	why="no mkfs.$type"
+	command -v "mkfs.$type" >/dev/null || return 1
+	mkdir -p "$probe"
+	truncate -s 320M "$probe.img" # no xfs is smaller
+	why=$({ "mkfs.$type" -q "$probe.img" &&
+		mount -o loop,noatime "$probe.img" "$probe" &&
+		umount "$probe"; } 2>&1) || rc=$?
+	why="cannot make and mount a $type here: $why"
+	rm -f "$probe.img"
+	rmdir "$probe"
+	return "$rc"
+}
+
+need_fs()
+{
+	local type
+
+	for type; do
+		can_make "$type" || skip "$why"
+	done
+}
+
 # poll_until SECONDS COMMAND...: silent; the status says whether it came true.
 poll_until()
 {
@@ -164,7 +193,8 @@ image()
 {
 	local name=$1 size=$2 type=${3:-ext4} options=()
 
-	need "mkfs.$type" losetup
+	need losetup
+	need_fs "$type"
 	case $type in
 	ext4) options=(-q -F -m 0) ;;
 	xfs) options=(-q -f) ;;
@@ -182,9 +212,7 @@ image()
 
 image_mount()
 {
-	# The kernel may lack this type: then the test cannot be made here.
-	mount -o loop,noatime "$work/$1.img" "$work/$1" ||
-		skip "cannot mount $1.img"
+	mount -o loop,noatime "$work/$1.img" "$work/$1"
 }
 
 image_umount()
@@ -215,11 +243,12 @@ disk()
 {
 	local name=$1 size=$2 type=${3:-ext4} options=(-q -F -m 0 -b 4096)
 
-	need "mkfs.$type" losetup filefrag
+	need losetup filefrag
+	need_fs "$type"
 	[[ $type == ext4 ]] || options=(-q -f)
 	faulty "$name.disk"
 	truncate -s "${size}M" "$work/$name.disk/$name.img"
-	"mkfs.$type" "${options[@]}" "$work/$name.disk/$name.img" >/dev/null 2>&1
+	"mkfs.$type" "${options[@]}" "$work/$name.disk/$name.img" >/dev/null
 	mkdir "$work/$name"
 	disk_mount "$name"
 	if [[ -d $work/$name/lost+found ]]; then
@@ -229,8 +258,7 @@ disk()
 
 disk_mount()
 {
-	mount -o loop,noatime "$work/$1.disk/$1.img" "$work/$1" ||
-		skip "cannot mount $1.img"
+	mount -o loop,noatime "$work/$1.disk/$1.img" "$work/$1"
 }
 
 # bad_sector NAME FILE BLOCK: that block (4 KiB) of a file on disk NAME can be

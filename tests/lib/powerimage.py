@@ -59,13 +59,21 @@ class Image:
         self.image = self.path + ".img"
         self.disk = None
         os.mkdir(self.path)
-        if kind == "btrfs":
+        self.device = None
+        try:
+            self.make()
+        except BaseException:
+            self.remove()
+            raise
+
+    def make(self):
+        if self.kind == "btrfs":
             self.start_disk()
         with open(self.image, "wb") as file:
-            file.truncate(SIZE_MIB[kind] << 20)
+            file.truncate(SIZE_MIB[self.kind] << 20)
         self.device = subprocess.run(
             ["losetup", "--show", "-f", self.image], check=True,
-            capture_output=True, text=True).stdout.strip()
+            stdout=subprocess.PIPE, text=True).stdout.strip()
         self.format()
 
     def start_disk(self):
@@ -83,8 +91,10 @@ class Image:
             control.write(rule)
 
     def format(self):
-        subprocess.run([*MKFS[self.kind], self.device], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run([*MKFS[self.kind], self.device],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"mkfs of {self.name}: {done.stderr.strip()}")
         self.mount()
         if self.kind == "ext4":
             os.rmdir(os.path.join(self.path, "lost+found"))
@@ -143,8 +153,10 @@ class Image:
     def remove(self):
         if os.path.ismount(self.path):
             self.umount()
-        subprocess.run(["losetup", "-d", self.device], check=True)
-        os.unlink(self.image)
+        if self.device:
+            subprocess.run(["losetup", "-d", self.device], check=True)
+        if os.path.exists(self.image):
+            os.unlink(self.image)
         if self.disk:
             check(libc.umount2(os.path.dirname(self.image).encode(), 0),
                   "umount of faultyfs")

@@ -92,9 +92,11 @@ on()
 }
 
 for type in ${TYPES:-ext4 xfs btrfs}; do
-	if command -v "mkfs.$type" >/dev/null; then
+	if can_make "$type"; then
 		echo "-- $type"
 		on "$type"
+	else
+		echo "-- left out: $why"
 	fi
 done
 

@@ -6,7 +6,8 @@
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
-need mkfs.xfs python3
+need python3
+need_fs xfs
 
 image a 100
 image b 400 xfs

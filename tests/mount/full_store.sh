@@ -101,6 +101,6 @@ filled_by_others()
 
 full_with writeback ext4 80 30
 full_with writethrough ext4 80 30
-if command -v mkfs.xfs >/dev/null; then
+if can_make xfs; then
 	full_with writeback xfs 360 220
 fi

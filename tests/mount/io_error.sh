@@ -42,6 +42,6 @@ failing()
 }
 
 failing ext4
-if command -v mkfs.xfs >/dev/null; then
+if can_make xfs; then
 	failing xfs
 fi

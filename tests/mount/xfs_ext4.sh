@@ -6,7 +6,8 @@
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
-need jq mkfs.xfs
+need jq
+need_fs xfs
 
 image a 500 ext4
 image b 500 xfs

@@ -8,7 +8,7 @@
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
-need mkfs.xfs
+need_fs xfs
 
 image x 400 xfs
 image e 400
