@@ -107,6 +107,7 @@ struct meta_dentry {
 	uint64_t parent;
 	uint64_t node;
 	uint64_t seq;
+	uint64_t cookie; /* its place in the directory: the name's first seq */
 	uint16_t name_len;
 	/* any bytes but '/' and NUL; ends in NUL */
 	char name[META_NAME_MAX + 1];
@@ -282,7 +283,8 @@ MUST_CHECK int meta_backing_forget_all(struct meta *m, uint64_t ino,
 /* The row and its extents. 0 also when there is none. Leaves intents. */
 MUST_CHECK int meta_node_del(struct meta *m, uint64_t id);
 
-/* Insert, or replace what (parent, name) held. */
+/* Insert, or replace what (parent, name) held. With cookie 0 the name keeps its
+ * place; a new one's is its seq. */
 MUST_CHECK int meta_dentry_put(struct meta *m, const struct meta_dentry *d);
 /* Returns 1 when removed, 0 when there was none. */
 MUST_CHECK int meta_dentry_del(struct meta *m, uint64_t parent,
@@ -382,8 +384,10 @@ struct meta_iter {
 void meta_iter_done(struct meta_iter *it);
 #define _cleanup_meta_iter_ _cleanup_(meta_iter_done)
 
+/* Entries with higher cookies than that, in the order of readdir. */
 MUST_CHECK int meta_iter_dentries(struct meta_reader *rd, uint64_t parent,
-				  uint64_t after_seq, struct meta_iter *ret_it);
+				  uint64_t after_cookie,
+				  struct meta_iter *ret_it);
 MUST_CHECK int meta_iter_dentries_by_name(struct meta_reader *rd,
 					  uint64_t parent,
 					  struct meta_iter *ret_it);

@@ -100,10 +100,12 @@ static int newer_entries(const struct newer *n, const struct meta_node *other)
 	struct meta_dentry theirs;
 	int r;
 
-	r = meta_iter_dentries(n->self, other->id, n->from, &it);
+	r = meta_iter_dentries(n->self, other->id, 0, &it);
 	if (r < 0)
 		return r;
 	while ((r = meta_next_dentry(&it, &mine)) > 0) {
+		if (mine.seq <= n->from)
+			continue;
 		r = meta_dentry_get(n->other, mine.parent, mine.name,
 				    mine.name_len, &theirs);
 		if (r == -ENOENT)

@@ -54,6 +54,8 @@ static int dentry_row(struct stmt *s, struct meta_dentry *ret_dentry)
 		r = stmt_column_u64(s, 2, &ret_dentry->node);
 	if (r == 0)
 		r = stmt_column_u64(s, 3, &ret_dentry->seq);
+	if (r == 0)
+		r = stmt_column_u64(s, 4, &ret_dentry->cookie);
 	if (r < 0)
 		return r;
 	len = stmt_column_copy(s, 1, ret_dentry->name,
@@ -265,6 +267,7 @@ int meta_dentry_put(struct meta *m, const struct meta_dentry *d)
 	stmt_bind_blob(s, ":name", d->name, d->name_len);
 	stmt_bind_u64(s, ":node", d->node);
 	stmt_bind_u64(s, ":seq", d->seq);
+	stmt_bind_u64(s, ":cookie", d->cookie);
 	r = writer_run(m, s);
 	return r < 0 ? r : 0;
 }
@@ -329,7 +332,7 @@ int meta_dentry_count(struct meta_reader *rd, uint64_t node,
 }
 
 int meta_iter_dentries(struct meta_reader *rd, uint64_t parent,
-		       uint64_t after_seq, struct meta_iter *ret_it)
+		       uint64_t after_cookie, struct meta_iter *ret_it)
 {
 	struct stmt *s;
 	int r = iter_open(rd, STMT_DENTRY_ITER_COOKIE, ret_it, &s);
@@ -337,7 +340,7 @@ int meta_iter_dentries(struct meta_reader *rd, uint64_t parent,
 	if (r < 0)
 		return r;
 	stmt_bind_bound(s, ":parent", parent);
-	stmt_bind_bound(s, ":seq", after_seq);
+	stmt_bind_bound(s, ":cookie", after_cookie);
 	return 0;
 }
 

@@ -308,7 +308,8 @@ static int check_dentry(struct check *c, const struct meta_dentry *d)
 					.parent = d->parent,
 				},
 				d);
-	if (r == 0 && d->parent != META_LIMBO_ID && d->seq > c->seq_reserved)
+	if (r == 0 && d->parent != META_LIMBO_ID &&
+	    MAX(d->seq, d->cookie) > c->seq_reserved)
 		r = tell_number(c, CHECK_RESERVED, d, d->node, "an entry's seq",
 				d->seq, c->seq_reserved);
 	return r;

@@ -287,7 +287,7 @@ static int next_dir(struct walk *w, struct meta_dentry *d,
 	int r = meta_iter_dentries(w->rd, here->node, here->after, &it);
 
 	while (r == 0 && (r = meta_next_dentry(&it, d)) > 0) {
-		here->after = d->seq;
+		here->after = d->cookie;
 		r = meta_node_get(w->rd, d->node, row);
 		if (r == 0 && row->kind == META_DIR)
 			return 1;

@@ -272,9 +272,12 @@ static int dir_entries(struct diverge *d, unsigned int side,
 	size_t before = d->deeds.count;
 	struct meta_dentry e;
 	bool made = false;
-	int r = meta_iter_dentries(d->rd[side], row->id, d->from, &own);
+	int r = meta_iter_dentries(d->rd[side], row->id, 0, &own);
 
 	while (r == 0 && (r = meta_next_dentry(&own, &e)) > 0) {
+		r = 0;
+		if (e.seq <= d->from)
+			continue;
 		made = true;
 		r = entry_here(d, side, &e);
 	}
@@ -283,7 +286,7 @@ static int dir_entries(struct diverge *d, unsigned int side,
 	while (r == 0 && (r = meta_next_dentry(&theirs, &e)) > 0) {
 		r = 0;
 		if (e.seq > d->from)
-			break; /* by seq: the rest is younger */
+			continue;
 		r = entry_gone(d, side, row->seq, &e);
 	}
 	*ret_any = made || d->deeds.count > before;

@@ -198,12 +198,14 @@ static int want_read(struct fill_dir *fd)
 		struct fill_want *w = &fd->want[fd->count];
 
 		r = meta_next_dentry(&it, &w->d);
-		fd->end = r == 0 || (r > 0 && w->d.seq > lap->limit);
+		fd->end = r == 0;
 		if (r < 0)
 			return lap_source_err(lap, r);
 		if (fd->end)
 			return 0;
-		fd->after = w->d.seq;
+		fd->after = w->d.cookie;
+		if (w->d.seq > lap->limit)
+			continue;
 		r = want_one(fd, w);
 		if (r > 0)
 			fd->count++;

@@ -474,7 +474,7 @@ static int drain_chunk(struct lap *lap, uint64_t *after,
 		r = meta_iter_dentries(lap->t, META_LIMBO_ID, *after, &it);
 		while (r == 0 && count < DRAIN_CHUNK &&
 		       (r = meta_next_dentry(&it, &chunk[count])) > 0) {
-			*after = chunk[count++].seq;
+			*after = chunk[count++].cookie;
 			r = 0;
 		}
 	} while (0);

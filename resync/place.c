@@ -7,8 +7,9 @@
  * link, or is renamed from wherever it still is.  A new directory is made and
  * joins the work list.  New files are left to fill.c.
  *
- * The directory is read in chunks by the numbers of its entries, each chunk in
- * a short snapshot: entries that come meanwhile have higher numbers.
+ * The directory is read in chunks by the cookies of its entries, each chunk in
+ * a short snapshot: names that come meanwhile have higher ones.  What was given
+ * to a name since the lap began is the next lap's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -308,12 +309,14 @@ static int want_read(struct place *p)
 	while (r >= 0 && p->count < WANT_CHUNK) {
 		d = &p->want[p->count].d;
 		r = meta_next_dentry(&it, d);
-		p->end = r == 0 || (r > 0 && d->seq > lap->limit);
+		p->end = r == 0;
 		if (r < 0)
 			return lap_source_err(lap, r);
 		if (p->end)
 			return 0;
-		p->after = d->seq;
+		p->after = d->cookie;
+		if (d->seq > lap->limit)
+			continue;
 		r = wanted(p, d, &p->want[p->count].row);
 		if (r > 0)
 			p->count++;

@@ -32,7 +32,7 @@ struct reconcile {
 	VEC(struct pending) dirs;
 	uint64_t dir; /* being listed */
 	int dirfd;
-	uint64_t seq_hint;    /* no free seq in dir is below */
+	uint64_t seq_hint;    /* no free cookie in dir is below */
 	struct idvec orphans; /* lost a name, perhaps the last */
 };
 
@@ -83,7 +83,7 @@ static int free_seq(struct reconcile *rc, uint64_t *ret_seq)
 	r = meta_iter_dentries(rc->lap->t, rc->dir, rc->seq_hint - 1, &it);
 	if (r < 0)
 		return r;
-	while ((r = meta_next_dentry(&it, &d)) > 0 && d.seq == rc->seq_hint)
+	while ((r = meta_next_dentry(&it, &d)) > 0 && d.cookie == rc->seq_hint)
 		rc->seq_hint++;
 	if (r < 0)
 		return r;
@@ -152,6 +152,7 @@ static int put_found_name(struct reconcile *rc, const char *name,
 	d.name_len = (uint16_t)strlen(name);
 	memcpy(d.name, name, (size_t)d.name_len + 1);
 	r = free_seq(rc, &d.seq);
+	d.cookie = d.seq;
 	if (r == 0 && instead)
 		r = vec_push(&rc->orphans.v, instead);
 	if (r == 0)

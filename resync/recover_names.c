@@ -156,10 +156,9 @@ static int drop_entries(struct recover *r, uint64_t dir, uint64_t seq_end)
 	while (!err && (err = meta_next_dentry(&it, &d)) > 0) {
 		struct name_copy copy = {.len = d.name_len};
 
-		if (d.seq >= seq_end) {
-			err = 0;
-			break;
-		}
+		err = 0;
+		if (d.seq >= seq_end)
+			continue;
 		memcpy(copy.name, d.name, sizeof(copy.name));
 		err = recover_lost_name(r, d.node);
 		if (!err)

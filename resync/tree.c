@@ -248,10 +248,12 @@ static int diff_pair(struct work_dir *wd, const struct meta_dentry *s,
 		     const struct meta_dentry *t, struct diff *diff)
 {
 	if (s && t && s->node == t->node)
-		return s->seq == t->seq ? 0 : vec_push(&diff->renumbered, *s);
+		return s->seq == t->seq && s->cookie == t->cookie
+			       ? 0
+			       : vec_push(&diff->renumbered, *s);
 	if (s) {
 		wd->missing = true;
-		wd->after = MIN(wd->after, s->seq - 1);
+		wd->after = MIN(wd->after, s->cookie - 1);
 	}
 	return t ? vec_push(&diff->surplus, *t) : 0;
 }
@@ -309,7 +311,7 @@ static int diff_read(struct lap *lap, struct work_dir *wd, struct diff *diff)
 	return r < 0 ? lap_source_err(lap, r) : 1;
 }
 
-/* Numbers first away, then set: two entries may have changed theirs about. */
+/* Places first away, then set: two entries may have changed theirs about. */
 static int diff_renumber(struct lap *lap, const struct diff *diff)
 {
 	int r = 0;
@@ -346,7 +348,7 @@ static int evacuate(struct lap *lap, size_t index)
 			return dirfd;
 	}
 	wd->changed = wd->missing || diff.surplus.count > 0;
-	/* Those that leave first: their numbers may be needed. */
+	/* Those that leave first: their places may be needed. */
 	for (size_t i = 0; r >= 0 && i < diff.surplus.count; i++) {
 		r = limbo_evacuate(lap, dirfd, &diff.surplus.data[i]);
 		if (r == 0)

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Directories are read from the lead's map, in the order of their entries'
- * seqs.  The seq is the cookie: stateless, the same on every store, so that a
- * listing goes on after a failover, and never reused, so that it neither
+ * cookies: the numbers under which the names came to be.  They are the same on
+ * every store, so that a listing goes on after a failover, never reused, and
+ * stay with a name that is given to another file, so that a walk neither
  * repeats nor skips what stays while others come and go.
+ *
+ * What the kernel gets, and brings back, is the cookie, and above it which walk
+ * it belongs to (walks.h).
  */
 #include "fs/mirror/internal.h"
 
@@ -12,10 +16,14 @@
 
 #define COOKIE_DOT    1u
 #define COOKIE_DOTDOT 2u
+/* Enough for 89 years with 100,000 changes in each second. */
+#define COOKIE_BITS 48u
 
 struct listing {
 	struct node *dir;
 	uint64_t cookie;
+	uint64_t walk;	/* which of the ring, where it is in what is told */
+	uint64_t limit; /* of the walk */
 	bool plus;
 	mirror_dir_fn fn;
 	void *arg;
@@ -48,16 +56,36 @@ static uint64_t parent_id(struct mirror *m, struct node *dir)
 	return id;
 }
 
+static uint64_t highest_seq(struct mirror *m)
+{
+	uint64_t seq;
+
+	mutex_lock(&m->lock);
+	seq = m->seq;
+	mutex_unlock(&m->lock);
+	return seq;
+}
+
+static void walk_find(struct mirror *m, struct listing *l, uint64_t cookie)
+{
+	uint64_t walk = cookie ? cookie >> COOKIE_BITS
+			       : walks_begin(&m->walks, highest_seq(m));
+
+	l->cookie = cookie & ((UINT64_C(1) << COOKIE_BITS) - 1);
+	l->limit = walks_limit(&m->walks, walk);
+	l->walk = walk << COOKIE_BITS;
+}
+
 static void list_dots(struct mirror *m, struct listing *l)
 {
 	if (l->cookie < COOKIE_DOT) {
-		l->full = l->fn(l->arg, ".", l->dir->id, DT_DIR, COOKIE_DOT,
-				NULL) != 0;
+		l->full = l->fn(l->arg, ".", l->dir->id, DT_DIR,
+				l->walk | COOKIE_DOT, NULL) != 0;
 		l->any |= !l->full;
 	}
 	if (!l->full && l->cookie < COOKIE_DOTDOT) {
 		l->full = l->fn(l->arg, "..", parent_id(m, l->dir), DT_DIR,
-				COOKIE_DOTDOT, NULL) != 0;
+				l->walk | COOKIE_DOTDOT, NULL) != 0;
 		l->any |= !l->full;
 	}
 }
@@ -107,8 +135,8 @@ static int list_entry(struct mirror *m, struct listing *l,
 	/* Without attributes the entry is shown all the same. */
 	if (l->plus)
 		have = !node_stat(m, n, &st);
-	l->full = l->fn(l->arg, d->name, d->node, type_of(kind), d->seq,
-			have ? &st : NULL) != 0;
+	l->full = l->fn(l->arg, d->name, d->node, type_of(kind),
+			l->walk | d->cookie, have ? &st : NULL) != 0;
 	if (!l->full) {
 		l->any = true;
 		if (have)
@@ -134,7 +162,7 @@ static int list_from(struct mirror *m, struct listing *l, struct meta *meta)
 	r = meta_iter_dentries(rd, l->dir->id, after, &it);
 	while (!r && !l->full) {
 		r = meta_next_dentry(&it, &d);
-		if (r <= 0)
+		if (r <= 0 || d.cookie > l->limit)
 			break;
 		r = list_entry(m, l, rd, &d);
 	}
@@ -189,12 +217,12 @@ static int list_locked(struct mirror *m, struct listing *l)
 int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie, bool plus,
 		   mirror_dir_fn fn, void *arg)
 {
-	struct listing l = {
-		.cookie = cookie, .plus = plus, .fn = fn, .arg = arg};
+	struct listing l = {.plus = plus, .fn = fn, .arg = arg};
 	int r = node_get(m, dir, &l.dir);
 
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
+	walk_find(m, &l, cookie);
 	r = l.dir->kind == META_DIR ? list_locked(m, &l) : -ENOTDIR;
 	node_put(m, l.dir);
 	return r;

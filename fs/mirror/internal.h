@@ -32,6 +32,7 @@
 #include "base/range.h"
 #include "base/vec.h"
 #include "fs/mirror/mirror.h"
+#include "fs/mirror/walks.h"
 
 typedef uint32_t slot_mask;
 
@@ -341,6 +342,7 @@ struct mirror {
 	struct feed feed;
 	struct repairs repairs;
 	struct pool pool;
+	struct walks walks;
 
 	void (*change_fn)(void *arg);
 	void *change_arg;

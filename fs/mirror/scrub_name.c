@@ -112,12 +112,12 @@ static int see(struct names *k, unsigned int i, const char *name,
 
 /* ---- the first look ---- */
 
-/* A batch of the lead's entries after @seq; how many. */
-static int batch_read(struct names *k, uint64_t seq, struct meta_dentry *v)
+/* A batch of the lead's entries after @cookie; how many. */
+static int batch_read(struct names *k, uint64_t cookie, struct meta_dentry *v)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	int count = 0;
-	int r = meta_iter_dentries(k->rd[k->lead], k->c->n->id, seq, &it);
+	int r = meta_iter_dentries(k->rd[k->lead], k->c->n->id, cookie, &it);
 
 	while (!r && count < (int)BATCH_NAMES &&
 	       (r = meta_next_dentry(&it, &v[count])) > 0) {
@@ -147,16 +147,16 @@ static int check_entry(struct names *k, const struct meta_dentry *d)
 static int check_entries(struct names *k)
 {
 	_cleanup_free_ struct meta_dentry *v = calloc(BATCH_NAMES, sizeof(*v));
-	uint64_t seq = 0;
+	uint64_t cookie = 0;
 	int count, r = v ? 0 : -ENOMEM;
 
 	while (!r) {
-		count = batch_read(k, seq, v);
+		count = batch_read(k, cookie, v);
 		if (count <= 0)
 			return count;
 		for (int i = 0; !r && i < count; i++)
 			r = check_entry(k, &v[i]);
-		seq = v[count - 1].seq;
+		cookie = v[count - 1].cookie;
 		if (!r)
 			r = k->c->s->pace(k->c->s->arg, 0);
 	}

@@ -82,6 +82,7 @@ static int slots_load(struct mirror *m, const struct mirror_member_in *members,
 static void mirror_free(struct mirror *m)
 {
 	table_done(m);
+	walks_done(&m->walks);
 	mutex_done(&m->fds);
 	cond_done(&m->gate);
 	cond_done(&m->ended);
@@ -130,6 +131,7 @@ static struct mirror *mirror_alloc(const struct mirror_options *options,
 	vec_init(&m->arm_queue);
 	table_init(m);
 	fds_init(m);
+	walks_init(&m->walks);
 	return m;
 }
 

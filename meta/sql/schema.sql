@@ -25,13 +25,16 @@ CREATE TABLE dentry (
 	name BLOB NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
 	node INTEGER NOT NULL,
 	seq INTEGER NOT NULL CHECK (seq > 0),
+	cookie INTEGER NOT NULL,
 	PRIMARY KEY (parent, name)
 ) STRICT, WITHOUT ROWID;
 
 -- The names of a node; (parent, name) stand behind.
 CREATE INDEX dentry_by_node ON dentry (node);
--- The order of readdir: seq is the cookie.
-CREATE UNIQUE INDEX dentry_by_seq ON dentry (parent, seq);
+-- The order of readdir. The cookie is the number under which the name came to be,
+-- and stays when it is given to another node: a name that is replaced while
+-- somebody reads the directory keeps its place.
+CREATE UNIQUE INDEX dentry_by_cookie ON dentry (parent, cookie);
 
 -- Mapped ranges. What lies between them is a hole. Rows of one node never
 -- overlap.

@@ -76,38 +76,40 @@ WHERE (seq, id) > (:seq, :id) ORDER BY seq, id;
 -- ---- dentry ----
 
 -- name: dentry_put
--- Hot: one per created file.
-INSERT INTO dentry (parent, name, node, seq)
-VALUES (:parent, :name, :node, :seq)
+-- Hot: one per created file. With cookie 0 a name keeps its own, and a new one
+-- gets its number.
+INSERT INTO dentry (parent, name, node, seq, cookie)
+VALUES (:parent, :name, :node, :seq, coalesce(nullif(:cookie, 0), :seq))
 ON CONFLICT (parent, name) DO UPDATE SET
 	node = excluded.node,
-	seq = excluded.seq;
+	seq = excluded.seq,
+	cookie = coalesce(nullif(:cookie, 0), cookie);
 
 -- name: dentry_del
 DELETE FROM dentry WHERE parent = :parent AND name = :name;
 
 -- name: dentry_get
-SELECT parent, name, node, seq
+SELECT parent, name, node, seq, cookie
 FROM dentry WHERE parent = :parent AND name = :name;
 
 -- name: dentry_iter_cookie
--- readdir. Index dentry_by_seq.
-SELECT parent, name, node, seq
-FROM dentry INDEXED BY dentry_by_seq
-WHERE parent = :parent AND seq > :seq ORDER BY seq;
+-- readdir. Index dentry_by_cookie.
+SELECT parent, name, node, seq, cookie
+FROM dentry INDEXED BY dentry_by_cookie
+WHERE parent = :parent AND cookie > :cookie ORDER BY cookie;
 
 -- name: dentry_iter_name
-SELECT parent, name, node, seq
+SELECT parent, name, node, seq, cookie
 FROM dentry WHERE parent = :parent ORDER BY name;
 
 -- name: dentry_iter_all
 -- Check: every entry once, from any on.
-SELECT parent, name, node, seq
+SELECT parent, name, node, seq, cookie
 FROM dentry WHERE (parent, name) > (:parent, :name) ORDER BY parent, name;
 
 -- name: dentry_iter_node
 -- The names of a node. Index dentry_by_node.
-SELECT parent, name, node, seq
+SELECT parent, name, node, seq, cookie
 FROM dentry INDEXED BY dentry_by_node
 WHERE node = :node ORDER BY parent, name;
 

@@ -2,11 +2,13 @@
 """Directories that are read, removed and found again."""
 
 import ctypes
+import itertools
 import os
 import random
 import struct
 
 from posix_side import Side, spit
+RENAME_EXCHANGE = 2
 libc = ctypes.CDLL(None, use_errno=True)
 libc.telldir.restype = libc.readdir.restype = ctypes.c_long
 libc.opendir.restype = ctypes.c_void_p
@@ -93,6 +95,74 @@ def case_read_while_changing(side: Side):
     for name in names:
         os.unlink(name)
     side.listdir(".")
+
+
+def replace(name):
+    spit("../other", b"")
+    os.rename("../other", name)
+
+
+def exchange(name):
+    spit("../other", b"")
+    libc.renameat2(-100, b"../other", -100, name, RENAME_EXCHANGE)
+
+
+def rewrite(name):
+    os.unlink(name)
+    spit(name, b"")
+
+
+def move_and_back(name):
+    os.rename(name, "../other")
+    os.rename("../other", name)
+
+
+def move_on(name):
+    os.rename(name, name + b"+")
+
+
+def case_change_what_is_read(side: Side):
+    """Whoever does something to each name that he reads comes to an end, and
+    has read all names that were there, those that stay just once."""
+    for count, change in itertools.product(
+            (1, 3000), (replace, exchange, rewrite, move_and_back, move_on)):
+        os.mkdir("d")
+        os.chdir("d")
+        names = {b"name%d" % i for i in range(count)}
+        for name in names:
+            spit(name, b"")
+        stream = libc.opendir(b".")
+        seen = []
+        while len(seen) < 4 * count + 100:
+            entry = read_one(stream)
+            if not entry:
+                break
+            if entry[0] not in (b".", b".."):
+                seen.append(entry[0])
+                change(entry[0])
+        libc.closedir(stream)
+        side.note(change.__name__, [
+            entry is None, names <= set(seen),
+            change is move_on or len(seen) == count])
+        for name in os.listdir("."):
+            os.unlink(name)
+        os.chdir("..")
+        os.rmdir("d")
+
+
+def case_others_replace_what_is_read(side: Side):
+    """A name that is replaced before it is read is there, and once."""
+    names = {b"name%d" % i for i in range(3000)}
+    for name in sorted(names):
+        spit(name, b"")
+    stream = libc.opendir(b".")
+    seen = [read_one(stream)[0] for _ in range(5)]
+    for name in sorted(names):
+        replace(name)
+    seen += [name for name, _, _ in read_all(stream)]
+    libc.closedir(stream)
+    side.note("twice", len(seen) - len(set(seen)))
+    side.note("lost", len(names - set(seen)))
 
 
 def case_remove_while_reading(side: Side):

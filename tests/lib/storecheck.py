@@ -39,8 +39,10 @@ class Map:
                 "SELECT id, kind, backing_ino, attr_seq, seq FROM node")}
             self.dentries = {}
             self.names_of = {}
-            for parent, name, node, seq in db.execute(
-                    "SELECT parent, name, node, seq FROM dentry"):
+            self.cookies = {}
+            for parent, name, node, seq, cookie in db.execute(
+                    "SELECT parent, name, node, seq, cookie FROM dentry"):
+                self.cookies[parent, name] = cookie
                 self.dentries.setdefault(parent, {})[name] = (node, seq)
                 self.names_of.setdefault(node, []).append((parent, name))
             self.extents = {}
@@ -238,6 +240,9 @@ class StoreCheck:
                   for p, e in m.dentries.items() if e} for m in (a, b)]
         if names[0] != names[1]:
             self.say("the maps of two stores have different entries")
+        elif a.cookies != b.cookies:
+            self.say("the maps of two stores have different cookies: "
+                     f"{list(a.cookies.items() ^ b.cookies.items())[:4]}")
         for node in a.extents.keys() | b.extents.keys():
             if a.mapped(node) != b.mapped(node):
                 self.say(f"the maps differ in what node {node} has mapped: "

@@ -169,7 +169,8 @@ static inline size_t equal_rows(struct meta_reader *ra, struct meta_reader *rb,
 			     "entries of node %" PRIu64, dir);
 		if (more)
 			cr_assert(!strcmp(a.name, b.name) && a.node == b.node &&
-					  a.seq == b.seq,
+					  a.seq == b.seq &&
+					  a.cookie == b.cookie,
 				  "entry %s of node %" PRIu64 ": %" PRIu64
 				  " %s %" PRIu64,
 				  a.name, dir, a.node, b.name, b.node);

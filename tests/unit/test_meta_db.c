@@ -435,7 +435,7 @@ static const struct {
 	{"query_only", 0},
 	{"page_size", 4096},
 	{"auto_vacuum", 0},
-	{"user_version", 1},
+	{"user_version", META_FORMAT_VERSION},
 	{"application_id", 0x53514d52},
 };
 

@@ -6,10 +6,11 @@
 #include "meta_fixture.h"
 
 static const struct sql_migration steps[] = {
-	{2, "one-more", "CREATE TABLE more (a INTEGER) STRICT;"},
-	{3, "fill",
+	{META_FORMAT_VERSION + 1, "one-more",
+	 "CREATE TABLE more (a INTEGER) STRICT;"},
+	{META_FORMAT_VERSION + 2, "fill",
 	 "INSERT INTO more VALUES (1); INSERT INTO more VALUES (2);"},
-	{4, "fails",
+	{META_FORMAT_VERSION + 3, "fails",
 	 "INSERT INTO more VALUES (3); INSERT INTO nothing VALUES (1);"},
 };
 
@@ -28,10 +29,10 @@ Test(meta_migrate, steps_in_order)
 	fixture_open(&f);
 	must(migrate_run(&f.m->writer.conn, steps, 0));
 	must(migrate_run(&f.m->writer.conn, steps, 1));
-	cr_assert_eq(version(&f), 2);
+	cr_assert_eq(version(&f), META_FORMAT_VERSION + 1);
 	must(migrate_run(&f.m->writer.conn, steps, 2));
 	must(migrate_run(&f.m->writer.conn, steps, 2));
-	cr_assert_eq(version(&f), 3);
+	cr_assert_eq(version(&f), META_FORMAT_VERSION + 2);
 	expect_int(migrate_run(&f.m->writer.conn, steps, 1), -EPROTO);
 	fixture_done(&f);
 }
@@ -45,7 +46,7 @@ Test(meta_migrate, a_step_fails)
 	fixture_open(&f);
 	c = &f.m->writer.conn;
 	expect_int(migrate_run(c, steps, 3), -EUCLEAN);
-	cr_assert_eq(version(&f), 3);
+	cr_assert_eq(version(&f), META_FORMAT_VERSION + 2);
 	must(conn_exec(c, "BEGIN"));
 	must(conn_exec(c, "INSERT INTO more VALUES (9)"));
 	must(conn_exec(c, "COMMIT"));
@@ -58,18 +59,55 @@ Test(meta_migrate, no_step_from_here)
 
 	fixture_open(&f);
 	expect_int(migrate_run(&f.m->writer.conn, steps + 1, 1), -EPROTO);
-	cr_assert_eq(version(&f), 1);
+	cr_assert_eq(version(&f), META_FORMAT_VERSION);
 	fixture_done(&f);
 }
 
 /* The steps that are in the program end at its version. */
 Test(meta_migrate, embedded_steps)
 {
-	size_t count = META_MIGRATION_COUNT;
+	cr_assert_eq(sql_migration_get(META_MIGRATION_COUNT - 1).version,
+		     META_FORMAT_VERSION);
+}
 
-	if (count > 0)
-		cr_assert_eq(sql_migration_get(count - 1).version,
-			     META_FORMAT_VERSION);
-	else
-		cr_assert_eq(META_FORMAT_VERSION, 1);
+/* A map as version 1 had it. */
+static void make_old(struct fixture *f)
+{
+	struct conn *c = &f->m->writer.conn;
+
+	must(conn_exec(c, "BEGIN; DROP INDEX dentry_by_cookie;"
+			  "ALTER TABLE dentry DROP COLUMN cookie;"
+			  "CREATE UNIQUE INDEX dentry_by_seq "
+			  "ON dentry (parent, seq); COMMIT"));
+	must(conn_pragma_set(c, "user_version", 1));
+}
+
+Test(meta_migrate, from_version_1)
+{
+	struct meta_dentry d;
+	struct meta_reader *rd;
+	struct meta_iter it;
+	struct fixture f;
+	char *why = NULL;
+
+	fixture_open(&f);
+	must(meta_begin(f.m));
+	put_dentry(f.m, META_ROOT_ID, "b", 17, 5);
+	put_dentry(f.m, META_ROOT_ID, "a", 18, 6);
+	must(meta_commit(f.m));
+	make_old(&f);
+	meta_close(f.m);
+	expect_int(meta_open(f.dir, META_OPEN_RO, &f.m, &why), -EPROTO);
+	free(why);
+	must(meta_open(f.dir, META_OPEN_RW, &f.m, &why));
+	cr_assert_eq(version(&f), META_FORMAT_VERSION);
+	rd = meta_reader_get(f.m);
+	must(meta_iter_dentries(rd, META_ROOT_ID, 5, &it));
+	expect_int(meta_next_dentry(&it, &d), 1);
+	cr_assert(!strcmp(d.name, "a") && d.node == 18 && d.seq == 6 &&
+		  d.cookie == 6);
+	expect_int(meta_next_dentry(&it, &d), 0);
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	fixture_done(&f);
 }

@@ -106,8 +106,8 @@ Test(meta_plan, delta)
 	expect_plan(f.m, STMT_EXTENT_ITER_BACK,
 		    "SEARCH extent USING PRIMARY KEY (node=? AND start<?)");
 	expect_plan(f.m, STMT_DENTRY_ITER_COOKIE,
-		    "SEARCH dentry USING INDEX dentry_by_seq "
-		    "(parent=? AND seq>?)");
+		    "SEARCH dentry USING INDEX dentry_by_cookie "
+		    "(parent=? AND cookie>?)");
 	fixture_done(&f);
 }
 

@@ -81,7 +81,7 @@ static void names_come_and_go(bool written)
 		const char *left;
 	} v[] = {
 		{"a", "t", 0, "b c t "},
-		{"t", "b", 0, "c b "}, /* over another */
+		{"t", "b", 0, "b c "}, /* over another */
 		{"b", "a", 0, "c a "},
 		{"a", "c", RENAME_EXCHANGE, "c a "},
 		{"c", NULL, 0, "a "},
