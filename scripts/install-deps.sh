@@ -4,7 +4,7 @@
 # Install what is missing to build, test, measure or check seqmirror on Debian
 # or Ubuntu.
 #
-# usage: install-deps.sh [build] [test] [bench] [ci]	(default: build)
+# usage: install-deps.sh [build] [test] [programs] [bench] [ci]  (default: build)
 #
 # Does nothing, and needs no rights and no network, when all is there.
 set -euo pipefail
@@ -19,6 +19,12 @@ build=(
 test=(
 	libcriterion-dev fuse3 acl attr e2fsprogs xfsprogs btrfs-progs
 	util-linux sqlite3 jq iproute2 sudo
+)
+# Real programs that mount/posix_programs and mount/postgres run on a mount;
+# what is missing they leave out. Debian starts a PostgreSQL server of its own
+# when it installs the package: that is why scripts/test does not ask for these.
+programs=(
+	git make rsync qemu-utils fio stress-ng postgresql
 )
 # Others that seqmirror is compared with; those that cannot be had are left out
 # of a comparison, not installed by force.
@@ -48,9 +54,10 @@ for set_name in "${@:-build}"; do
 	case $set_name in
 	build) wanted+=("${build[@]}") ;;
 	test) wanted+=("${build[@]}" "${test[@]}") ;;
+	programs) wanted+=("${programs[@]}") ;;
 	bench) wanted+=("${build[@]}" "${bench[@]}") ;;
 	ci) wanted+=("${build[@]}" "${test[@]}" "${ci[@]}") ;;
-	*) die "no such set: $set_name (there are build, test, bench, ci)" ;;
+	*) die "no such set: $set_name (there are build, test, programs, bench, ci)" ;;
 	esac
 done
 

@@ -5,7 +5,7 @@
 # damaged, after kills of the server and of the daemon and while stores leave
 # and return. Both stores are equal at the end.
 #
-#	SECONDS_EACH	of load before each event (default 3)
+#	SECONDS_EACH	of load before each event (default 2)
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -99,13 +99,13 @@ load_start()
 			>>"$work/noted" 2>/dev/null &
 	load_pids+=("$!")
 	helpers+=("${load_pids[@]}")
-	end=$((SECONDS + each))
+	load_end=$((SECONDS + each))
 	wait_until 60 load_runs
 }
 
 load_runs()
 {
-	((SECONDS >= end)) && [[ $(tail -n 1 "$work/noted" || echo 0) -gt $last ]]
+	((SECONDS >= load_end)) && [[ $(tail -n 1 "$work/noted" || echo 0) -gt $last ]]
 }
 
 # What was committed is there, sums agree, no page and no index is damaged.
