@@ -6,8 +6,8 @@ import stat
 import struct
 
 from posix_attrs import ACCESS, DEFAULT, G, GN, M, O, U, UN, acl
-from posix_side import (EXTRA, GROUP, KEEP_SIZE, OTHER, PUNCH_HOLE, USER,
-                        UTIME_NOW, UTIME_OMIT, ZERO_RANGE, Side, spit)
+from posix_side import (CHOWN_OF_NONE, EXTRA, GROUP, KEEP_SIZE, OTHER,
+                        PUNCH_HOLE, USER, UTIME_NOW, UTIME_OMIT, ZERO_RANGE, Side, spit)
 
 
 def owned(path, uid, gid, mode):
@@ -272,6 +272,8 @@ def case_chown_of_users(side: Side):
                 full = f"{name}{uid}"
                 for ids in ((-1, -1), (USER, -1), (-1, GROUP), (-1, EXTRA),
                             (USER, EXTRA), (OTHER, -1), (-1, 0), (0, 0)):
+                    if max(ids) < 0 and not CHOWN_OF_NONE:
+                        continue
                     side.chown(full, *ids)
                     side.lstat(full)
                     side.chmod(full, 0o6755)

@@ -24,6 +24,9 @@ UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 KEEP_SIZE, PUNCH_HOLE, COLLAPSE, ZERO_RANGE, INSERT = 1, 2, 8, 16, 32
 UNSHARE = 64
 NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+# Without writeback caching the kernel does not tell the daemon of a chown(2) that
+# names neither owner nor group (mount.seqmirror(8), CAVEATS).
+CHOWN_OF_NONE = "writethrough" not in os.environ.get("OPTIONS", "")
 TICK = 0.012  # longer than a step of the clock that files are stamped with
 
 USER, OTHER, GROUP, EXTRA = 12001, 12002, 12011, 12050
