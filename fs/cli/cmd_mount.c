@@ -25,12 +25,15 @@ static int add_options(struct mount_request *r, const char *text)
 	return 0;
 }
 
-/* The words that are no options: stores, and the mount point last. */
+/*
+ * The words that are no options: stores, and the mount point last. Of a remount
+ * the stores do not matter: it is whatever is mounted there.
+ */
 static int add_words(struct mount_request *r, int count, char **words)
 {
 	int err = 0;
 
-	for (int i = 0; !err && i < count - 1; i++)
+	for (int i = 0; !err && i < count - 1 && !r->options.remount; i++)
 		err = mount_request_add(r, words[i]);
 	if (err)
 		return err;
@@ -91,7 +94,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 			status = MOUNT_USAGE;
 		}
 	}
-	if (status < 0 && argc - optind < 2) {
+	if (status < 0 && argc - optind < (request.options.remount ? 1 : 2)) {
 		(void)cli_wrong(self, argv, "STORE and MOUNTPOINT, please");
 		status = MOUNT_USAGE;
 	}
@@ -181,6 +184,8 @@ const struct cli_command cmd_mount = {
 		"reappear\n"
 		"  io_uring=auto|on|off  how requests come from the kernel\n"
 		"  name=NAME           what people call this mount\n"
+		"  remount             other flags (ro, nosuid, ...) for what "
+		"is mounted\n"
 		"\n"
 		"Exit status as mount(8): 0, 1 wrong usage, 2 system error, 32 "
 		"mount failure.\n",

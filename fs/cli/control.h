@@ -23,6 +23,7 @@
  * Requests (all of "op"; what is not listed is refused):
  *
  *	status				items: stores; reply: as `status --json`
+ *	options				reply: options, mount_options_text()
  *	detach, remove	STORE		reply: store, uuid, seq
  *	attach		STORE		reply: store, uuid, state
  *	add		path, [name]	items: {warning}; reply: store, uuid
@@ -68,6 +69,7 @@ struct control_target {
 	/* Both live as long as the server. */
 	const char *mountpoint; /* absolute */
 	const char *name;	/* what people call the mount, or "" */
+	const char *options;	/* mount_options_text() */
 };
 
 /**

@@ -28,6 +28,7 @@ struct op_row {
 
 static const struct op_row op_rows[] = {
 	{"status", op_status, false, {NULL}},
+	{"options", op_options, false, {NULL}},
 	{"detach", op_detach, true, {"!s:store", "s:path", "s:path_hex"}},
 	{"attach",
 	 op_attach,
@@ -220,6 +221,11 @@ int op_status(struct control_op *op)
 	if (!err)
 		err = report_volume(op->target, op->reply);
 	return err;
+}
+
+int op_options(struct control_op *op)
+{
+	return json_put_bytes(op->reply, "options", op->target->options);
 }
 
 static int send_change(void *arg, const struct change *change)

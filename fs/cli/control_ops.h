@@ -50,6 +50,7 @@ MUST_CHECK int op_slot(struct control_op *op, unsigned int *ret_slot,
 		       struct mirror_slot_info *ret_info);
 
 int op_status(struct control_op *op);
+int op_options(struct control_op *op);
 int op_detach(struct control_op *op);
 int op_attach(struct control_op *op);
 int op_add(struct control_op *op);

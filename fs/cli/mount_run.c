@@ -31,6 +31,7 @@ struct volume {
 	struct scrub *scrub;
 	struct control *control;
 	uint64_t timeout_ms;
+	char *options; /* as told to a remount */
 };
 
 /* For the signal handler: set while the session lives. */
@@ -214,8 +215,12 @@ static void start_control(struct volume *v, const struct mount_options *options)
 		.name = options->name,
 	};
 	dev_t dev = mount_session_dev(v->session);
-	int err = control_start(&target, major(dev), minor(dev), &v->control);
+	int err = mount_options_text(options, &v->options);
 
+	target.options = v->options;
+	if (!err)
+		err = control_start(&target, major(dev), minor(dev),
+				    &v->control);
 	if (err)
 		ui_warn("no control socket: %s", ui_why(err));
 }
@@ -281,6 +286,7 @@ static int take_down(struct volume *v)
 	if (err)
 		log_err("the last checkpoint failed: error=%s", ui_why(err));
 	assembly_free(v->assembly);
+	free(v->options);
 	return err;
 }
 
@@ -343,6 +349,8 @@ int mount_run(struct mount_request *r)
 	int status;
 	int forked;
 
+	if (r->options.remount)
+		return mount_remount(r);
 	if (mount_request_check(r))
 		return MOUNT_FAILED;
 	if (r->fake)

@@ -33,6 +33,15 @@ MUST_CHECK int mount_request_check(const struct mount_request *r);
 MUST_CHECK int mount_run(struct mount_request *r);
 
 /**
+ * mount_remount - give what is mounted at r->mountpoint other flags.
+ *
+ * Refused, and nothing changed, where that is no volume of ours or where an
+ * option is named that only another daemon could have.
+ * Return: enum mount_exit, errors reported.
+ */
+MUST_CHECK int mount_remount(const struct mount_request *r);
+
+/**
  * mount_wait - wait for the members that were online last, bounded by
  * options.wait_s; says nothing about those that did not come.
  */

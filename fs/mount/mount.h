@@ -74,6 +74,12 @@ struct mount_options {
 	bool debug;   /* every request to the log of the library */
 	char *fsname; /* what mount(8) shows as the source; may be NULL */
 	char *passed; /* flags for mount(2), comma separated; may be NULL */
+	bool auto_unmount;
+
+	/* For mount_remount(). */
+	bool remount;	     /* change flags of what is mounted, no more */
+	unsigned long flags; /* MS_... of mount(2) that were named */
+	uint64_t given;	     /* which options were: OPTION_BIT() */
 };
 
 /** mount_options_init - the defaults; allow_other for root. */
@@ -95,6 +101,29 @@ void mount_options_done(struct mount_options *options);
 MUST_CHECK int mount_options_parse(struct mount_options *options,
 				   const char *text,
 				   char ret_why[static MOUNT_WHY_MAX]);
+
+/**
+ * mount_options_text - what a remount cannot change, as one text that
+ * mount_options_parse() reads.
+ * Return: 0, -ENOMEM
+ */
+MUST_CHECK int mount_options_text(const struct mount_options *options,
+				  char **ret_text);
+
+/**
+ * mount_options_differ - the first option named in @options that the mount
+ * has not: it cannot be changed in place.
+ * @text:   mount_options_text() of the mount; NULL: not known
+ * @source: what mount(8) shows as the source of it
+ *
+ * Of what is not known, whatever was named differs. What is about mounting
+ * alone (degraded, wait=) does not.
+ * Return: 0 with "name" or, if all are as they were, NULL in @ret_name; -ENOMEM,
+ * -EINVAL (@text)
+ */
+MUST_CHECK int mount_options_differ(const struct mount_options *options,
+				    const char *text, const char *source,
+				    const char **ret_name);
 
 /* ---- session ---- */
 

@@ -17,32 +17,6 @@ enum {
 	BUDGET_MIN = 64 << 20,
 };
 
-enum option_key {
-	KEY_DROP,
-	KEY_PASS,
-	KEY_RO,
-	KEY_RW,
-	KEY_ALLOW_OTHER,
-	KEY_ALLOW_ROOT,
-	KEY_DEBUG,
-	KEY_FSNAME,
-	KEY_SUBTYPE,
-	KEY_MIN_STORES,
-	KEY_DEGRADED,
-	KEY_WAIT,
-	KEY_TIMEOUT,
-	KEY_URING,
-	KEY_READ,
-	KEY_PREFER,
-	KEY_CACHE,
-	KEY_CHECKPOINT,
-	KEY_BUDGET,
-	KEY_RATE,
-	KEY_ATTACH,
-	KEY_NO_ATTACH,
-	KEY_NAME,
-};
-
 /* FUSE_OPT_KEY() with the type that the field has. */
 #define OPTION(text, key)             \
 	{                             \
@@ -72,13 +46,21 @@ static const struct fuse_opt table[] = {
 	OPTION("fsname=", KEY_FSNAME),
 	OPTION("subtype=", KEY_SUBTYPE),
 	OPTION("debug", KEY_DEBUG),
-	OPTION("auto_unmount", KEY_PASS),
-	OPTION("context=", KEY_PASS),
-	OPTION("fscontext=", KEY_PASS),
-	OPTION("defcontext=", KEY_PASS),
-	OPTION("rootcontext=", KEY_PASS),
+	OPTION("auto_unmount", KEY_AUTO_UNMOUNT),
+	OPTION("context=", KEY_CONTEXT),
+	OPTION("fscontext=", KEY_CONTEXT),
+	OPTION("defcontext=", KEY_CONTEXT),
+	OPTION("rootcontext=", KEY_CONTEXT),
 
-	/* flags of mount(2) */
+	/* what the kernel shows of a mount: mount(8) hands it over again */
+	OPTION("user_id=", KEY_SHOWN),
+	OPTION("group_id=", KEY_SHOWN),
+	OPTION("rootmode=", KEY_SHOWN),
+	OPTION("max_read=", KEY_SHOWN),
+	OPTION("blksize=", KEY_SHOWN),
+	OPTION("seclabel", KEY_SHOWN),
+
+	/* flags of mount(2): see also options_flags.c */
 	OPTION("ro", KEY_RO),
 	OPTION("rw", KEY_RW),
 	OPTION("suid", KEY_PASS),
@@ -91,6 +73,8 @@ static const struct fuse_opt table[] = {
 	OPTION("async", KEY_PASS),
 	OPTION("dirsync", KEY_PASS),
 	OPTION("noatime", KEY_PASS),
+	OPTION("symfollow", KEY_DROP),	 /* set by the session: the library */
+	OPTION("nosymfollow", KEY_DROP), /* does not know it */
 	/* Access times are kept by the stores, as their own mounts say. */
 	OPTION("atime", KEY_DROP),
 	OPTION("diratime", KEY_DROP),
@@ -103,6 +87,7 @@ static const struct fuse_opt table[] = {
 	OPTION("nolazytime", KEY_DROP),
 
 	/* for mount(8) and those around it */
+	OPTION("remount", KEY_DROP), /* found before all others */
 	OPTION("defaults", KEY_DROP),
 	OPTION("auto", KEY_DROP),
 	OPTION("noauto", KEY_DROP),
@@ -322,6 +307,8 @@ static void option_flag(struct mount_options *o, enum option_key key)
 		o->allow_root = true;
 	else if (key == KEY_DEBUG)
 		o->debug = true;
+	else if (key == KEY_AUTO_UNMOUNT)
+		o->auto_unmount = true;
 }
 
 /* ---- one -o ---- */
@@ -345,12 +332,30 @@ static int parse_fail(struct parse *p, int err, const char *arg)
 	return -1;
 }
 
+static bool is_passed(int key)
+{
+	return key == KEY_PASS || key == KEY_CONTEXT || key == KEY_AUTO_UNMOUNT;
+}
+
+static int option_apply(struct mount_options *o, enum option_key key,
+			const char *arg)
+{
+	const char *value = strchr(arg, '=');
+
+	o->given |= OPTION_BIT(key);
+	if (is_passed(key) && fuse_opt_add_opt_escaped(&o->passed, arg))
+		return -ENOMEM;
+	if (value && !is_passed(key))
+		return option_value(o, key, value + 1);
+	option_flag(o, key);
+	return 0;
+}
+
 /* Called for each option. 0: done with it, -1: stop. */
 static int parse_one(void *data, const char *arg, int key,
 		     struct fuse_args *out)
 {
 	struct parse *p = data;
-	const char *value = strchr(arg, '=');
 	int err;
 
 	(void)out;
@@ -362,17 +367,27 @@ static int parse_one(void *data, const char *arg, int key,
 			return 0;
 		return parse_fail(p, -ENOENT, arg);
 	}
-	if (key == KEY_DROP)
+	if (key == KEY_SHOWN && !p->options->remount)
+		return parse_fail(p, -ENOENT, arg);
+	mount_flag_apply(arg, &p->options->flags);
+	if (key == KEY_DROP || key == KEY_SHOWN)
 		return 0;
-	if (key == KEY_PASS)
-		err = fuse_opt_add_opt_escaped(&p->options->passed, arg)
-			      ? -ENOMEM
-			      : 0;
-	else if (value)
-		err = option_value(p->options, (enum option_key)key, value + 1);
-	else
-		err = (option_flag(p->options, (enum option_key)key), 0);
+	err = option_apply(p->options, (enum option_key)key, arg);
 	return err ? parse_fail(p, err, arg) : 0;
+}
+
+static bool has_word(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = text;; at++) {
+		if (strncmp(at, word, len) == 0 && (!at[len] || at[len] == ','))
+			return true;
+		while (*at && *at != ',')
+			at += at[0] == '\\' && at[1] ? 2 : 1;
+		if (!*at)
+			return false;
+	}
 }
 
 int mount_options_parse(struct mount_options *options, const char *text,
@@ -383,6 +398,8 @@ int mount_options_parse(struct mount_options *options, const char *text,
 
 	if (!*text)
 		return 0;
+	/* It says how to take those before it, too. */
+	options->remount |= has_word(text, "remount");
 	if (fuse_opt_add_arg(&args, "seqmirror") ||
 	    fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, text) ||
 	    (fuse_opt_parse(&args, &p, table, parse_one) && !p.err))

@@ -8,6 +8,43 @@
 
 #include "fs/mount/mount.h"
 
+enum option_key {
+	KEY_DROP,
+	KEY_PASS,
+	KEY_SHOWN,
+	KEY_RO,
+	KEY_RW,
+	KEY_ALLOW_OTHER,
+	KEY_ALLOW_ROOT,
+	KEY_AUTO_UNMOUNT,
+	KEY_DEBUG,
+	KEY_CONTEXT,
+	KEY_FSNAME,
+	KEY_SUBTYPE,
+	/* of mounting alone */
+	KEY_DEGRADED,
+	KEY_WAIT,
+	/* what the daemon does while it serves */
+	KEY_MIN_STORES,
+	KEY_TIMEOUT,
+	KEY_URING,
+	KEY_READ,
+	KEY_PREFER,
+	KEY_CACHE,
+	KEY_CHECKPOINT,
+	KEY_BUDGET,
+	KEY_RATE,
+	KEY_ATTACH,
+	KEY_NO_ATTACH,
+	KEY_NAME,
+};
+
+/* In mount_options.given. */
+#define OPTION_BIT(key) (UINT64_C(1) << (key))
+
+/** mount_flag_apply - what @name, if it is a flag of mount(2), does to them. */
+void mount_flag_apply(const char *name, unsigned long *flags);
+
 /**
  * mount_options_args - the arguments of fuse_session_new().
  * @fsname:   unless the options name another

@@ -2,12 +2,14 @@
 #include "fs/mount/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_log.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -178,6 +180,19 @@ static int find_path(const char *mountpoint, char **ret_path)
 	return 0;
 }
 
+/* What the library does not know. Asks the daemon, who is not up, nothing. */
+static int set_flags(const char *path, unsigned long flags)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSYMFOLLOW};
+
+	if (!(flags & MS_NOSYMFOLLOW))
+		return 0;
+	if (mount_setattr(AT_FDCWD, path, 0, &attr, sizeof(attr)) == 0)
+		return 0;
+	log_err("nosymfollow cannot be set here: error=%s", strerror(errno));
+	return -errno;
+}
+
 static int session_mount(struct mount_session *s,
 			 const struct mount_options *options,
 			 const char *fsname)
@@ -199,7 +214,9 @@ static int session_mount(struct mount_session *s,
 		err = errno ? -errno : -EIO;
 		goto out;
 	}
-	err = device_attach(s);
+	err = set_flags(s->path, options->flags);
+	if (!err)
+		err = device_attach(s);
 	if (!err)
 		err = unmount_find_dev(s->path, &s->dev);
 out:

@@ -3,6 +3,19 @@
 #include "fs/mount/mount.h"
 #include "tests/fuzz/fuzz.h"
 
+/* What a mount tells of itself is what it was told. */
+static void check_same(const struct mount_options *options)
+{
+	const char *name;
+	char *text = NULL;
+
+	FUZZ_CHECK(!mount_options_text(options, &text));
+	FUZZ_CHECK(!mount_options_differ(
+		options, text, options->fsname ? options->fsname : "", &name));
+	FUZZ_CHECK(!name || strcmp(name, "context=") == 0);
+	free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mount_options options;
@@ -19,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(!err || err == -EINVAL || err == -EOPNOTSUPP);
 	FUZZ_CHECK(!err == !why[0]);
 	FUZZ_CHECK(memchr(why, '\0', sizeof(why)));
+	if (!err)
+		check_same(&options);
 	mount_options_done(&options);
 	free(text);
 	return 0;
