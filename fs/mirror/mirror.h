@@ -135,6 +135,14 @@ MUST_CHECK int mirror_rmdir(struct mirror *m, uint64_t parent,
 MUST_CHECK int mirror_rename(struct mirror *m, uint64_t parent,
 			     const char *name, uint64_t new_parent,
 			     const char *new_name, unsigned int flags);
+/*
+ * As rename(2) with RENAME_WHITEOUT, and RENAME_NOREPLACE in @flags or 0.
+ * -EINVAL: a store that is online cannot.
+ */
+MUST_CHECK int mirror_whiteout(struct mirror *m, uint64_t parent,
+			       const char *name, uint64_t new_parent,
+			       const char *new_name, unsigned int flags,
+			       const struct mirror_cred *cred);
 /* @buf holds PATH_MAX; returns the length. */
 MUST_CHECK ssize_t mirror_readlink(struct mirror *m, uint64_t node, char *buf,
 				   size_t len);

@@ -3,6 +3,10 @@
  * rename(2) with its flags.  Both directories are locked, the lower id first;
  * renames exclude one another (mirror.names), so that the tree has no cycles
  * in any store at any time.
+ *
+ * With RENAME_WHITEOUT a device 0:0 takes the old name, in one call of each
+ * store.  It is a node that is made, as in make.c: born under the intent of its
+ * directory, with a number of its own.
  */
 #include "fs/mirror/internal.h"
 
@@ -11,6 +15,7 @@
 
 #include "base/fault.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 struct moving {
 	struct node *from, *to; /* directories */
@@ -21,11 +26,63 @@ struct moving {
 	bool victim_last;
 	bool park;
 	slot_mask pinned; /* the victim's descriptors: it loses its last name */
+	struct node *white; /* RENAME_WHITEOUT: what takes the old name */
+	slot_mask made;	    /* who has it */
+	struct store_cred cred;
 };
+
+static bool destroys(const struct moving *k)
+{
+	return k->victim && !(k->flags & RENAME_EXCHANGE);
+}
+
+static int rename_undo(struct mirror *m, unsigned int slot, void *arg);
+
+/* Its identity, and without the ACL that not every filesystem gives to it. */
+static int whiteout_learn(struct mirror *m, unsigned int slot, int dirfd,
+			  struct moving *k)
+{
+	const struct store_obj o = {-1, dirfd, k->old_name};
+	struct store *s = m->slot[slot].store;
+	struct store_stat st;
+	int r = store_removexattr(s, o, "system.posix_acl_access");
+
+	if (r && r != -ENODATA && r != -EOPNOTSUPP)
+		return r;
+	r = store_statat(s, dirfd, k->old_name, true, &st);
+	if (r)
+		return r;
+	mutex_lock(&m->fds);
+	k->white->place[slot].backing =
+		(struct meta_backing){.ino = st.st.st_ino, .gen = st.gen};
+	mutex_unlock(&m->fds);
+	k->made |= SLOT_BIT(slot);
+	return 0;
+}
+
+static int rename_call(struct mirror *m, unsigned int slot, int old_fd,
+		       int new_fd, struct moving *k)
+{
+	struct store *s = m->slot[slot].store;
+	int r;
+
+	if (!k->white)
+		return store_rename(s, old_fd, k->old_name, new_fd, k->new_name,
+				    k->flags);
+	r = store_whiteout(s, old_fd, k->old_name, new_fd, k->new_name,
+			   k->flags & RENAME_NOREPLACE, &k->cred);
+	if (r)
+		return r;
+	r = whiteout_learn(m, slot, old_fd, k);
+	/* Nobody would know of it: taken back, or the store's fault. */
+	if (r && (destroys(k) || rename_undo(m, slot, k)))
+		r = -EIO;
+	return r;
+}
 
 static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
 {
-	const struct moving *k = arg;
+	struct moving *k = arg;
 	int old_fd, new_fd, r = FAULT_ERR("mirror.rename");
 
 	if (!r)
@@ -36,8 +93,7 @@ static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
 	if (!r) {
 		if (k->park)
 			park(m, k->victim, slot, new_fd, k->new_name);
-		r = store_rename(m->slot[slot].store, old_fd, k->old_name,
-				 new_fd, k->new_name, k->flags);
+		r = rename_call(m, slot, old_fd, new_fd, k);
 		if (r && k->park)
 			unpark(m, k->victim, slot);
 		node_fd_put(m, k->to, slot);
@@ -58,7 +114,16 @@ static int rename_undo(struct mirror *m, unsigned int slot, void *arg)
 		.flags = k->flags & RENAME_EXCHANGE,
 	};
 
-	return rename_slot(m, slot, &back);
+	int dirfd, r = 0;
+
+	if (k->white) { /* no directory can replace it */
+		r = node_fd_get(m, k->from, slot, false, &dirfd);
+		if (r)
+			return r;
+		r = store_unlink(m->slot[slot].store, dirfd, k->old_name);
+		node_fd_put(m, k->from, slot);
+	}
+	return r ? r : rename_slot(m, slot, &back);
 }
 
 static int find_victim(struct mirror *m, struct moving *k)
@@ -132,19 +197,39 @@ static void note_exchanged(struct op *op, const struct moving *k,
 	dirty_attr(op, n);
 }
 
+static int whiteout_node(struct op *op, struct moving *k)
+{
+	uint64_t id;
+	int r;
+
+	for_each_slot(i, op_slots(op)) if (!store_caps(op->m->slot[i].store)
+						    ->whiteouts) return -EINVAL;
+	r = op_node_id(op, &id);
+	return r ? r : node_make(op->m, id, META_CHR, &k->white);
+}
+
+/* Behind table_move(), which took the name from what had it. */
+static int whiteout_note(struct op *op, const struct moving *k)
+{
+	op_born(op, k->white);
+	feed_node_put(op, k->made & op_slots(op), k->white, op->seq);
+	feed_dentry_put(op, k->from, k->old_name, k->white, op->seq + 1);
+	dirty_attr(op, k->white);
+	return node_name_set(op->m, k->white, k->from, k->old_name);
+}
+
 static int rename_numbered(struct op *op, struct moving *k)
 {
-	bool destroys = k->victim && !(k->flags & RENAME_EXCHANGE);
 	struct mirror *m = op->m;
 	int r;
 
 	k->park = k->victim_last && k->victim->kind != META_DIR &&
 		  park_wanted(m, op_slots(op));
 	move_begin(m, k->n, k->victim);
-	r = fan_change(op, rename_slot, destroys ? NULL : rename_undo, k->from,
-		       k, "rename");
+	r = fan_change(op, rename_slot, destroys(k) ? NULL : rename_undo,
+		       k->from, k, "rename");
 	FAULT_POINT("mirror.rename.done");
-	if (!r && table_move(op, k))
+	if (!r && (table_move(op, k) || (k->white && whiteout_note(op, k))))
 		mirror_break(m, "out of memory");
 	move_end(m, k->n, k->victim);
 	feed_node_raise(op, k->from, op->seq);
@@ -176,6 +261,8 @@ static int rename_locked(struct op *op, struct moving *k)
 	if (k->n == k->victim && !(k->flags & RENAME_NOREPLACE))
 		return 0; /* two names of one file: rename(2) does nothing */
 	r = op_number(op, 2);
+	if (!r && (k->flags & RENAME_WHITEOUT))
+		r = whiteout_node(op, k);
 	if (!r)
 		r = op_arm_name(op, k->from);
 	if (!r && k->to != k->from)
@@ -213,18 +300,15 @@ static void dirs_unlock(struct moving *k) NO_THREAD_SAFETY_ANALYSIS
 		mutex_unlock(&k->to->lock);
 }
 
-int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
-		  uint64_t new_parent, const char *new_name, unsigned int flags)
+static int rename_named(struct mirror *m, uint64_t parent, uint64_t new_parent,
+			struct moving k)
 {
-	struct moving k = {
-		.old_name = name, .new_name = new_name, .flags = flags};
+	const char *name = k.old_name, *new_name = k.new_name;
 	struct op op = {0};
 	int r = name_check(name);
 
 	if (!r)
 		r = name_check(new_name);
-	if (!r && (flags & ~(unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE)))
-		r = -EINVAL;
 	if (!r)
 		r = node_get(m, parent, &k.from);
 	if (!r)
@@ -236,7 +320,8 @@ int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
 	else if (!r && name_is_private(m, k.to, new_name))
 		r = -EPERM;
 	if (!r)
-		r = op_enter(m, &op);
+		r = k.flags & RENAME_WHITEOUT ? op_enter_room(m, &op, ROOM_NAME)
+					      : op_enter(m, &op);
 	if (!r) {
 		rwlock_wrlock(&m->names);
 		dirs_lock(&k);
@@ -245,9 +330,35 @@ int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
 		rwlock_unlock(&m->names);
 	}
 	r = op_end(&op, r);
+	node_put(m, k.white);
 	node_put(m, k.victim);
 	node_put(m, k.n);
 	node_put(m, k.to);
 	node_put(m, k.from);
 	return r;
+}
+
+int mirror_rename(struct mirror *m, uint64_t parent, const char *name,
+		  uint64_t new_parent, const char *new_name, unsigned int flags)
+{
+	if (flags & ~(unsigned int)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	return rename_named(m, parent, new_parent,
+			    (struct moving){.old_name = name,
+					    .new_name = new_name,
+					    .flags = flags});
+}
+
+int mirror_whiteout(struct mirror *m, uint64_t parent, const char *name,
+		    uint64_t new_parent, const char *new_name,
+		    unsigned int flags, const struct mirror_cred *cred)
+{
+	if (flags & ~(unsigned int)RENAME_NOREPLACE)
+		return -EINVAL;
+	return rename_named(
+		m, parent, new_parent,
+		(struct moving){.old_name = name,
+				.new_name = new_name,
+				.flags = flags | RENAME_WHITEOUT,
+				.cred = {cred->uid, cred->gid, cred->umask}});
 }

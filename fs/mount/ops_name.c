@@ -3,11 +3,12 @@
  * Names: what leads to a node, makes one, or takes it away.
  *
  * Ref: openat(2), mknod(2), mkdir(2), symlink(2), link(2), unlink(2),
- * rename(2), RENAME_NOREPLACE, RENAME_EXCHANGE
+ * rename(2), RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT
  */
 #include "fs/mount/ops.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fs/mount/reply.h"
@@ -210,11 +211,16 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 	       fuse_ino_t new_parent, const char *new_name, unsigned int flags)
 {
+	const struct mirror_cred cred = ops_cred(req);
 	int err = name_check(name);
 
 	if (!err)
 		err = name_check(new_name);
-	if (!err)
+	if (!err && (flags & RENAME_WHITEOUT))
+		err = mirror_whiteout(
+			mirror_of(req), parent, name, new_parent, new_name,
+			flags & ~(unsigned int)RENAME_WHITEOUT, &cred);
+	else if (!err)
 		err = mirror_rename(mirror_of(req), parent, name, new_parent,
 				    new_name, flags);
 	reply_err(req, err);

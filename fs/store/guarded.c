@@ -244,6 +244,26 @@ int store_rename(const struct store *s, int old_dirfd, const char *old_name,
 	return call_name(s, &k, old_dirfd, old_name);
 }
 
+static ssize_t make_whiteout(struct store_call *k)
+{
+	return now_whiteout(k->s, k->fd[0], k->name[0], k->fd[1], k->name[1],
+			    (unsigned int)k->flags, cred_of(k));
+}
+
+int store_whiteout(const struct store *s, int old_dirfd, const char *old_name,
+		   int new_dirfd, const char *new_name, unsigned int flags,
+		   const struct store_cred *cred)
+{
+	struct store_call k = STORE_CALL(make_whiteout);
+
+	k.lifts = true;
+	k.fd[1] = new_dirfd;
+	k.name[1] = new_name;
+	k.flags = (int)flags;
+	call_set_cred(&k, cred);
+	return call_name(s, &k, old_dirfd, old_name);
+}
+
 static ssize_t make_readlink(struct store_call *k)
 {
 	return now_readlink(k->s, k->fd[0], k->name[0], k->out, k->out_len);

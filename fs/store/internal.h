@@ -282,6 +282,10 @@ MUST_CHECK int now_rmdir(const struct store *s, int dirfd, const char *name);
 MUST_CHECK int now_rename(const struct store *s, int old_dirfd,
 			  const char *old_name, int new_dirfd,
 			  const char *new_name, unsigned int flags);
+MUST_CHECK int now_whiteout(const struct store *s, int old_dirfd,
+			    const char *old_name, int new_dirfd,
+			    const char *new_name, unsigned int flags,
+			    const struct store_cred *cred);
 MUST_CHECK ssize_t now_readlink(const struct store *s, int dirfd,
 				const char *name, char *buf, size_t len);
 MUST_CHECK int now_statat(const struct store *s, int dirfd, const char *name,

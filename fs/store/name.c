@@ -242,6 +242,28 @@ int now_rename(const struct store *s, int old_dirfd, const char *old_name,
 		renameat(old_dirfd, old_name, new_dirfd, new_name)));
 }
 
+int now_whiteout(const struct store *s, int old_dirfd, const char *old_name,
+		 int new_dirfd, const char *new_name, unsigned int flags,
+		 const struct store_cred *cred)
+{
+	struct cred_scope scope;
+	int err = store_gate(s, "store.rename");
+
+	assert(store_name_ok(old_name) && store_name_ok(new_name));
+	assert(flags == 0 || flags == RENAME_NOREPLACE);
+	if (err)
+		return err;
+	/* Kernels before 5.8 want CAP_MKNOD for it, as for a device. */
+	err = cred_enter(&scope, s, cred, true);
+	if (err)
+		return err;
+	err = sys_result(
+		RETRY_EINTR(renameat2(old_dirfd, old_name, new_dirfd, new_name,
+				      flags | RENAME_WHITEOUT)));
+	cred_leave(&scope);
+	return err;
+}
+
 ssize_t now_readlink(const struct store *s, int dirfd, const char *name,
 		     char *buf, size_t len)
 {

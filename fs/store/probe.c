@@ -24,6 +24,7 @@
 #define PROBE_LINK    "probe-link"
 #define PROBE_SYMLINK "probe-symlink"
 #define PROBE_FIFO    "probe-fifo"
+#define PROBE_MOVED   "probe-moved"
 #define PROBE_BYTES   "probe-\xff\xfe\n\x01"
 
 /* Not in every <linux/magic.h>. */
@@ -47,7 +48,8 @@ static void long_name(char name[static NAME_LONGEST + 1])
 static void remove_all(int priv_fd)
 {
 	static const char *const names[] = {
-		PROBE_FILE, PROBE_LINK, PROBE_SYMLINK, PROBE_FIFO, PROBE_BYTES,
+		PROBE_FILE, PROBE_LINK,	 PROBE_SYMLINK,
+		PROBE_FIFO, PROBE_MOVED, PROBE_BYTES,
 	};
 	char name[NAME_LONGEST + 1];
 	size_t i;
@@ -133,6 +135,17 @@ static int probe_data(int fd, struct store_caps *c)
 	return err;
 }
 
+/* Some take the flag and do nothing about it. */
+static int probe_whiteout(int priv_fd, bool *cap)
+{
+	struct stat st;
+	int err = set_cap(cap, renameat2(priv_fd, PROBE_FIFO, priv_fd,
+					 PROBE_MOVED, RENAME_WHITEOUT));
+
+	*cap = *cap && !fstatat(priv_fd, PROBE_FIFO, &st, AT_SYMLINK_NOFOLLOW);
+	return err;
+}
+
 static int probe_names(int priv_fd, struct store_caps *c)
 {
 	char name[NAME_LONGEST + 1];
@@ -147,6 +160,8 @@ static int probe_names(int priv_fd, struct store_caps *c)
 	if (!err)
 		err = set_cap(&c->specials,
 			      mknodat(priv_fd, PROBE_FIFO, S_IFIFO | 0600, 0));
+	if (!err)
+		err = probe_whiteout(priv_fd, &c->whiteouts);
 	if (!err)
 		err = probe_name(priv_fd, PROBE_BYTES, &c->any_bytes);
 	long_name(name);
@@ -203,7 +218,7 @@ static void caps_by_type(struct store_caps *c)
 	c->punch_hole = c->seek_hole = usual;
 	c->zero_range = usual && c->fs_type != TMPFS_MAGIC;
 	c->xattr_user = c->hard_links = c->symlinks = usual;
-	c->specials = c->case_sensitive = usual;
+	c->specials = c->whiteouts = c->case_sensitive = usual;
 	c->long_names = c->any_bytes = usual;
 }
 

@@ -65,7 +65,8 @@ struct store_caps {
 	bool xattr_user;
 	bool hard_links;
 	bool symlinks;
-	bool specials; /* mknod of fifos at least */
+	bool specials;	/* mknod of fifos at least */
+	bool whiteouts; /* RENAME_WHITEOUT */
 	bool case_sensitive;
 	bool long_names;      /* 255 bytes */
 	bool any_bytes;	      /* invalid UTF-8, control bytes */
@@ -229,6 +230,11 @@ MUST_CHECK int store_rmdir(const struct store *s, int dirfd, const char *name);
 MUST_CHECK int store_rename(const struct store *s, int old_dirfd,
 			    const char *old_name, int new_dirfd,
 			    const char *new_name, unsigned int flags);
+/* The same with RENAME_WHITEOUT; @flags: RENAME_NOREPLACE or 0. */
+MUST_CHECK int store_whiteout(const struct store *s, int old_dirfd,
+			      const char *old_name, int new_dirfd,
+			      const char *new_name, unsigned int flags,
+			      const struct store_cred *cred);
 /* Returns the length; @buf is not terminated. @name "": @dirfd itself is the
  * symlink, an O_PATH descriptor. */
 MUST_CHECK ssize_t store_readlink(const struct store *s, int dirfd,

@@ -6,8 +6,8 @@ import os
 import shutil
 import stat
 
-from posix_side import (AT_EMPTY_PATH, EXCHANGE, NOREPLACE, UTIME_OMIT,
-                        WHITEOUT, Side, renameat2, spit)
+from posix_side import (AT_EMPTY_PATH, EXCHANGE, EXTRA, NOREPLACE,
+                        UTIME_OMIT, WHITEOUT, Side, renameat2, spit)
 
 NAMES = ["file", "file2", "hard", "empty", "full", "full/in", "full/sub",
          "to_file", "to_dir", "to_none", "loop", "fifo", "sock", "none",
@@ -133,6 +133,59 @@ def case_rename_noreplace(side: Side):
 
 def case_rename_exchange(side: Side):
     pairs(side, FEW, renameat2, EXCHANGE)
+
+
+def case_rename_whiteout(side: Side):
+    pairs(side, FEW, renameat2, WHITEOUT)
+
+
+def case_rename_whiteout_noreplace(side: Side):
+    pairs(side, ["file", "hard", "full", "to_file", "none", "empty/new"],
+          renameat2, WHITEOUT | NOREPLACE)
+
+
+def case_whiteout_is_a_node(side: Side):
+    build()
+    side.moves("full", renameat2, "full/in", "file2", WHITEOUT)
+    side.look("full/in")
+    side.note("listed", sorted((e.name, e.is_file(follow_symlinks=False))
+                               for e in os.scandir("full")))
+    side.moves("file", renameat2, "file", "empty/moved", WHITEOUT)
+    side.moves("empty2", renameat2, "full", "empty2/full", WHITEOUT)
+    side.link("file", "linked")
+    side.rename("file", "linked")
+    side.unlink("file")
+    side.rename("linked", "full")
+    side.chmod("full", 0o600)
+    side.look("full")
+    side.renameat2("full", "again", WHITEOUT)
+    side.mkdir("full")
+    side.unlink("full")
+    side.mkdir("full")
+    side.tree()
+
+
+def whiteout_of_mine(side):
+    side.mkdir("mine")
+    spit("mine/f", b"f")
+    side.renameat2("mine/f", "mine/g", WHITEOUT)
+    side.renameat2("team/theirs", "team/mine", WHITEOUT)
+    side.renameat2("sticky/theirs", "sticky/mine", WHITEOUT)
+    side.renameat2("closed/f", "closed/g", WHITEOUT)
+    side.unlink("mine/f")
+
+
+def case_whiteout_of_a_user(side: Side):
+    os.umask(0)
+    os.chmod(".", 0o777)
+    for name, mode in (("team", 0o2777), ("sticky", 0o1777),
+                       ("closed", 0o755)):
+        os.mkdir(name)
+        os.chown(name, 0, EXTRA)
+        os.chmod(name, mode)
+        spit(name + "/theirs", b"theirs")
+    side.as_user(whiteout_of_mine)
+    side.tree()
 
 
 def case_rename_bad_flags(side: Side):

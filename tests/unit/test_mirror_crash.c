@@ -126,6 +126,8 @@ static void names(struct mirror *m, unsigned int round)
 	snprintf(from, sizeof(from), "f%u", round - 1);
 	snprintf(to, sizeof(to), "g%u", round - 1);
 	DO(mirror_rename(m, META_ROOT_ID, from, e.id, to, 0));
+	DO(mirror_whiteout(m, e.id, "inner", e.id, "outer", 0, &cred));
+	DO(mirror_whiteout(m, e.id, "outer", META_ROOT_ID, "out", 0, &cred));
 	DO(mirror_unlink(m, e.id, "inner"));
 	DO(mirror_symlink(m, e.id, "link", to, &cred, &e));
 }

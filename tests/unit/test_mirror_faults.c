@@ -384,3 +384,54 @@ Test(mirror_faults, a_tree_deeper_than_a_stack_is_only_deep)
 	cr_assert_eq(mirror_getattr(m, middle, &st), 0);
 	all_online();
 }
+
+static void there(const char *name, bool is)
+{
+	char path[8192];
+
+	for (int k = 0; k < STORES; k++) {
+		snprintf(path, sizeof(path), "%s/%s", dirs[k], name);
+		cr_expect_eq(access(path, F_OK), is ? 0 : -1, "store %d: %s", k,
+			     name);
+	}
+}
+
+Test(mirror_faults, a_whiteout_that_is_not_known_is_taken_back)
+{
+	uint64_t id = file("f");
+	struct stat st;
+
+	for (int k = 0; k < STORES; k++) {
+		store_fail_inject(store[k], "store.removexattr", ENOMEM);
+		cr_expect_eq(mirror_whiteout(m, META_ROOT_ID, "f", META_ROOT_ID,
+					     "g", 0, &cred),
+			     -ENOMEM);
+		store_fail_inject(store[k], "", 0);
+		there("f", true);
+		there("g", false);
+	}
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
+	cr_expect_eq(e.id, id);
+	all_online();
+	cr_assert_eq(mirror_whiteout(m, META_ROOT_ID, "f", META_ROOT_ID, "g",
+				     RENAME_NOREPLACE, &cred),
+		     0);
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
+	cr_expect(S_ISCHR(e.st.st_mode) && !e.st.st_rdev);
+	cr_expect_eq(e.st.st_mode & 07777, 0);
+	cr_assert_eq(mirror_getattr(m, id, &st), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	all_online();
+}
+
+Test(mirror_faults,
+     a_whiteout_that_is_not_known_and_replaced_puts_the_store_out)
+{
+	ignore_result(file("f"));
+	ignore_result(file("g"));
+	store_fail_inject(store[1], "store.removexattr", ENOMEM);
+	cr_expect_eq(mirror_whiteout(m, META_ROOT_ID, "f", META_ROOT_ID, "g", 0,
+				     &cred),
+		     0);
+	cr_expect_eq(state_of(1), META_STORE_FAILED);
+}

@@ -311,6 +311,7 @@ Test(store_life, capabilities)
 	cr_assert(c->punch_hole && c->zero_range && c->seek_hole);
 	cr_assert(c->xattr_user && c->hard_links && c->symlinks);
 	cr_assert(c->specials && c->case_sensitive && c->long_names);
+	cr_assert(c->whiteouts);
 	cr_assert(c->any_bytes && c->file_handles && c->syncfs_complete);
 }
 
