@@ -204,7 +204,7 @@ static int want_read(struct fill_dir *fd)
 		if (fd->end)
 			return 0;
 		fd->after = w->d.cookie;
-		if (w->d.seq > lap->limit)
+		if (w->d.seq > lap->limit || w->d.seq <= fd->since)
 			continue;
 		r = want_one(fd, w);
 		if (r > 0)
@@ -428,6 +428,7 @@ static int fill_dir(struct fill_dir *fd, size_t index)
 	fd->tdir = -1;
 	fd->sdir = -1;
 	fd->after = wd->after;
+	fd->since = wd->since;
 	fd->end = false;
 	r = fill_entries(fd);
 	/* One above it was lost, and it with that one. */

@@ -21,9 +21,10 @@ struct fill_want {
 struct fill_dir {
 	struct lap *lap;
 	size_t index;
-	int tdir; /* the target's; -1 in a dry run */
-	int sdir; /* the source's, when it is not live */
-	uint64_t after;
+	int tdir;	/* the target's; -1 in a dry run */
+	int sdir;	/* the source's, when it is not live */
+	uint64_t after; /* in the directory, by cookies */
+	uint64_t since; /* with seqs above this one */
 	bool end;
 	size_t count;
 	struct fill_want want[CHUNK_ENTRIES];

@@ -48,7 +48,8 @@
 struct work_dir {
 	uint64_t id;
 	struct meta_node row; /* the source's, read with its listing */
-	uint64_t after;	      /* absent entries have higher seqs than this */
+	uint64_t after;	      /* absent entries have higher cookies than this */
+	uint64_t since;	      /* and higher seqs than this */
 	bool fresh;	      /* made by this lap */
 	bool missing;	      /* the source has entries that the target lacks */
 	bool changed;	      /* entries were changed, or will be */

@@ -28,9 +28,10 @@ struct want {
 
 struct place {
 	struct lap *lap;
-	size_t index; /* in lap->dirs, which may grow */
-	int dirfd;    /* of the target's directory; -1 in a dry run */
-	uint64_t after;
+	size_t index;	/* in lap->dirs, which may grow */
+	int dirfd;	/* of the target's directory; -1 in a dry run */
+	uint64_t after; /* in the directory, by cookies */
+	uint64_t since; /* with seqs above this one */
 	bool end;
 	size_t count;
 	struct want want[WANT_CHUNK];
@@ -315,7 +316,7 @@ static int want_read(struct place *p)
 		if (p->end)
 			return 0;
 		p->after = d->cookie;
-		if (d->seq > lap->limit)
+		if (d->seq > lap->limit || d->seq <= p->since)
 			continue;
 		r = wanted(p, d, &p->want[p->count].row);
 		if (r > 0)
@@ -369,6 +370,7 @@ static int place_dir(struct place *p, size_t index)
 	p->index = index;
 	p->dirfd = dirfd;
 	p->after = wd->after;
+	p->since = wd->since;
 	p->end = false;
 	return place_entries(p);
 }

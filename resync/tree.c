@@ -62,7 +62,8 @@ int tree_push(struct lap *lap, const struct work_dir *wd)
 
 int tree_add(struct lap *lap, uint64_t dir)
 {
-	struct work_dir wd = {.id = dir, .after = UINT64_MAX};
+	struct work_dir wd = {
+		.id = dir, .after = UINT64_MAX, .since = UINT64_MAX};
 
 	if (idmap_get(&lap->dir_index, dir) > lap->round_at)
 		return 0;
@@ -254,6 +255,7 @@ static int diff_pair(struct work_dir *wd, const struct meta_dentry *s,
 	if (s) {
 		wd->missing = true;
 		wd->after = MIN(wd->after, s->cookie - 1);
+		wd->since = MIN(wd->since, s->seq - 1);
 	}
 	return t ? vec_push(&diff->surplus, *t) : 0;
 }
