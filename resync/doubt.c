@@ -94,6 +94,27 @@ int doubt_born(struct lap *lap, const struct meta_node *row)
 	return r < 0 ? r : doubt_arm(lap, row->id, META_INTENT_NAME);
 }
 
+int doubt_renumbered(struct lap *lap, uint64_t from, uint64_t to)
+{
+	struct doubt *d = &lap->doubt;
+	uint64_t how = idmap_get(&d->dirs, from);
+	struct meta_intent in = {
+		.node = to,
+		.kind = META_INTENT_NAME,
+		.generation = how & 2 ? 1 : 0,
+	};
+	int r;
+
+	if (!how)
+		return 0;
+	r = vec_push(&d->born.v, to);
+	if (r == 0)
+		r = idmap_set(&d->dirs, to, how);
+	if (r == 0 && !lap->dry)
+		r = meta_intent_put(lap->dst->meta, &in);
+	return r;
+}
+
 /* Index of the first intent of @node, or of where it would be. */
 static size_t doubt_first(const struct doubt *d, uint64_t node)
 {

@@ -80,6 +80,8 @@ static int renumber(struct lap *lap, const struct meta_node *own)
 	if (r == -ENOENT)
 		r = move_entries(lap, own->id, row.id);
 	if (r == 0)
+		r = doubt_renumbered(lap, own->id, row.id);
+	if (r == 0)
 		r = meta_node_del(meta, own->id);
 	if (r == 0)
 		r = idmap_set(&lap->renumbered, own->id, 1);

@@ -226,6 +226,8 @@ void doubt_done(struct doubt *d);
  * map says of it is certain.
  */
 MUST_CHECK int doubt_born(struct lap *lap, const struct meta_node *row);
+/* A directory of the target got another id: what is in doubt there is still. */
+MUST_CHECK int doubt_renumbered(struct lap *lap, uint64_t from, uint64_t to);
 /* Is anything of it in doubt? */
 bool doubt_any(const struct lap *lap, uint64_t node);
 /* The ranges in doubt; empty: none. */

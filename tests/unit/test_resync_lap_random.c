@@ -184,11 +184,9 @@ Test(resync_lap_random, random_crashes, .timeout = 500)
 }
 
 /* Both went on alone, and gave the same numbers to other things. */
-Test(resync_lap_random, random_forks, .timeout = 500)
+static void forks(struct rng rng, unsigned int runs)
 {
-	struct rng rng = rng_seed();
-
-	for (unsigned int run = 0; run < 12 / TEST_SHARE; run++) {
+	for (unsigned int run = 0; run < runs; run++) {
 		struct resync_counts dry, n;
 		struct world w;
 		uint64_t from, born;
@@ -216,6 +214,17 @@ Test(resync_lap_random, random_forks, .timeout = 500)
 			equal_counts(&dry, &n);
 		world_done(&w);
 	}
+}
+
+Test(resync_lap_random, random_forks, .timeout = 500)
+{
+	forks(rng_seed(), 12 / TEST_SHARE);
+}
+
+/* A cut lap has left something in a directory that has another id then. */
+Test(resync_lap_random, a_fork_with_a_leftover_below_a_new_id, .timeout = 500)
+{
+	forks((struct rng){.state = UINT64_C(1795945353670786365)}, 12);
 }
 
 /* What a lap that was cut has made, and what it had set aside, have one number
