@@ -14,6 +14,10 @@
  * directory matters), and a checkpoint drains before it closes its cut.
  * Meanwhile a record can still be changed: a directory is raised once for many
  * entries, and a name or a node that comes and goes leaves almost nothing.
+ *
+ * A batch is all that there is, and what makes or removes a node together with a
+ * name is put at once: no map ever has a node without a name, which nobody would
+ * find after a crash.
  */
 #include "fs/mirror/internal.h"
 
@@ -21,8 +25,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEED_WAKE  512u
-#define FEED_BATCH 2048u
+#define FEED_WAKE 512u
+
+enum feed_kind {
+	FEED_NODE_PUT,
+	FEED_NODE_DEL,
+	FEED_NODE_RAISE,
+	FEED_DENTRY_PUT,
+	FEED_DENTRY_DEL,
+	FEED_NOTHING, /* was taken back before it was written */
+};
+
+struct feed_record {
+	struct feed_record *next;
+	enum feed_kind kind;
+	slot_mask mask;
+	uint64_t id; /* node */
+	uint64_t parent;
+	uint64_t attr_seq;
+	uint64_t seq;
+	enum meta_kind node_kind;
+	uint16_t name_len;
+	char *name; /* behind the backings in the same block */
+	struct meta_backing backing[];
+};
 
 static int record_apply(struct meta *meta, unsigned int slot,
 			const struct feed_record *rec)
@@ -113,17 +139,12 @@ static bool feed_is_due(const struct feed *f)
 /* Locked: the next batch; from now on its records stay as they are. */
 static struct feed_record *batch_take(struct feed *f, uint64_t *ret_count)
 {
-	struct feed_record *head = f->head, *last = head;
-	uint64_t count = 1;
+	struct feed_record *head = f->head;
 
-	for (; last->next && count < FEED_BATCH; count++)
-		last = last->next;
-	f->head = last->next;
-	if (!f->head)
-		f->tail = &f->head;
-	last->next = NULL;
-	f->taken_count += count;
-	*ret_count = count;
+	f->head = NULL;
+	f->tail = &f->head;
+	*ret_count = f->put_count - f->taken_count;
+	f->taken_count = f->put_count;
 	return head;
 }
 
@@ -250,23 +271,55 @@ static struct feed_record *record_new(struct op *op, enum feed_kind kind,
 	return rec;
 }
 
-void feed_node_put(struct op *op, slot_mask mask, struct node *n, uint64_t seq)
+/* No record came of it: what was to go along with it is lost, too. */
+static bool have_all(struct feed_record *const *rec, unsigned int count)
 {
-	struct mirror *m = op->m;
-	struct feed *f = &m->feed;
+	bool all = true;
+
+	for (unsigned int i = 0; i < count; i++)
+		all = all && rec[i];
+	for (unsigned int i = 0; !all && i < count; i++)
+		free(rec[i]);
+	return all;
+}
+
+static struct feed_record *row_record(struct op *op, slot_mask mask,
+				      struct node *n, uint64_t seq)
+{
 	struct feed_record *rec =
-		record_new(op, FEED_NODE_PUT, m->place_count, NULL);
+		record_new(op, FEED_NODE_PUT, op->m->place_count, NULL);
 
 	if (!rec)
-		return;
+		return NULL;
 	rec->mask = mask;
 	rec->id = n->id;
 	rec->node_kind = n->kind;
 	rec->attr_seq = rec->seq = seq;
 	for_each_slot(i, mask) rec->backing[i] = n->place[i].backing;
-	mutex_lock(&f->lock);
-	n->fed.birth = (struct feed_mark){rec, feed_push(f, rec)};
-	mutex_unlock(&f->lock);
+	return rec;
+}
+
+static struct feed_record *name_record(struct op *op, enum feed_kind kind,
+				       struct node *parent, const char *name,
+				       struct node *n, uint64_t seq)
+{
+	struct feed_record *rec = record_new(op, kind, 0, name);
+
+	if (!rec)
+		return NULL;
+	rec->parent = parent->id;
+	rec->id = n->id;
+	rec->seq = seq;
+	return rec;
+}
+
+static struct feed_record *gone_record(struct op *op, struct node *n)
+{
+	struct feed_record *rec = record_new(op, FEED_NODE_DEL, 0, NULL);
+
+	if (rec)
+		rec->id = n->id;
+	return rec;
 }
 
 void feed_birth_raise(struct op *op, struct node *n)
@@ -282,28 +335,19 @@ void feed_birth_raise(struct op *op, struct node *n)
 }
 
 /*
- * One whose row is not written yet needs no row, and has no extents: a
+ * Locked. One whose row is not written yet needs no row, and has no extents: a
  * checkpoint drains before it writes them.
  */
-void feed_node_del(struct op *op, struct node *n)
+static void push_gone(struct feed *f, struct node *n, struct feed_record *rec)
 {
-	struct feed *f = &op->m->feed;
-	struct feed_record *rec = record_new(op, FEED_NODE_DEL, 0, NULL), *old;
+	struct feed_record *old = mark_open(f, &n->fed.birth);
 
-	if (!rec)
-		return;
-	rec->id = n->id;
-	mutex_lock(&f->lock);
-	old = mark_open(f, &n->fed.birth);
-	if (old && !(old->mask & ~rec->mask))
+	if (old && !(old->mask & ~rec->mask)) {
 		old->kind = FEED_NOTHING;
-	else
-		old = NULL;
-	if (!old)
-		(void)feed_push(f, rec);
-	mutex_unlock(&f->lock);
-	if (old)
 		free(rec);
+	} else {
+		(void)feed_push(f, rec);
+	}
 }
 
 void feed_node_raise(struct op *op, struct node *n, uint64_t seq)
@@ -329,21 +373,12 @@ void feed_node_raise(struct op *op, struct node *n, uint64_t seq)
 		free(rec);
 }
 
-void feed_dentry_put(struct op *op, struct node *parent, const char *name,
-		     struct node *n, uint64_t seq)
+/* Locked. */
+static void push_name(struct feed *f, struct node *parent, struct node *n,
+		      struct feed_record *rec)
 {
-	struct feed *f = &op->m->feed;
-	struct feed_record *rec = record_new(op, FEED_DENTRY_PUT, 0, name);
-
-	if (!rec)
-		return;
-	rec->parent = parent->id;
-	rec->id = n->id;
-	rec->seq = seq;
-	mutex_lock(&f->lock);
 	parent->fed.entries = feed_push(f, rec);
 	n->fed.name = (struct feed_mark){rec, parent->fed.entries};
-	mutex_unlock(&f->lock);
 }
 
 /*
@@ -363,21 +398,83 @@ static bool name_take_back(struct feed *f, const struct node *n,
 	return true;
 }
 
-void feed_dentry_del(struct op *op, struct node *parent, const char *name,
-		     struct node *n)
+/* Locked. */
+static void push_nameless(struct feed *f, struct node *parent, struct node *n,
+			  struct feed_record *rec)
+{
+	if (name_take_back(f, n, rec))
+		free(rec);
+	else
+		parent->fed.entries = feed_push(f, rec);
+}
+
+void feed_born(struct op *op, slot_mask mask, struct node *n,
+	       struct node *parent, const char *name, uint64_t seq)
 {
 	struct feed *f = &op->m->feed;
-	struct feed_record *rec = record_new(op, FEED_DENTRY_DEL, 0, name);
-	bool gone;
+	struct feed_record *rec[] = {
+		row_record(op, mask, n, op->seq),
+		name_record(op, FEED_DENTRY_PUT, parent, name, n, seq),
+	};
+
+	if (!have_all(rec, ARRAY_SIZE(rec)))
+		return;
+	mutex_lock(&f->lock);
+	n->fed.birth = (struct feed_mark){rec[0], feed_push(f, rec[0])};
+	push_name(f, parent, n, rec[1]);
+	mutex_unlock(&f->lock);
+}
+
+void feed_named(struct op *op, struct node *parent, const char *name,
+		struct node *n, uint64_t seq)
+{
+	struct feed *f = &op->m->feed;
+	struct feed_record *rec =
+		name_record(op, FEED_DENTRY_PUT, parent, name, n, seq);
 
 	if (!rec)
 		return;
-	rec->parent = parent->id;
 	mutex_lock(&f->lock);
-	gone = name_take_back(f, n, rec);
-	if (!gone)
-		parent->fed.entries = feed_push(f, rec);
+	push_name(f, parent, n, rec);
 	mutex_unlock(&f->lock);
+}
+
+void feed_moved(struct op *op, const struct feed_move *move)
+{
+	struct feed *f = &op->m->feed;
+	struct node *n = move->n, *gone = move->gone;
+	struct feed_record *rec[] = {
+		name_record(op, FEED_DENTRY_DEL, move->from, move->old_name, n,
+			    0),
+		name_record(op, FEED_DENTRY_PUT, move->to, move->new_name, n,
+			    op->seq),
+		gone ? gone_record(op, gone) : NULL,
+	};
+
+	if (!have_all(rec, gone ? 3 : 2))
+		return;
+	mutex_lock(&f->lock);
+	push_nameless(f, move->from, n, rec[0]);
+	push_name(f, move->to, n, rec[1]);
 	if (gone)
-		free(rec);
+		push_gone(f, gone, rec[2]);
+	mutex_unlock(&f->lock);
+}
+
+void feed_unnamed(struct op *op, struct node *parent, const char *name,
+		  struct node *n, bool last)
+{
+	struct feed *f = &op->m->feed;
+	struct feed_record *rec[] = {
+		name_record(op, FEED_DENTRY_DEL, parent, name, n, 0),
+		last ? gone_record(op, n) : NULL,
+	};
+
+	if (!have_all(rec, last ? 2 : 1))
+		return;
+	mutex_lock(&f->lock);
+	push_nameless(f, parent, n, rec[0]);
+	if (last)
+		push_gone(f, n, rec[1]);
+	mutex_unlock(&f->lock);
 }

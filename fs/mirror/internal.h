@@ -217,29 +217,6 @@ struct arm_request {
 
 /* ---- map rows on their way (feed.c) ---- */
 
-enum feed_kind {
-	FEED_NODE_PUT,
-	FEED_NODE_DEL,
-	FEED_NODE_RAISE,
-	FEED_DENTRY_PUT,
-	FEED_DENTRY_DEL,
-	FEED_NOTHING, /* was taken back before it was written */
-};
-
-struct feed_record {
-	struct feed_record *next;
-	enum feed_kind kind;
-	slot_mask mask;
-	uint64_t id; /* node */
-	uint64_t parent;
-	uint64_t attr_seq;
-	uint64_t seq;
-	enum meta_kind node_kind;
-	uint16_t name_len;
-	char *name; /* behind the backings in the same block */
-	struct meta_backing backing[];
-};
-
 struct feed {
 	struct mutex lock; /* LOCK_RANK_LEAF */
 	struct cond fed, drained;
@@ -586,16 +563,23 @@ void feed_drain_dir(struct mirror *m, struct node *dir);
  * Where the order matters, the caller holds the directory's lock. These never
  * fail the operation: -ENOMEM breaks the volume.
  */
-void feed_node_put(struct op *op, slot_mask mask, struct node *n, uint64_t seq);
+/* Its row, and its name with this seq. */
+void feed_born(struct op *op, slot_mask mask, struct node *n,
+	       struct node *parent, const char *name, uint64_t seq);
 /* A row that is not written yet is written with this seq at once. */
 void feed_birth_raise(struct op *op, struct node *n);
-void feed_node_del(struct op *op, struct node *n);
 void feed_node_raise(struct op *op, struct node *n, uint64_t seq);
-void feed_dentry_put(struct op *op, struct node *parent, const char *name,
-		     struct node *n, uint64_t seq);
-/* @n: what the name led to. */
-void feed_dentry_del(struct op *op, struct node *parent, const char *name,
-		     struct node *n);
+void feed_named(struct op *op, struct node *parent, const char *name,
+		struct node *n, uint64_t seq);
+/* @last: it was the node's last name. */
+void feed_unnamed(struct op *op, struct node *parent, const char *name,
+		  struct node *n, bool last);
+struct feed_move {
+	struct node *n, *from, *to;
+	const char *old_name, *new_name;
+	struct node *gone; /* lost its last name by that; NULL */
+};
+void feed_moved(struct op *op, const struct feed_move *move);
 
 /* ---- pool.c: the same call on several slots at once ---- */
 
@@ -638,7 +622,7 @@ void repair_want(struct mirror *m, struct node *n, unsigned int i,
 
 /* ---- remove.c ---- */
 
-/* A name of @n is gone from memory and, with the last one, its rows. */
+/* A name of @n is gone from memory. */
 void removal_note(struct op *op, struct node *n, struct node *parent,
 		  const char *name, bool last);
 

@@ -226,8 +226,8 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 		return r;
 	}
 	op_born(op, k->n);
-	feed_node_put(op, k->made & op_slots(op), k->n, op->seq);
-	feed_dentry_put(op, k->parent, k->name, k->n, op->seq);
+	feed_born(op, k->made & op_slots(op), k->n, k->parent, k->name,
+		  op->seq);
 	dirty_attr(op, k->n);
 	if (kind == META_FILE && !(k->st.st_mode & (S_ISUID | S_ISGID)))
 		atomic_store(&k->n->no_privs, true);
@@ -417,7 +417,7 @@ static int link_locked(struct op *op, struct linking *k,
 		dirty_attr(op, k->parent);
 	}
 	if (!r) {
-		feed_dentry_put(op, k->parent, k->name, k->n, op->seq);
+		feed_named(op, k->parent, k->name, k->n, op->seq);
 		r = entry_of(m, k->n, ret);
 	}
 	node_put(m, k->old_parent);

@@ -46,10 +46,8 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 		  const char *name, bool last)
 {
 	node_name_drop(op->m, n, parent, name);
-	if (last) {
+	if (last)
 		node_set_unlinked(op->m, n, op->gen);
-		feed_node_del(op, n);
-	}
 }
 
 static int remove_locked(struct op *op, struct removal *k)
@@ -85,7 +83,7 @@ static int remove_locked(struct op *op, struct removal *k)
 	feed_node_raise(op, k->parent, op->seq);
 	dirty_attr(op, k->parent);
 	if (!r) {
-		feed_dentry_del(op, k->parent, k->name, k->n);
+		feed_unnamed(op, k->parent, k->name, k->n, last);
 		removal_note(op, k->n, k->parent, k->name, last);
 	}
 	move_end(m, k->n, NULL);

@@ -150,17 +150,22 @@ static int table_move(struct op *op, const struct moving *k)
 	int r;
 
 	if (k->flags & RENAME_EXCHANGE) {
-		feed_dentry_put(op, k->to, k->new_name, k->n, op->seq);
-		feed_dentry_put(op, k->from, k->old_name, k->victim,
-				op->seq + 1);
+		feed_named(op, k->to, k->new_name, k->n, op->seq);
+		feed_named(op, k->from, k->old_name, k->victim, op->seq + 1);
 		node_name_drop(m, k->victim, k->to, k->new_name);
 		r = node_name_set(m, k->n, k->to, k->new_name);
 		if (!r)
 			r = node_name_set(m, k->victim, k->from, k->old_name);
 		return r;
 	}
-	feed_dentry_del(op, k->from, k->old_name, k->n);
-	feed_dentry_put(op, k->to, k->new_name, k->n, op->seq);
+	feed_moved(op, &(struct feed_move){
+			       .n = k->n,
+			       .from = k->from,
+			       .to = k->to,
+			       .old_name = k->old_name,
+			       .new_name = k->new_name,
+			       .gone = k->victim_last ? k->victim : NULL,
+		       });
 	if (k->victim)
 		removal_note(op, k->victim, k->to, k->new_name, k->victim_last);
 	node_name_drop(m, k->n, k->from, k->old_name);
@@ -212,8 +217,8 @@ static int whiteout_node(struct op *op, struct moving *k)
 static int whiteout_note(struct op *op, const struct moving *k)
 {
 	op_born(op, k->white);
-	feed_node_put(op, k->made & op_slots(op), k->white, op->seq);
-	feed_dentry_put(op, k->from, k->old_name, k->white, op->seq + 1);
+	feed_born(op, k->made & op_slots(op), k->white, k->from, k->old_name,
+		  op->seq + 1);
 	dirty_attr(op, k->white);
 	return node_name_set(op->m, k->white, k->from, k->old_name);
 }

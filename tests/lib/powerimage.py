@@ -108,9 +108,12 @@ class Image:
               f"mount {self.name}")
 
     def umount(self):
-        """Whoever used it is dead or has let go of it, or does so soon."""
+        """Whoever used it is dead or has let go of it, or does so soon. It need
+        not be mounted: what is off cannot be asked."""
         def done():
             if not libc.umount2(self.path.encode(), 0):
+                return True
+            if ctypes.get_errno() == errno.EINVAL:
                 return True
             if ctypes.get_errno() != errno.EBUSY:
                 check(1, f"umount {self.name}")
@@ -147,8 +150,7 @@ class Image:
         (unshare, a service that starts) keeps the old one for a while; an
         ext4 or xfs is then off as before, a btrfs cannot be mounted."""
         def on():
-            if os.path.ismount(self.path):
-                self.umount()
+            self.umount()
             if self.disk:
                 self.tell_disk("clear")
             try:
@@ -161,8 +163,7 @@ class Image:
         wait_for(f"power of {self.name}", 30, on)
 
     def remove(self):
-        if os.path.ismount(self.path):
-            self.umount()
+        self.umount()
         if self.device:
             subprocess.run(["losetup", "-d", self.device], check=True)
         if os.path.exists(self.image):

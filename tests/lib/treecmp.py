@@ -129,7 +129,8 @@ def xattrs(path):
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:
         return {}
-    return {n: os.getxattr(path, n, follow_symlinks=False) for n in names}
+    return {n: os.getxattr(path, n, follow_symlinks=False) for n in names
+            if not n.startswith("trusted.SGI_ACL_")}  # as xfs shows ACLs
 
 
 class Reach:
