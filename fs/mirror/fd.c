@@ -213,8 +213,11 @@ static int fd_install_pinned(struct mirror *m, struct node_place *p, int fd,
 	return use;
 }
 
+/* One that a file was made with. */
 void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd)
 {
+	if (m->opt.noatime)
+		store_keep_atime(fd);
 	(void)fd_install_pinned(m, &n->place[i], fd, false);
 	node_fd_put(m, n, i);
 }
@@ -301,13 +304,15 @@ static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
 	return 0;
 }
 
-static int open_flags(const struct node *n, bool path)
+/* What applications read is read through these, unless they are told not to
+ * move access times. */
+static int open_flags(const struct mirror *m, const struct node *n, bool path)
 {
 	if (n->kind == META_DIR)
 		return O_RDONLY | O_DIRECTORY;
 	if (n->kind != META_FILE || path)
 		return O_PATH;
-	return O_RDWR;
+	return m->opt.noatime ? O_RDWR : O_RDWR | STORE_ATIME;
 }
 
 static int open_named(struct mirror *m, unsigned int i, int dirfd,
@@ -320,8 +325,8 @@ static int open_named(struct mirror *m, unsigned int i, int dirfd,
 	 * same. */
 	if (fd == -EACCES)
 		return store_openat_forced(s, dirfd, name, flags);
-	if (fd == -EROFS && flags == O_RDWR)
-		return store_openat(s, dirfd, name, O_RDONLY);
+	if (fd == -EROFS && (flags & O_ACCMODE) == O_RDWR)
+		return store_openat(s, dirfd, name, flags & ~O_RDWR);
 	return fd;
 }
 
@@ -430,8 +435,8 @@ static int open_through(struct mirror *m, struct node_place *p, unsigned int i,
 		return lost ? -ENODE_ELSEWHERE
 			    : park_open(m, p->node, i, flags, ret_fd);
 	*ret_fd = store_reopen(s, fd, flags);
-	if (*ret_fd == -EACCES && flags == O_RDWR)
-		*ret_fd = store_reopen(s, fd, O_RDONLY);
+	if (*ret_fd == -EACCES && (flags & O_ACCMODE) == O_RDWR)
+		*ret_fd = store_reopen(s, fd, flags & ~O_RDWR);
 	node_fd_put(m, p->node, i);
 	return MIN(*ret_fd, 0);
 }
@@ -476,7 +481,7 @@ int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
 		int *ret_fd)
 {
 	struct node_place *p = &n->place[i];
-	int flags = open_flags(n, path);
+	int flags = open_flags(m, n, path);
 	int fd, r;
 
 	path = flags == O_PATH;
@@ -534,6 +539,8 @@ void node_fd_adopt(struct mirror *m, struct node *n, unsigned int i, int fd)
 {
 	bool path = n->kind != META_FILE && n->kind != META_DIR;
 
+	if (m->opt.noatime && !path)
+		store_keep_atime(fd);
 	mutex_lock(&m->fds);
 	n->place[i].lost = false;
 	mutex_unlock(&m->fds);

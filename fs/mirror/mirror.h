@@ -48,6 +48,7 @@ struct mirror_options {
 	/* A store is put out when a call on it lasts longer; 0: never, its
 	 * callers wait. */
 	uint64_t timeout_ms;
+	bool noatime; /* reading moves no access times */
 };
 
 /* A member as mounting found it. store and meta are NULL when not present. */

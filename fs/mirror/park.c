@@ -112,8 +112,8 @@ int park_open(struct mirror *m, struct node *n, unsigned int i, int flags,
 	fd = store_openat(s, store_limbo_fd(s), gone, flags);
 	if (fd == -EACCES)
 		fd = store_openat_forced(s, store_limbo_fd(s), gone, flags);
-	if (fd == -EROFS && flags == O_RDWR)
-		fd = store_openat(s, store_limbo_fd(s), gone, O_RDONLY);
+	if (fd == -EROFS && (flags & O_ACCMODE) == O_RDWR)
+		fd = store_openat(s, store_limbo_fd(s), gone, flags & ~O_RDWR);
 	if (fd == -ENOENT)
 		return -ENODE_ELSEWHERE;
 	if (fd < 0)

@@ -58,10 +58,22 @@ static void read_blocks(struct scan *c, unsigned int i, int fd,
 	}
 }
 
-static void read_slice(struct scan *c, unsigned int i, int fd, struct slice *sl)
+/* Applications read through @shared, and it moves access times for them. An
+ * ordinary user may not open again what shuts him out. */
+static int open_quietly(const struct mirror *m, const struct store *s,
+			int shared)
+{
+	int fd = m->opt.noatime ? -EEXIST : store_reopen(s, shared, O_RDONLY);
+
+	return fd < 0 ? shared : fd;
+}
+
+static void read_slice(struct scan *c, unsigned int i, int shared,
+		       struct slice *sl)
 {
 	struct store *s = c->m->slot[i].store;
 	size_t len = (size_t)range_len(sl->range);
+	int fd = open_quietly(c->m, s, shared);
 	ssize_t got;
 
 	store_drop_cache(s, fd, sl->range.start, len);
@@ -72,6 +84,8 @@ static void read_slice(struct scan *c, unsigned int i, int fd, struct slice *sl)
 		memset(c->s->buffer[i] + got, 0, len - (size_t)got);
 	sl->got = MAX(sl->got, (size_t)MAX(got, (ssize_t)0));
 	store_drop_cache(s, fd, sl->range.start, len);
+	if (fd != shared)
+		store_close_fd(s, fd);
 }
 
 /* ---- data without a row ---- */

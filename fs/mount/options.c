@@ -72,7 +72,7 @@ static const struct fuse_opt table[] = {
 	OPTION("sync", KEY_PASS),
 	OPTION("async", KEY_PASS),
 	OPTION("dirsync", KEY_PASS),
-	OPTION("noatime", KEY_PASS),
+	OPTION("noatime", KEY_NOATIME),
 	OPTION("symfollow", KEY_DROP),	 /* set by the session: the library */
 	OPTION("nosymfollow", KEY_DROP), /* does not know it */
 	/* Access times are kept by the stores, as their own mounts say. */
@@ -309,6 +309,8 @@ static void option_flag(struct mount_options *o, enum option_key key)
 		o->debug = true;
 	else if (key == KEY_AUTO_UNMOUNT)
 		o->auto_unmount = true;
+	else if (key == KEY_NOATIME)
+		o->mirror.noatime = true;
 }
 
 /* ---- one -o ---- */
@@ -334,7 +336,8 @@ static int parse_fail(struct parse *p, int err, const char *arg)
 
 static bool is_passed(int key)
 {
-	return key == KEY_PASS || key == KEY_CONTEXT || key == KEY_AUTO_UNMOUNT;
+	return key == KEY_PASS || key == KEY_NOATIME || key == KEY_CONTEXT ||
+	       key == KEY_AUTO_UNMOUNT;
 }
 
 static int option_apply(struct mount_options *o, enum option_key key,

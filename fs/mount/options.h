@@ -11,6 +11,7 @@
 enum option_key {
 	KEY_DROP,
 	KEY_PASS,
+	KEY_NOATIME,
 	KEY_SHOWN,
 	KEY_RO,
 	KEY_RW,

@@ -94,12 +94,16 @@ static mode_t bits_for(mode_t mode, int flags)
 int now_reopen(const struct store *s, int path_fd, int flags)
 {
 	char path[PROC_PATH_MAX];
+	int fd;
 
 	(void)s;
+	flags = (atime_flags(flags) & ~O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK |
+		O_NOCTTY;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
-	return sys_result(
-		RETRY_EINTR(open(path, (flags & ~O_NOFOLLOW) | O_CLOEXEC |
-					       O_NONBLOCK | O_NOCTTY)));
+	fd = RETRY_EINTR(open(path, flags));
+	if (fd < 0 && atime_gives_way(flags))
+		fd = RETRY_EINTR(open(path, flags & ~O_NOATIME));
+	return sys_result(fd);
 }
 
 /* Its directory may be one that its owner may not search. */

@@ -22,6 +22,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -90,6 +91,19 @@ struct store {
 static inline int sys_result(int result)
 {
 	return result < 0 ? -errno : result;
+}
+
+/* @flags of an open without STORE_ATIME, which openat does not know. */
+static inline int atime_flags(int flags)
+{
+	return flags & (O_PATH | STORE_ATIME) ? flags & ~STORE_ATIME
+					      : flags | O_NOATIME;
+}
+
+/* The call failed: may it succeed when it moves access times? */
+static inline bool atime_gives_way(int flags)
+{
+	return errno == EPERM && (flags & O_NOATIME);
 }
 
 int store_injected(const struct store_inject *inject, const char *call);

@@ -20,29 +20,54 @@
 static int open_flags(int flags)
 {
 	assert(!(flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))));
-	flags |= O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	flags = atime_flags(flags) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK |
+		O_NOCTTY;
 	return flags & O_PATH ? flags & OPATH_FLAGS : flags;
 }
 
 int now_openat(const struct store *s, int dirfd, const char *name, int flags)
 {
 	int err = store_gate(s, "store.openat");
+	int fd;
 
 	assert(store_name_ok(name));
 	if (err)
 		return err;
-	return sys_result(RETRY_EINTR(openat(dirfd, name, open_flags(flags))));
+	flags = open_flags(flags);
+	fd = RETRY_EINTR(openat(dirfd, name, flags));
+	if (fd < 0 && atime_gives_way(flags))
+		fd = RETRY_EINTR(openat(dirfd, name, flags & ~O_NOATIME));
+	return sys_result(fd);
+}
+
+void store_keep_atime(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0)
+		(void)fcntl(fd, F_SETFL, flags | O_NOATIME);
+}
+
+static int open_how(int dirfd, const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned int)flags,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+	};
+
+	return (int)RETRY_EINTR(
+		syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
 }
 
 static int open_beneath(int dirfd, const char *path, int flags)
 {
-	struct open_how how = {
-		.flags = (uint64_t)(unsigned int)open_flags(flags),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-	};
+	int fd;
 
-	return sys_result((int)RETRY_EINTR(
-		syscall(SYS_openat2, dirfd, path, &how, sizeof(how))));
+	flags = open_flags(flags);
+	fd = open_how(dirfd, path, flags);
+	if (fd < 0 && atime_gives_way(flags))
+		fd = open_how(dirfd, path, flags & ~O_NOATIME);
+	return sys_result(fd);
 }
 
 static bool has_dotdot(const char *path)

@@ -185,6 +185,15 @@ MUST_CHECK int store_syncfs(const struct store *s);
 
 /* ---- names: @dirfd is a directory of this store, @name one component ---- */
 
+/*
+ * What is opened here is read for the volume's own purposes, a resync or a
+ * scrub, and nobody's access time is to move by that: O_NOATIME is added where
+ * the process may have it (of a file that is not his, an ordinary user may
+ * not).  With this flag it is read for an application, and the store's own mount
+ * decides.
+ */
+#define STORE_ATIME (1 << 30)
+
 /* O_NOFOLLOW|O_CLOEXEC|O_NONBLOCK|O_NOCTTY are added. Returns an fd. */
 MUST_CHECK int store_openat(const struct store *s, int dirfd, const char *name,
 			    int flags);
@@ -200,6 +209,8 @@ MUST_CHECK int store_openat_forced(const struct store *s, int dirfd,
 /* Open again what the O_PATH descriptor @path_fd names, with a name or
  * without. */
 MUST_CHECK int store_reopen(const struct store *s, int path_fd, int flags);
+/* From now on as if opened without STORE_ATIME; as far as it goes. */
+void store_keep_atime(int fd);
 /*
  * Close a descriptor of a store that may hang: some time later, by a helper,
  * when no call that was left behind may still use it.

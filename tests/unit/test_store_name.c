@@ -26,6 +26,46 @@ static bool exists(const char *name)
 	return !err;
 }
 
+/* ---- access times ---- */
+
+static bool keeps_atime(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	cr_assert(fd >= 0 && flags >= 0);
+	return flags & O_NOATIME;
+}
+
+static void check_opens(const char *name, bool quiet)
+{
+	int path_fd = store_openat(store, rootfd, name, O_PATH);
+
+	cr_assert_eq(keeps_atime(store_openat(store, rootfd, name, O_RDONLY)),
+		     quiet);
+	cr_assert_eq(keeps_atime(store_open_path(store, name, O_RDONLY)),
+		     quiet);
+	cr_assert_eq(keeps_atime(store_reopen(store, path_fd, O_RDONLY)),
+		     quiet);
+	cr_assert_not(keeps_atime(
+		store_openat(store, rootfd, name, O_RDONLY | STORE_ATIME)));
+}
+
+Test(store_name, access_times)
+{
+	int fd = store_create(store, rootfd, "f", 0644, NULL);
+
+	cr_assert_not(keeps_atime(fd));
+	store_keep_atime(fd);
+	cr_assert(keeps_atime(fd));
+	check_opens("f", true);
+	if (geteuid() != 0)
+		return;
+	/* Of another one's file only its own user, or root, may ask for it. */
+	cr_assert(!seteuid(OTHER_UID));
+	check_opens("f", false);
+	cr_assert(!seteuid(0));
+}
+
 /* ---- names ---- */
 
 struct seen {
