@@ -22,12 +22,28 @@ void reply_unsupported(fuse_req_t req)
 	(void)fuse_reply_err(req, ENOSYS);
 }
 
+/*
+ * The kernel may hold pages of any file that are on no store as yet, tells
+ * nobody, and shows the number of blocks that it was told last until the file is
+ * closed.  To tar --sparse a file with a size and no block is one hole, and it
+ * is archived as that.  So no file is said to have none: with one of 512 bytes
+ * programs look for data, which the kernel writes out for that (notify.h).
+ */
+static struct stat with_a_block(const struct stat *st)
+{
+	struct stat told = *st;
+
+	if (S_ISREG(told.st_mode) && told.st_blocks == 0)
+		told.st_blocks = 1;
+	return told;
+}
+
 struct fuse_entry_param reply_entry_param(uint64_t id, const struct stat *st)
 {
 	/* Ids are never used again, so that the generation can stay 0. */
 	return (struct fuse_entry_param){
 		.ino = id,
-		.attr = *st,
+		.attr = with_a_block(st),
 		.attr_timeout = REPLY_KEEP,
 		.entry_timeout = REPLY_KEEP,
 	};
@@ -59,10 +75,14 @@ void reply_absent(fuse_req_t req, bool keep)
 
 void reply_attr(fuse_req_t req, int err, const struct stat *st)
 {
-	if (err)
+	struct stat told;
+
+	if (err) {
 		reply_err(req, err);
-	else
-		(void)fuse_reply_attr(req, st, REPLY_KEEP);
+		return;
+	}
+	told = with_a_block(st);
+	(void)fuse_reply_attr(req, &told, REPLY_KEEP);
 }
 
 void reply_count(fuse_req_t req, ssize_t count)

@@ -60,8 +60,9 @@ for i in {1..6}; do
 	truncate -s 0 "$mnt/tree/2/$i"
 	sync -f "$mnt"
 	walk >now
+	# A mount says of no file that it has no block.
 	(cd "$work/a/tree" && find . -type f -printf '%p %s %b %n\n') |
-		sort >want
+		awk '{ if ($3 == 0) $3 = 1; print }' | sort >want
 	sed "s|^$mnt/tree|.|; s| [0-9]*\$||" now | sort >have
 	cmp want have || fail "after $i changes the mount shows something else"
 done
