@@ -297,6 +297,7 @@ static int check_parent(struct rows *s, const struct meta_dentry *d,
 static int check_dentry(struct check *c, const struct meta_dentry *d)
 {
 	struct meta_node row;
+	uint64_t highest = MAX(d->seq, d->cookie);
 	int r = meta_node_get(c->rd, d->node, &row);
 
 	if (r == -ENOENT)
@@ -308,10 +309,9 @@ static int check_dentry(struct check *c, const struct meta_dentry *d)
 					.parent = d->parent,
 				},
 				d);
-	if (r == 0 && d->parent != META_LIMBO_ID &&
-	    MAX(d->seq, d->cookie) > c->seq_reserved)
+	if (r == 0 && d->parent != META_LIMBO_ID && highest > c->seq_reserved)
 		r = tell_number(c, CHECK_RESERVED, d, d->node, "an entry's seq",
-				d->seq, c->seq_reserved);
+				highest, c->seq_reserved);
 	return r;
 }
 

@@ -66,7 +66,7 @@ struct control_target {
 	struct mirror *mirror;
 	struct resync_engine *engine;
 	struct scrub *scrub;
-	/* Both live as long as the server. */
+	/* These live as long as the server. */
 	const char *mountpoint; /* absolute */
 	const char *name;	/* what people call the mount, or "" */
 	const char *options;	/* mount_options_text() */

@@ -56,20 +56,10 @@ static uint64_t parent_id(struct mirror *m, struct node *dir)
 	return id;
 }
 
-static uint64_t highest_seq(struct mirror *m)
-{
-	uint64_t seq;
-
-	mutex_lock(&m->lock);
-	seq = m->seq;
-	mutex_unlock(&m->lock);
-	return seq;
-}
-
 static void walk_find(struct mirror *m, struct listing *l, uint64_t cookie)
 {
 	uint64_t walk = cookie ? cookie >> COOKIE_BITS
-			       : walks_begin(&m->walks, highest_seq(m));
+			       : walks_begin(&m->walks, mirror_seq(m));
 
 	l->cookie = cookie & ((UINT64_C(1) << COOKIE_BITS) - 1);
 	l->limit = walks_limit(&m->walks, walk);

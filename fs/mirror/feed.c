@@ -15,9 +15,9 @@
  * Meanwhile a record can still be changed: a directory is raised once for many
  * entries, and a name or a node that comes and goes leaves almost nothing.
  *
- * A batch is all that there is, and what makes or removes a node together with a
- * name is put at once: no map ever has a node without a name, which nobody would
- * find after a crash.
+ * A batch is all that there is, and what belongs together is put at once: no map
+ * ever has a node without a name, which nobody would find after a crash, and which
+ * a lap would take for one that was removed.
  */
 #include "fs/mirror/internal.h"
 
@@ -458,6 +458,25 @@ void feed_moved(struct op *op, const struct feed_move *move)
 	push_name(f, move->to, n, rec[1]);
 	if (gone)
 		push_gone(f, gone, rec[2]);
+	mutex_unlock(&f->lock);
+}
+
+void feed_exchanged(struct op *op, const struct feed_move *move,
+		    struct node *other)
+{
+	struct feed *f = &op->m->feed;
+	struct feed_record *rec[] = {
+		name_record(op, FEED_DENTRY_PUT, move->to, move->new_name,
+			    move->n, op->seq),
+		name_record(op, FEED_DENTRY_PUT, move->from, move->old_name,
+			    other, op->seq + 1),
+	};
+
+	if (!have_all(rec, ARRAY_SIZE(rec)))
+		return;
+	mutex_lock(&f->lock);
+	push_name(f, move->to, move->n, rec[0]);
+	push_name(f, move->from, other, rec[1]);
 	mutex_unlock(&f->lock);
 }
 

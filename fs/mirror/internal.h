@@ -580,6 +580,9 @@ struct feed_move {
 	struct node *gone; /* lost its last name by that; NULL */
 };
 void feed_moved(struct op *op, const struct feed_move *move);
+/* move->n and @other, which had the new name. */
+void feed_exchanged(struct op *op, const struct feed_move *move,
+		    struct node *other);
 
 /* ---- pool.c: the same call on several slots at once ---- */
 

@@ -165,10 +165,11 @@ uint64_t mirror_dir_peek(struct mirror *m, uint64_t node);
 
 /*
  * Entries of a directory after @cookie (0: from the start), "." and ".."
- * included, and no name that came after the walk's start.  @fn gets name, id, type (DT_*), the cookie that follows it, and,
- * with @plus, its attributes (NULL when they could not be had; else the lookup
- * count of that node was raised, unless fn returns nonzero, which ends the
- * walk and means "did not fit").  "." and ".." never raise a count.
+ * included, and no name that came after the walk's start.  @fn gets name, id,
+ * type (DT_*), the cookie that follows it, and, with @plus, its attributes (NULL
+ * when they could not be had; else the lookup count of that node was raised,
+ * unless fn returns nonzero, which ends the walk and means "did not fit").  "."
+ * and ".." never raise a count.
  */
 typedef int (*mirror_dir_fn)(void *arg, const char *name, uint64_t id,
 			     unsigned char type, uint64_t next_cookie,

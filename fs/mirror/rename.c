@@ -146,26 +146,26 @@ static int find_victim(struct mirror *m, struct moving *k)
 
 static int table_move(struct op *op, const struct moving *k)
 {
+	const struct feed_move move = {
+		.n = k->n,
+		.from = k->from,
+		.to = k->to,
+		.old_name = k->old_name,
+		.new_name = k->new_name,
+		.gone = k->victim_last ? k->victim : NULL,
+	};
 	struct mirror *m = op->m;
 	int r;
 
 	if (k->flags & RENAME_EXCHANGE) {
-		feed_named(op, k->to, k->new_name, k->n, op->seq);
-		feed_named(op, k->from, k->old_name, k->victim, op->seq + 1);
+		feed_exchanged(op, &move, k->victim);
 		node_name_drop(m, k->victim, k->to, k->new_name);
 		r = node_name_set(m, k->n, k->to, k->new_name);
 		if (!r)
 			r = node_name_set(m, k->victim, k->from, k->old_name);
 		return r;
 	}
-	feed_moved(op, &(struct feed_move){
-			       .n = k->n,
-			       .from = k->from,
-			       .to = k->to,
-			       .old_name = k->old_name,
-			       .new_name = k->new_name,
-			       .gone = k->victim_last ? k->victim : NULL,
-		       });
+	feed_moved(op, &move);
 	if (k->victim)
 		removal_note(op, k->victim, k->to, k->new_name, k->victim_last);
 	node_name_drop(m, k->n, k->from, k->old_name);

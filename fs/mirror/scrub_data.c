@@ -63,8 +63,11 @@ static void read_blocks(struct scan *c, unsigned int i, int fd,
 static int open_quietly(const struct mirror *m, const struct store *s,
 			int shared)
 {
-	int fd = m->opt.noatime ? -EEXIST : store_reopen(s, shared, O_RDONLY);
+	int fd;
 
+	if (m->opt.noatime)
+		return shared;
+	fd = store_reopen(s, shared, O_RDONLY);
 	return fd < 0 ? shared : fd;
 }
 

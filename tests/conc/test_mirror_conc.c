@@ -2,7 +2,9 @@
 /*
  * Threads on a live volume: names, contents and attributes change in private
  * and shared places while checkpoints run and one store fails.  At the end the
- * stores that stayed are equal, and the volume opens again.
+ * stores that stayed are equal, and the volume opens again.  Meanwhile every
+ * state that a map can be seen in has a name for each of its nodes: who is
+ * killed leaves one of them.
  *
  * A plain program with assert(), so that it runs under ThreadSanitizer.
  */
@@ -94,9 +96,12 @@ static void change_names(struct worker *w)
 
 	snprintf(a, sizeof(a), "n%d", rand_r(&w->seed) % 8);
 	snprintf(b, sizeof(b), "n%d", rand_r(&w->seed) % 8);
-	switch (rand_r(&w->seed) % 5) {
+	switch (rand_r(&w->seed) % 6) {
 	case 0:
 		expect(mirror_rename(m, w->dir, a, w->dir, b, 0));
+		break;
+	case 5:
+		expect(mirror_rename(m, w->dir, a, w->dir, b, RENAME_EXCHANGE));
 		break;
 	case 1:
 		expect(mirror_unlink(m, w->dir, a));
@@ -157,10 +162,59 @@ static void *work(void *arg)
 	return NULL;
 }
 
+struct looker {
+	pthread_t thread;
+	const struct worker *workers;
+	_Atomic bool stop;
+	unsigned int looked;
+};
+
+static void all_have_names(struct meta *meta)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	struct meta_iter it = {0};
+	struct meta_node row;
+	uint64_t names;
+
+	assert(rd && !meta_read_begin(rd));
+	assert(!meta_iter_nodes(rd, META_FIRST_ID - 1, &it));
+	while (meta_next_node(&it, &row) > 0) {
+		assert(!meta_dentry_count(rd, row.id, &names));
+		if (!names)
+			fprintf(stderr, "node %llu has no name\n",
+				(unsigned long long)row.id);
+		assert(names);
+	}
+	meta_iter_done(&it);
+	meta_read_end(rd);
+	meta_reader_put(rd);
+}
+
+/* A listing has the rows that are on their way written, wherever the others
+ * stand just then. */
+static void *look(void *arg)
+{
+	struct looker *l = arg;
+	struct mirror_ref ref;
+	unsigned int seen = 0;
+
+	while (!atomic_load(&l->stop)) {
+		uint64_t dir = l->workers[l->looked++ % THREADS].dir;
+
+		expect(mirror_readdir(m, dir, 0, false, count_entry, &seen));
+		if (mirror_ref_get(m, 0, &ref))
+			continue;
+		all_have_names(ref.meta);
+		mirror_ref_put(m, &ref);
+	}
+	return NULL;
+}
+
 static void run_threads(bool fail_b)
 {
 	static unsigned int round;
 	struct worker w[THREADS];
+	struct looker looker = {.workers = w};
 
 	round++;
 	for (unsigned int i = 0; i < THREADS; i++) {
@@ -172,6 +226,7 @@ static void run_threads(bool fail_b)
 		w[i] = (struct worker){.seed = i + 17, .dir = e.id};
 		assert(!pthread_create(&w[i].thread, NULL, work, &w[i]));
 	}
+	assert(!pthread_create(&looker.thread, NULL, look, &looker));
 	for (int i = 0; i < 20; i++) {
 		assert(!mirror_checkpoint(m, NULL));
 		if (fail_b && i == 10)
@@ -179,6 +234,9 @@ static void run_threads(bool fail_b)
 	}
 	for (unsigned int i = 0; i < THREADS; i++)
 		assert(!pthread_join(w[i].thread, NULL));
+	atomic_store(&looker.stop, true);
+	assert(!pthread_join(looker.thread, NULL));
+	assert(looker.looked);
 }
 
 /* @timeout_ms: all calls are made by helpers, and watched. */

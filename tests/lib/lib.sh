@@ -302,6 +302,14 @@ sm()
 	"$SEQMIRROR" "$@"
 }
 
+# mount(8) looks for it in the usual places only. For a test in a mount namespace
+# of its own.
+install_program()
+{
+	mount -t tmpfs none /usr/local/sbin
+	ln -s "$SEQMIRROR" /usr/local/sbin/seqmirror
+}
+
 # mount_volume [-o OPTIONS] STORE...: mounts on $mnt, the daemon's words go to
 # $daemon_log.
 mount_volume()

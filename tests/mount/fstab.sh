@@ -13,9 +13,7 @@ need_root
 need jq mount.fuse
 
 mkdir a b
-# mount(8) looks in the usual places only.
-mount -t tmpfs none /usr/local/sbin
-ln -s "$SEQMIRROR" /usr/local/sbin/seqmirror
+install_program
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 
 released()
