@@ -50,8 +50,12 @@ def seeker(number):
         if not written:
             continue
         start = rng.choice(written)
-        data = os.lseek(own, start, os.SEEK_DATA)
-        hole = os.lseek(own, start, os.SEEK_HOLE)
+        try:
+            data = os.lseek(own, start, os.SEEK_DATA)
+            hole = os.lseek(own, start, os.SEEK_HOLE)
+        except OSError as error:  # ENXIO: no data from there on
+            wrong.append((start, str(error)))
+            break
         asked += 1
         if data != start or hole <= start:
             wrong.append((start, data, hole))
