@@ -299,7 +299,7 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	mutex_unlock(&m->lock);
 	if (covered)
 		return 0;
-	err = node_stat(m, n, &st);
+	err = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
 	if (err)
 		return err;
 	r = window_choose(op, n, r, (uint64_t)st.st_size, armed, spare);

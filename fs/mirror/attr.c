@@ -142,6 +142,17 @@ static bool is_told_again(const struct setting *k)
 	       k->want->st_mtim.tv_nsec == k->before.st_mtim.tv_nsec;
 }
 
+/* What is there before, as far as it will be changed. */
+static int set_before(struct mirror *m, struct setting *k)
+{
+	bool known = atomic_load(&m->kernel_times) &&
+		     node_mtime_get(k->n, &k->before.st_mtim);
+
+	if (known && k->what == MIRROR_SET_MTIME)
+		return 0;
+	return node_stat(m, k->n, known ? STORE_STAT_NO_TIMES : 0, &k->before);
+}
+
 static int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
 		       void *arg, const char *what)
 {
@@ -170,7 +181,7 @@ static int setattr_locked(struct op *op, struct setting *k,
 		return 0;
 	if (k->n->kind == META_SYMLINK)
 		k->what &= ~MIRROR_SET_MODE;
-	r = node_stat(op->m, k->n, &k->before);
+	r = set_before(op->m, k);
 	if (r)
 		return r;
 	if (atomic_load(&op->m->kernel_times) && is_told_again(k)) {
@@ -213,7 +224,7 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		r = op_end(&op, r);
 	}
 	if (!r)
-		r = node_stat(m, k.n, ret_st);
+		r = node_stat(m, k.n, node_stat_want(m, k.n), ret_st);
 	node_put(m, k.n);
 	return r;
 }
@@ -270,7 +281,7 @@ static int privs_drop_locked(struct op *op, struct node *n, unsigned int kill)
 	struct setting k = {.n = n};
 	struct cap_ask cap = {n};
 	struct stat st, want;
-	int r = node_stat(m, n, &st);
+	int r = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
 
 	if (r)
 		return r;
@@ -381,7 +392,7 @@ static int setx_remember(struct mirror *m, struct xattr *k)
 {
 	struct xattr ask = {.n = k->n, .name = k->name, .len = XATTR_SIZE_MAX};
 	struct stat st;
-	int r = node_stat(m, k->n, &st);
+	int r = node_stat(m, k->n, STORE_STAT_NO_TIMES, &st);
 
 	if (r)
 		return r;

@@ -94,8 +94,8 @@ static int handle_stat(struct mirror *m, struct node_handle *h,
 	struct store *s = m->slot[h->slot].store;
 
 	return h->obj.fd >= 0
-		       ? store_fstat(s, h->obj.fd, false, st)
-		       : store_statat(s, h->obj.dirfd, h->obj.name, false, st);
+		       ? store_fstat(s, h->obj.fd, 0, st)
+		       : store_statat(s, h->obj.dirfd, h->obj.name, 0, st);
 }
 
 static int times_give(struct mirror *m, struct node *n, unsigned int i,

@@ -81,7 +81,7 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 		node_fd_put(m, n, from);
 		return err;
 	}
-	err = store_fstat(a, fd_a, false, &st);
+	err = store_fstat(a, fd_a, STORE_STAT_NO_TIMES, &st);
 	*ret_of_source = err;
 	for (uint64_t at = r.start; !err && at < r.end;) {
 		uint64_t s = r.end, e = r.end;
@@ -115,7 +115,7 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 		at = e;
 	}
 	if (!err)
-		err = store_fstat(b, fd_b, false, &now);
+		err = store_fstat(b, fd_b, STORE_STAT_NO_TIMES, &now);
 	if (!err && now.st.st_size != st.st.st_size)
 		err = store_truncate(b, fd_b, (uint64_t)st.st.st_size);
 	node_fd_put(m, n, to);

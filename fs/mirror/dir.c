@@ -124,7 +124,7 @@ static int list_entry(struct mirror *m, struct listing *l,
 		return r;
 	/* Without attributes the entry is shown all the same. */
 	if (l->plus)
-		have = !node_stat(m, n, &st);
+		have = !node_stat(m, n, 0, &st);
 	l->full = l->fn(l->arg, d->name, d->node, type_of(kind),
 			l->walk | d->cookie, have ? &st : NULL) != 0;
 	if (!l->full) {

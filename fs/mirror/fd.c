@@ -286,7 +286,8 @@ static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
 	struct store_stat st;
 	int r;
 
-	r = store_fstat(m->slot[i].store, fd, true, &st);
+	r = store_fstat(m->slot[i].store, fd,
+			STORE_STAT_GEN | STORE_STAT_NO_TIMES, &st);
 	if (r)
 		return r;
 	if (!kind_agrees(n->kind, st.st.st_mode))

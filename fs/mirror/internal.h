@@ -657,9 +657,14 @@ MUST_CHECK int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 
 /* ---- stat.c ---- */
 
-MUST_CHECK int node_stat(struct mirror *m, struct node *n, struct stat *ret_st);
+/* The lead's, and that of one slot. @want: STORE_STAT_*, or 0. */
+MUST_CHECK int node_stat(struct mirror *m, struct node *n, unsigned int want,
+			 struct stat *ret_st);
 MUST_CHECK int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
-			    struct stat *ret_st);
+			    unsigned int want, struct stat *ret_st);
+/* Does the kernel keep the times of this node, once it knows it?  Then none need
+ * be asked for to answer it. */
+unsigned int node_stat_want(struct mirror *m, const struct node *n);
 /* The modification time that the kernel set, if it has the last word. */
 bool node_mtime_get(struct node *n, struct timespec *ret);
 /* The same for a checkpoint: were the stores' moved since, do all have it? */

@@ -23,7 +23,7 @@ static void entry_is(struct mirror *m, struct node *n, struct mirror_entry *ret)
 
 static int entry_of(struct mirror *m, struct node *n, struct mirror_entry *ret)
 {
-	int r = node_stat(m, n, &ret->st);
+	int r = node_stat(m, n, 0, &ret->st);
 
 	if (r)
 		return r;
@@ -46,7 +46,8 @@ static int probe_slot(struct mirror *m, unsigned int slot, void *arg)
 	r = node_fd_get(m, p->parent, slot, false, &dirfd);
 	if (r)
 		return r;
-	r = store_statat(m->slot[slot].store, dirfd, p->name, false, &st);
+	r = store_statat(m->slot[slot].store, dirfd, p->name,
+			 STORE_STAT_NO_TIMES, &st);
 	node_fd_put(m, p->parent, slot);
 	return r;
 }
@@ -169,6 +170,8 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct make *k = arg;
 	struct store *s = m->slot[slot].store;
+	unsigned int want = STORE_STAT_GEN |
+			    (k->made ? STORE_STAT_NO_TIMES : STORE_STAT_BORN);
 	struct store_stat st;
 	int dirfd, fd, r;
 
@@ -180,8 +183,8 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 	fd = r = make_call(m, slot, dirfd, k);
 	if (r >= 0) {
 		r = k->n->kind == META_FILE
-			    ? store_fstat(s, fd, true, &st)
-			    : store_statat(s, dirfd, k->name, true, &st);
+			    ? store_fstat(s, fd, want, &st)
+			    : store_statat(s, dirfd, k->name, want, &st);
 		if (!r) {
 			mutex_lock(&m->fds);
 			k->n->place[slot].backing = (struct meta_backing){

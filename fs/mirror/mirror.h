@@ -195,6 +195,9 @@ MUST_CHECK int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie,
 #define MIRROR_KILL_SUIDGID (1u << 8)
 #define MIRROR_KILL_SGID    (1u << 9)
 
+/* Here and below the times of change of regular files are whatever, where the
+ * kernel keeps them (mirror_set_kernel_times): it takes none from an answer on a
+ * file that it knows. */
 MUST_CHECK int mirror_getattr(struct mirror *m, uint64_t node,
 			      struct stat *ret_st);
 MUST_CHECK int mirror_setattr(struct mirror *m, uint64_t node,

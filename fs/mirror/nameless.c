@@ -166,7 +166,7 @@ static int make_named(struct giving *g, const struct node *n, const char *name,
 	int dir = store_limbo_fd(g->store), r;
 	struct store_stat st;
 
-	r = store_fstat(g->m->slot[g->from].store, from_fd, false, &st);
+	r = store_fstat(g->m->slot[g->from].store, from_fd, 0, &st);
 	if (r)
 		return r;
 	if (n->kind == META_FILE)
@@ -225,7 +225,7 @@ static int copy_range(struct giving *g, struct node *n, struct range r)
 	for (uint64_t at = r.start; !err && at < r.end;) {
 		struct range slice = {at, r.end};
 
-		err = node_stat_on(g->m, n, g->from, &st);
+		err = node_stat_on(g->m, n, g->from, STORE_STAT_NO_TIMES, &st);
 		if (err)
 			break;
 		/* Behind the end there is one hole, whatever its length. */

@@ -146,7 +146,7 @@ static uint64_t size_peek(struct mirror *m, struct node *n, unsigned int i,
 		(void)guard_hurry_end(before);
 		return 0; /* no better than the one that answered */
 	}
-	r = store_fstat(m->slot[i].store, fd, false, &st);
+	r = store_fstat(m->slot[i].store, fd, STORE_STAT_NO_TIMES, &st);
 	node_fd_put(m, n, i);
 	(void)guard_hurry_end(before);
 	return r ? 0 : (uint64_t)st.st.st_size;

@@ -65,7 +65,7 @@ static int remove_locked(struct op *op, struct removal *k)
 		return r;
 	if (k->dir != (k->n->kind == META_DIR))
 		return k->dir ? -ENOTDIR : -EISDIR;
-	r = node_stat(m, k->n, &st);
+	r = node_stat(m, k->n, STORE_STAT_NO_TIMES, &st);
 	if (r)
 		return r;
 	last = k->dir || st.st_nlink <= 1;

@@ -49,7 +49,8 @@ static int whiteout_learn(struct mirror *m, unsigned int slot, int dirfd,
 
 	if (r && r != -ENODATA && r != -EOPNOTSUPP)
 		return r;
-	r = store_statat(s, dirfd, k->old_name, true, &st);
+	r = store_statat(s, dirfd, k->old_name,
+			 STORE_STAT_GEN | STORE_STAT_NO_TIMES, &st);
 	if (r)
 		return r;
 	mutex_lock(&m->fds);
@@ -137,7 +138,7 @@ static int find_victim(struct mirror *m, struct moving *k)
 		return r;
 	if (k->flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))
 		return 0;
-	r = node_stat(m, k->victim, &st);
+	r = node_stat(m, k->victim, STORE_STAT_NO_TIMES, &st);
 	if (r)
 		return r;
 	k->victim_last = k->victim->kind == META_DIR || st.st_nlink <= 1;

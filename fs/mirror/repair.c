@@ -202,7 +202,7 @@ static int runs_copy(struct op *op, const struct repair *rep,
 	struct store_stat was;
 	int result = 0, r = 0;
 
-	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], false, &was))
+	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], 0, &was))
 		return -EREMOTEIO;
 	vec_for_each (run, &runs->v) {
 		if (r && r != -EIO)
@@ -234,11 +234,12 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 	struct range r;
 	int err;
 
-	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], false, &was))
+	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], 0, &was))
 		return -EREMOTEIO;
 	for_each_slot(i, from)
 	{
-		if (store_fstat(m->slot[i].store, fd[i], false, &st) ||
+		if (store_fstat(m->slot[i].store, fd[i], STORE_STAT_NO_TIMES,
+				&st) ||
 		    (uint64_t)st.st.st_size <= longest)
 			continue;
 		longest = (uint64_t)st.st.st_size;

@@ -39,8 +39,8 @@ static int look_at(struct scan *c, struct node_handle *h, struct look *l)
 	int r;
 
 	*l = (struct look){0};
-	r = o.fd >= 0 ? store_fstat(s, o.fd, false, &l->st)
-		      : store_statat(s, o.dirfd, o.name, false, &l->st);
+	r = o.fd >= 0 ? store_fstat(s, o.fd, 0, &l->st)
+		      : store_statat(s, o.dirfd, o.name, 0, &l->st);
 	if (!r && o.fd < 0)
 		r = is_node(c, h->slot, &l->st);
 	if (!r)

@@ -299,7 +299,7 @@ static void find_later(struct scan *c, struct slice *sl)
 	{
 		int first = __builtin_ctz(sl->mask);
 
-		if (node_stat_on(c->m, c->n, i, &st))
+		if (node_stat_on(c->m, c->n, i, 0, &st))
 			return;
 		mtime[i] = st.st_mtim;
 		same &= !memcmp(&mtime[i], &mtime[first], sizeof(*mtime));

@@ -47,7 +47,7 @@ static int keep_times(struct store *s, int dirfd, const char *name)
 {
 	struct timespec times[2];
 	struct store_stat st;
-	int r = store_fstat(s, dirfd, false, &st);
+	int r = store_fstat(s, dirfd, 0, &st);
 
 	if (!r)
 		r = keep_in_found(s, dirfd, name);
@@ -86,7 +86,7 @@ static int aside_locked(struct mirror *m, unsigned int i, struct node *dir,
 
 	if (r)
 		return r;
-	r = store_statat(s, dirfd, name, true, &st);
+	r = store_statat(s, dirfd, name, STORE_STAT_GEN, &st);
 	if (!r) {
 		r = is_known(rd, dir, name, &st);
 		if (!r)

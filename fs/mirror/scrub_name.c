@@ -102,7 +102,7 @@ static int see(struct names *k, unsigned int i, const char *name,
 
 	if (r)
 		return r;
-	r = store_statat(c->m->slot[i].store, dirfd, name, true, &st);
+	r = store_statat(c->m->slot[i].store, dirfd, name, STORE_STAT_GEN, &st);
 	node_fd_put(c->m, c->n, i);
 	if (!r)
 		return see_row(k, i, name, &st, ret);

@@ -50,7 +50,7 @@ static int truncate_locked(struct op *op, struct spacing *k)
 {
 	uint64_t low, high;
 	struct stat st;
-	int r = node_stat(op->m, k->n, &st);
+	int r = node_stat(op->m, k->n, STORE_STAT_NO_TIMES, &st);
 
 	if (r)
 		return r;

@@ -91,7 +91,7 @@ void node_mtime_keep(struct mirror *m, struct node *n)
 	mutex_lock(&n->ranges);
 	known = n->mtime_known;
 	mutex_unlock(&n->ranges);
-	if (!known && node_stat(m, n, &st))
+	if (!known && node_stat(m, n, 0, &st))
 		return; /* the change itself will say what is wrong */
 	mutex_lock(&n->ranges);
 	if (!n->mtime_known) {
@@ -129,7 +129,7 @@ void stat_dress(struct mirror *m, struct node *n, struct stat *st)
 
 /* By descriptor if there is one: 1 done, 0 there is none, -errno. */
 static int stat_by_fd(struct mirror *m, struct node *n, unsigned int i,
-		      struct store_stat *st)
+		      unsigned int want, struct store_stat *st)
 {
 	struct node_place *p = &n->place[i];
 	bool have;
@@ -143,16 +143,16 @@ static int stat_by_fd(struct mirror *m, struct node *n, unsigned int i,
 	r = node_fd_get(m, n, i, true, &fd);
 	if (r)
 		return r;
-	r = store_fstat(m->slot[i].store, fd, false, st);
+	r = store_fstat(m->slot[i].store, fd, want, st);
 	node_fd_put(m, n, i);
 	return r ? r : 1;
 }
 
 static int stat_by_name(struct mirror *m, struct node *n, unsigned int i,
-			struct store_stat *st)
+			unsigned int want, struct store_stat *st)
 {
 	char name[META_NAME_MAX + 1];
-	struct meta_backing want;
+	struct meta_backing known;
 	struct node *parent;
 	int dirfd, r;
 
@@ -161,33 +161,33 @@ static int stat_by_name(struct mirror *m, struct node *n, unsigned int i,
 		return r;
 	r = node_fd_get(m, parent, i, false, &dirfd);
 	if (!r) {
-		r = store_statat(m->slot[i].store, dirfd, name, false, st);
+		r = store_statat(m->slot[i].store, dirfd, name, want, st);
 		node_fd_put(m, parent, i);
 	}
 	if (!r)
-		r = node_backing_load(m, n, i, &want);
-	if (!r && want.ino != st->st.st_ino)
+		r = node_backing_load(m, n, i, &known);
+	if (!r && known.ino != st->st.st_ino)
 		r = -ESTALE;
 	node_put(m, parent);
 	return r;
 }
 
 int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
-		 struct stat *ret_st)
+		 unsigned int want, struct stat *ret_st)
 {
 	struct store_stat st;
 	int fd, r;
 
-	r = stat_by_fd(m, n, i, &st);
+	r = stat_by_fd(m, n, i, want, &st);
 	if (!r) {
-		r = stat_by_name(m, n, i, &st);
+		r = stat_by_name(m, n, i, want, &st);
 		if (r == -ENOENT || r == -ESTALE || r == -ENOTDIR ||
 		    r == -EACCES) {
 			/* It moved, or its identity is not known yet. */
 			r = node_fd_get(m, n, i, true, &fd);
 			if (r)
 				return r;
-			r = store_fstat(m->slot[i].store, fd, false, &st);
+			r = store_fstat(m->slot[i].store, fd, want, &st);
 			node_fd_put(m, n, i);
 		}
 	}
@@ -199,6 +199,7 @@ int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
 
 struct stat_ask {
 	struct node *n;
+	unsigned int want;
 	struct stat st;
 };
 
@@ -206,12 +207,13 @@ static int stat_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct stat_ask *a = arg;
 
-	return node_stat_on(m, a->n, slot, &a->st);
+	return node_stat_on(m, a->n, slot, a->want, &a->st);
 }
 
-int node_stat(struct mirror *m, struct node *n, struct stat *ret_st)
+int node_stat(struct mirror *m, struct node *n, unsigned int want,
+	      struct stat *ret_st)
 {
-	struct stat_ask a = {.n = n};
+	struct stat_ask a = {.n = n, .want = want};
 	int r = fan_ask(m, stat_slot, n, &a, "stat");
 
 	if (r)
@@ -221,6 +223,13 @@ int node_stat(struct mirror *m, struct node *n, struct stat *ret_st)
 	return 0;
 }
 
+unsigned int node_stat_want(struct mirror *m, const struct node *n)
+{
+	return atomic_load(&m->kernel_times) && n->kind == META_FILE
+		       ? STORE_STAT_NO_TIMES
+		       : 0;
+}
+
 int mirror_getattr(struct mirror *m, uint64_t node, struct stat *ret_st)
 {
 	struct node *n;
@@ -228,7 +237,7 @@ int mirror_getattr(struct mirror *m, uint64_t node, struct stat *ret_st)
 
 	if (r)
 		return r == -ENOENT ? -ESTALE : r;
-	r = node_stat(m, n, ret_st);
+	r = node_stat(m, n, node_stat_want(m, n), ret_st);
 	node_put(m, n);
 	return r;
 }

@@ -33,9 +33,9 @@ int obj_stat(const struct store *s, struct store_obj o, struct stat *ret)
 	int err;
 
 	if (o.fd >= 0)
-		err = store_fstat(s, o.fd, false, &st);
+		err = store_fstat(s, o.fd, 0, &st);
 	else
-		err = store_statat(s, o.dirfd, o.name, false, &st);
+		err = store_statat(s, o.dirfd, o.name, 0, &st);
 	if (!err)
 		*ret = st.st;
 	return err;

@@ -282,15 +282,16 @@ ssize_t store_readlink(const struct store *s, int dirfd, const char *name,
 
 static ssize_t make_statat(struct store_call *k)
 {
-	return now_statat(k->s, k->fd[0], k->name[0], k->flag, k->out);
+	return now_statat(k->s, k->fd[0], k->name[0], (unsigned int)k->flags,
+			  k->out);
 }
 
 int store_statat(const struct store *s, int dirfd, const char *name,
-		 bool want_gen, struct store_stat *ret)
+		 unsigned int want, struct store_stat *ret)
 {
 	struct store_call k = STORE_CALL(make_statat);
 
-	k.flag = want_gen;
+	k.flags = (int)want;
 	k.out = ret;
 	k.out_len = sizeof(*ret);
 	return call_name(s, &k, dirfd, name);

@@ -14,15 +14,15 @@ static ssize_t call_file(const struct store *s, struct store_call *k, int fd)
 
 static ssize_t make_fstat(struct store_call *k)
 {
-	return now_fstat(k->s, k->fd[0], k->flag, k->out);
+	return now_fstat(k->s, k->fd[0], (unsigned int)k->flags, k->out);
 }
 
-int store_fstat(const struct store *s, int fd, bool want_gen,
+int store_fstat(const struct store *s, int fd, unsigned int want,
 		struct store_stat *ret)
 {
 	struct store_call k = STORE_CALL(make_fstat);
 
-	k.flag = want_gen;
+	k.flags = (int)want;
 	k.out = ret;
 	k.out_len = sizeof(*ret);
 	return (int)call_file(s, &k, fd);

@@ -303,8 +303,8 @@ MUST_CHECK int now_whiteout(const struct store *s, int old_dirfd,
 MUST_CHECK ssize_t now_readlink(const struct store *s, int dirfd,
 				const char *name, char *buf, size_t len);
 MUST_CHECK int now_statat(const struct store *s, int dirfd, const char *name,
-			  bool want_gen, struct store_stat *ret);
-MUST_CHECK int now_fstat(const struct store *s, int fd, bool want_gen,
+			  unsigned int want, struct store_stat *ret);
+MUST_CHECK int now_fstat(const struct store *s, int fd, unsigned int want,
 			 struct store_stat *ret);
 MUST_CHECK ssize_t now_read(const struct store *s, int fd, void *buf,
 			    size_t len, uint64_t off);

@@ -192,6 +192,12 @@ static bool is_local_disk(uint64_t fs_type)
 	}
 }
 
+static bool has_birth_times(uint64_t fs_type)
+{
+	return fs_type == EXT4_SUPER_MAGIC || fs_type == XFS_SUPER_MAGIC ||
+	       fs_type == BTRFS_SUPER_MAGIC || fs_type == TMPFS_MAGIC;
+}
+
 /* Errors of writeback reach syncfs(2) since Linux 5.8, which also brought
  * faccessat2(2): the one can be asked about, the other cannot. */
 static bool syncfs_reports(int dirfd)
@@ -258,6 +264,7 @@ int probe_caps(int root_fd, int priv_fd, struct store_caps *ret_caps)
 		block = 4096;
 	c.block_size = (uint32_t)block;
 	c.syncfs_complete = is_local_disk(c.fs_type) && syncfs_reports(root_fd);
+	c.birth_times = has_birth_times(c.fs_type);
 	c.file_handles = handles_last(root_fd, c.fs_type);
 	err = probe_by_trying(priv_fd, &c);
 	if (err)

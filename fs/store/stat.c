@@ -51,6 +51,17 @@ static struct timespec stx_timespec(const struct statx_timestamp *t)
 	return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};
 }
 
+/* Made a moment ago: it was changed last when it was made. */
+static void stat_times(const struct statx *stx, struct stat *st)
+{
+	bool have = stx->stx_mask & STATX_MTIME;
+	const struct statx_timestamp *born = &stx->stx_btime;
+
+	st->st_atim = stx_timespec(&stx->stx_atime);
+	st->st_mtim = stx_timespec(have ? &stx->stx_mtime : born);
+	st->st_ctim = stx_timespec(have ? &stx->stx_ctime : born);
+}
+
 static void stat_from_statx(const struct statx *stx, struct stat *st)
 {
 	memset(st, 0, sizeof(*st));
@@ -64,31 +75,51 @@ static void stat_from_statx(const struct statx *stx, struct stat *st)
 	st->st_size = (off_t)stx->stx_size;
 	st->st_blksize = (blksize_t)stx->stx_blksize;
 	st->st_blocks = (blkcnt_t)stx->stx_blocks;
-	st->st_atim = stx_timespec(&stx->stx_atime);
-	st->st_mtim = stx_timespec(&stx->stx_mtime);
-	st->st_ctim = stx_timespec(&stx->stx_ctime);
+	stat_times(stx, st);
+}
+
+static int stat_call(int dirfd, const char *name, unsigned int mask,
+		     struct statx *stx)
+{
+	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
+		    (name[0] ? 0 : AT_EMPTY_PATH);
+
+	return sys_result(RETRY_EINTR(statx(dirfd, name, flags, mask, stx)));
+}
+
+static int stat_wanted(const struct store *s, int dirfd, const char *name,
+		       unsigned int want, struct statx *stx)
+{
+	const unsigned int all = STATX_BASIC_STATS | STATX_BTIME;
+	const unsigned int times = STATX_MTIME | STATX_CTIME;
+	bool born = (want & STORE_STAT_BORN) && s->caps.birth_times;
+	int err;
+
+	if (!born && !(want & STORE_STAT_NO_TIMES))
+		return stat_call(dirfd, name, all, stx);
+	err = stat_call(dirfd, name, all & ~times, stx);
+	/* ext4 with small inodes knows no birth */
+	if (!err && born && !(stx->stx_mask & (STATX_BTIME | STATX_MTIME)))
+		err = stat_call(dirfd, name, all, stx);
+	return err;
 }
 
 static int stat_any(const struct store *s, int dirfd, const char *name,
-		    bool want_gen, struct store_stat *ret)
+		    unsigned int want, struct store_stat *ret)
 {
 	struct store_stat out = {0};
 	bool held = mode_hold(s);
 	struct statx stx;
 	int err;
 
-	err = sys_result(
-		RETRY_EINTR(statx(dirfd, name,
-				  AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT |
-					  (name[0] ? 0 : AT_EMPTY_PATH),
-				  STATX_BASIC_STATS | STATX_BTIME, &stx)));
+	err = stat_wanted(s, dirfd, name, want, &stx);
 	mode_release(s, held);
 	if (err)
 		return err;
 	stat_from_statx(&stx, &out.st);
 	if (stx.stx_mask & STATX_BTIME)
 		out.btime_ns = stx_ns(&stx.stx_btime);
-	if (want_gen) {
+	if (want & STORE_STAT_GEN) {
 		err = s->caps.file_handles ? handle_hash(dirfd, name, &out.gen)
 					   : -EOPNOTSUPP;
 		if (err == -EOPNOTSUPP)
@@ -101,7 +132,7 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 }
 
 int now_statat(const struct store *s, int dirfd, const char *name,
-	       bool want_gen, struct store_stat *ret)
+	       unsigned int want, struct store_stat *ret)
 {
 	_cleanup_close_ int fd = -1;
 	int err = store_gate(s, "store.statat");
@@ -109,22 +140,22 @@ int now_statat(const struct store *s, int dirfd, const char *name,
 	assert(store_name_ok(name));
 	if (err)
 		return err;
-	err = stat_any(s, dirfd, name, want_gen, ret);
+	err = stat_any(s, dirfd, name, want, ret);
 	if (err == -EACCES && s->euid) {
 		/* A user's own directory that may not be searched. */
 		fd = now_openat_forced(s, dirfd, name, O_PATH);
 		if (fd >= 0)
-			err = stat_any(s, fd, "", want_gen, ret);
+			err = stat_any(s, fd, "", want, ret);
 	}
 	return err;
 }
 
-int now_fstat(const struct store *s, int fd, bool want_gen,
+int now_fstat(const struct store *s, int fd, unsigned int want,
 	      struct store_stat *ret)
 {
 	int err = store_gate(s, "store.fstat");
 
 	if (err)
 		return err;
-	return stat_any(s, fd, "", want_gen, ret);
+	return stat_any(s, fd, "", want, ret);
 }

@@ -219,7 +219,7 @@ int store_self_backing(const struct store *s, uint64_t *ret_ino,
 		       uint64_t *ret_gen)
 {
 	struct store_stat st;
-	int err = store_statat(s, s->priv_fd, STORE_FILE, true, &st);
+	int err = store_statat(s, s->priv_fd, STORE_FILE, STORE_STAT_GEN, &st);
 
 	if (err)
 		return err;

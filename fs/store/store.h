@@ -72,6 +72,7 @@ struct store_caps {
 	bool any_bytes;	      /* invalid UTF-8, control bytes */
 	bool file_handles;    /* name_to_handle_at gives generations */
 	bool syncfs_complete; /* syncfs writes and reports everything */
+	bool birth_times; /* a new object's times are all that of its birth */
 	uint32_t block_size;
 	uint64_t fs_type; /* statfs f_type */
 };
@@ -91,6 +92,18 @@ struct store_stat {
 	 * Never 0 where it was wanted, else 0. */
 	uint64_t gen;
 };
+
+/*
+ * What a stat is asked for besides.  Since Linux 6.13 whoever asks for the times
+ * of a change makes the next change take a stamp finer than the clock's tick, on
+ * that filesystem, and all others never give an older one from then on: each
+ * write of whatever moves some time then, and each fsync commits it.  (Measured
+ * in 4 KiB writes with an fsync each.)  So the times are asked for where somebody
+ * wants them.  Ref: multigrain timestamps, Documentation/filesystems.
+ */
+#define STORE_STAT_GEN	    (1u << 0) /* the identity of the object */
+#define STORE_STAT_NO_TIMES (1u << 1) /* st_mtim, st_ctim: whatever */
+#define STORE_STAT_BORN	    (1u << 2) /* nobody changed it since it was made */
 
 /* ---- life ---- */
 
@@ -250,12 +263,13 @@ MUST_CHECK int store_whiteout(const struct store *s, int old_dirfd,
  * symlink, an O_PATH descriptor. */
 MUST_CHECK ssize_t store_readlink(const struct store *s, int dirfd,
 				  const char *name, char *buf, size_t len);
+/* @want: STORE_STAT_*, or 0. */
 MUST_CHECK int store_statat(const struct store *s, int dirfd, const char *name,
-			    bool want_gen, struct store_stat *ret);
+			    unsigned int want, struct store_stat *ret);
 
 /* ---- open files ---- */
 
-MUST_CHECK int store_fstat(const struct store *s, int fd, bool want_gen,
+MUST_CHECK int store_fstat(const struct store *s, int fd, unsigned int want,
 			   struct store_stat *ret);
 /* Full transfer, or short only at end of file. */
 MUST_CHECK ssize_t store_read(const struct store *s, int fd, void *buf,

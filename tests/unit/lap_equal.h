@@ -110,8 +110,8 @@ static inline void equal_node(struct world *w, struct meta_reader *ra,
 	fa = side_open_node(&w->a.side, ra, n->id, flags, NULL);
 	fb = side_open_node(&w->b.side, rb, n->id, flags, NULL);
 	cr_assert(fa >= 0 && fb >= 0, "node %" PRIu64 ": %d %d", n->id, fa, fb);
-	must(store_fstat(w->a.side.store, fa, true, &a));
-	must(store_fstat(w->b.side.store, fb, true, &b));
+	must(store_fstat(w->a.side.store, fa, STORE_STAT_GEN, &a));
+	must(store_fstat(w->b.side.store, fb, STORE_STAT_GEN, &b));
 	cr_assert(a.st.st_mode == b.st.st_mode && a.st.st_uid == b.st.st_uid &&
 			  a.st.st_nlink == b.st.st_nlink &&
 			  a.st.st_mtim.tv_sec == b.st.st_mtim.tv_sec &&

@@ -200,7 +200,7 @@ static inline uint64_t op_make(struct actor *a, uint64_t parent,
 		must(store_mknod(s, fd, name, S_IFIFO | 0640, 0, NULL));
 	else
 		made = must(store_create(s, fd, name, 0644, NULL));
-	must(store_statat(s, fd, name, true, &st));
+	must(store_statat(s, fd, name, STORE_STAT_GEN, &st));
 	row.backing = (struct meta_backing){st.st.st_ino, st.gen};
 	row.seq = row.attr_seq = ++a->seq;
 	must(meta_node_put(a->side.meta, &row));
@@ -233,7 +233,7 @@ static inline uint64_t file_size(struct actor *a, int fd)
 {
 	struct store_stat st;
 
-	must(store_fstat(a->side.store, fd, false, &st));
+	must(store_fstat(a->side.store, fd, 0, &st));
 	return (uint64_t)st.st.st_size;
 }
 

@@ -356,7 +356,7 @@ static void hide(struct actor *a, const char *name, bool back)
 	struct timespec times[2];
 	struct store_stat st;
 
-	must(store_fstat(s, root, false, &st));
+	must(store_fstat(s, root, 0, &st));
 	times[0] = st.st.st_atim;
 	times[1] = st.st.st_mtim;
 	if (back)

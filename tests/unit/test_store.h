@@ -123,7 +123,7 @@ static inline struct stat stat_of(const char *name)
 {
 	struct store_stat st;
 
-	cr_assert_eq(store_statat(store, rootfd, name, false, &st), 0);
+	cr_assert_eq(store_statat(store, rootfd, name, 0, &st), 0);
 	return st.st;
 }
 

@@ -43,7 +43,7 @@ static uint64_t size_now(void)
 {
 	struct store_stat st;
 
-	cr_assert_eq(store_fstat(store, file_fd, false, &st), 0);
+	cr_assert_eq(store_fstat(store, file_fd, 0, &st), 0);
 	return (uint64_t)st.st.st_size;
 }
 
@@ -65,7 +65,7 @@ static uint64_t blocks_now(void)
 	struct store_stat st;
 
 	cr_assert_eq(store_fsync(store, file_fd, false), 0);
-	cr_assert_eq(store_fstat(store, file_fd, false, &st), 0);
+	cr_assert_eq(store_fstat(store, file_fd, 0, &st), 0);
 	return (uint64_t)st.st.st_blocks;
 }
 

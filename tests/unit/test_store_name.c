@@ -20,7 +20,7 @@ TestSuite(store_name, .init = store_init, .fini = store_done);
 static bool exists(const char *name)
 {
 	struct store_stat st;
-	int err = store_statat(store, rootfd, name, false, &st);
+	int err = store_statat(store, rootfd, name, 0, &st);
 
 	cr_assert(!err || err == -ENOENT);
 	return !err;
@@ -137,7 +137,7 @@ Test(store_name, a_name_that_is_too_long)
 	name[256] = '\0';
 	cr_assert_eq(store_create(store, rootfd, name, 0600, NULL),
 		     -ENAMETOOLONG);
-	cr_assert_eq(store_statat(store, rootfd, name, true, &st),
+	cr_assert_eq(store_statat(store, rootfd, name, STORE_STAT_GEN, &st),
 		     -ENAMETOOLONG);
 	cr_assert_eq(store_getxattr(store, by_name(name), "user.a", &value, 1),
 		     -ENAMETOOLONG);
@@ -291,11 +291,11 @@ Test(store_name, link_rename_remove)
 	cr_assert_eq(
 		store_rename(store, rootfd, "a", rootfd, "b", RENAME_NOREPLACE),
 		-EEXIST);
-	cr_assert_eq(store_statat(store, rootfd, "a", true, &a), 0);
+	cr_assert_eq(store_statat(store, rootfd, "a", STORE_STAT_GEN, &a), 0);
 	cr_assert_eq(
 		store_rename(store, rootfd, "a", rootfd, "b", RENAME_EXCHANGE),
 		0);
-	cr_assert_eq(store_statat(store, rootfd, "b", true, &b), 0);
+	cr_assert_eq(store_statat(store, rootfd, "b", STORE_STAT_GEN, &b), 0);
 	cr_assert(a.st.st_ino == b.st.st_ino && a.gen == b.gen);
 	cr_assert_eq(store_rename(store, rootfd, "a", store_limbo_fd(store),
 				  "17", 0),
@@ -321,14 +321,16 @@ Test(store_name, a_reused_inode_number_is_another_object)
 
 	for (i = 0; i < 20; i++) {
 		fd = make_file("f", 0644);
-		cr_assert_eq(store_fstat(store, fd, true, &old), 0);
-		cr_assert_eq(store_statat(store, rootfd, "f", true, &again), 0);
+		cr_assert_eq(store_fstat(store, fd, STORE_STAT_GEN, &old), 0);
+		cr_assert_eq(store_statat(store, rootfd, "f", STORE_STAT_GEN,
+					  &again),
+			     0);
 		cr_assert(old.gen && old.gen == again.gen);
 		cr_assert_eq(old.btime_ns, again.btime_ns);
 		close(fd);
 		cr_assert_eq(store_unlink(store, rootfd, "f"), 0);
 		fd = make_file("f", 0644);
-		cr_assert_eq(store_fstat(store, fd, true, &again), 0);
+		cr_assert_eq(store_fstat(store, fd, STORE_STAT_GEN, &again), 0);
 		close(fd);
 		cr_assert_eq(store_unlink(store, rootfd, "f"), 0);
 		if (old.st.st_ino == again.st.st_ino) {
@@ -347,7 +349,7 @@ Test(store_name, stat_agrees_with_the_system)
 	int fd = make_file("f", 0640);
 
 	cr_assert_eq(store_write(store, fd, "abc", 3, 0, NULL), 0);
-	cr_assert_eq(store_fstat(store, fd, false, &st), 0);
+	cr_assert_eq(store_fstat(store, fd, 0, &st), 0);
 	cr_assert_eq(fstat(fd, &sys), 0);
 	cr_assert_eq(st.gen, 0);
 	cr_assert(sys.st_dev == st.st.st_dev && sys.st_ino == st.st.st_ino);
@@ -362,7 +364,7 @@ Test(store_name, stat_agrees_with_the_system)
 	close(fd);
 	/* no handles: the birth time tells objects apart */
 	store->caps.file_handles = false;
-	cr_assert_eq(store_statat(store, rootfd, "f", true, &st), 0);
+	cr_assert_eq(store_statat(store, rootfd, "f", STORE_STAT_GEN, &st), 0);
 	cr_assert_neq(st.gen, 0);
 	cr_assert_neq(st.btime_ns, 0);
 }

@@ -322,7 +322,7 @@ static inline int check_entry(void *arg, const struct store_dirent *e)
 		  "%s is newer than its directory", e->name);
 	cr_assert_eq(meta_node_get(c->rd, d.node, &row), 0,
 		     "%s leads to no node", e->name);
-	must(store_statat(c->side->store, c->fd, e->name, true, &st));
+	must(store_statat(c->side->store, c->fd, e->name, STORE_STAT_GEN, &st));
 	cr_expect_eq(row.kind, side_kind(st.st.st_mode));
 	cr_expect_eq(row.backing.ino, st.st.st_ino, "%s: inode", e->name);
 	cr_expect_eq(row.backing.gen, st.gen, "%s: generation", e->name);
@@ -402,7 +402,8 @@ static inline void check_map_of(struct resync_side *side, bool adopted)
 
 	cr_assert_not_null(c.rd);
 	must(meta_node_get(c.rd, META_ROOT_ID, &root));
-	must(store_fstat(side->store, store_root_fd(side->store), true, &st));
+	must(store_fstat(side->store, store_root_fd(side->store),
+			 STORE_STAT_GEN, &st));
 	cr_expect_eq(root.backing.ino, st.st.st_ino);
 	cr_expect_eq(root.backing.gen, st.gen);
 	check_dir(&c, store_root_fd(side->store), &root);
