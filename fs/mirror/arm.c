@@ -194,33 +194,55 @@ static void arm_siblings(struct op *op, struct node *dir)
 	mutex_unlock(&m->table);
 }
 
+static int arm_wait(struct mirror *m, uint64_t ticket) REQUIRES(m->lock)
+{
+	while (m->arm_done < ticket) {
+		if (m->arming)
+			cond_wait(&m->armed, &m->lock);
+		else
+			arm_lead(m);
+	}
+	return m->broken || mirror_is_short(m) ? -EROFS : 0;
+}
+
+static int arm_ask(struct op *op, struct node *n, const struct meta_intent *in)
+	REQUIRES(op->m->lock)
+{
+	struct mirror *m = op->m;
+	int r = vec_push(&m->arm_queue, ((struct arm_request){*in, n, false}));
+
+	if (r)
+		return r;
+	if (in->kind == META_INTENT_NAME)
+		arm_siblings(op, n);
+	m->arm_ticket++;
+	if (in->kind == META_INTENT_DATA) {
+		n->arming = (struct range){in->start, in->end};
+		n->arming_ticket = m->arm_ticket;
+	}
+	return arm_wait(m, m->arm_ticket);
+}
+
+/* Lock held: has somebody asked for that range already, who is not done? */
+static bool is_arming(struct mirror *m, const struct node *n,
+		      const struct meta_intent *in)
+{
+	return in->kind == META_INTENT_DATA && m->arm_done < n->arming_ticket &&
+	       range_covers(n->arming, (struct range){in->start, in->end});
+}
+
 static int arm(struct op *op, struct node *n, struct meta_intent in)
 {
 	struct mirror *m = op->m;
-	uint64_t ticket;
 	int r = 0;
 
 	in.node = n->id;
 	in.generation = op->gen;
 	mutex_lock(&m->lock);
-	if (is_covered(op, n, &in)) {
-		mutex_unlock(&m->lock);
-		return 0;
-	}
-	r = vec_push(&m->arm_queue, ((struct arm_request){in, n, false}));
-	if (!r) {
-		if (in.kind == META_INTENT_NAME)
-			arm_siblings(op, n);
-		ticket = ++m->arm_ticket;
-		while (m->arm_done < ticket) {
-			if (m->arming)
-				cond_wait(&m->armed, &m->lock);
-			else
-				arm_lead(m);
-		}
-		if (m->broken || mirror_is_short(m))
-			r = -EROFS;
-	}
+	if (is_arming(m, n, &in))
+		r = arm_wait(m, n->arming_ticket);
+	if (!r && !is_covered(op, n, &in))
+		r = arm_ask(op, n, &in);
 	mutex_unlock(&m->lock);
 	return r;
 }
@@ -237,6 +259,23 @@ int op_arm_attr(struct op *op, struct node *n)
 	return arm(op, n, (struct meta_intent){.kind = META_INTENT_ATTR});
 }
 
+/*
+ * Ranges locked: what comes in sequence comes from several threads, not quite in
+ * order.  So one that lies in the last window has that armed by another thread
+ * in this moment, and one close before it ends no sequence.
+ */
+static bool window_known(const struct op *op, const struct node *n,
+			 struct range r, struct range *ret)
+{
+	const struct range *at = &n->window_at;
+
+	if (!n->window || n->window_gen != op->gen || r.end > at->end ||
+	    at->start - MIN(r.start, at->start) > ARM_NEAR)
+		return false;
+	*ret = range_covers(*at, r) ? *at : range_align_out(r, ARM_WINDOW);
+	return true;
+}
+
 /* @size: of the file now, of which @armed bytes are armed already. */
 static struct range window_choose(struct op *op, struct node *n, struct range r,
 				  uint64_t size, uint64_t armed, uint64_t spare)
@@ -245,12 +284,19 @@ static struct range window_choose(struct op *op, struct node *n, struct range r,
 	struct range w;
 
 	mutex_lock(&n->ranges);
+	if (window_known(op, n, r, &w)) {
+		mutex_unlock(&n->ranges);
+		return w;
+	}
 	ahead = n->window_gen == op->gen ? n->window : n->window / 4;
 	ahead = MAX(ahead, ARM_WINDOW);
-	if (n->window && r.start >= n->window_end &&
-	    r.start - n->window_end <= ahead) {
+	if (n->window && r.end > n->window_at.end &&
+	    r.start >= n->window_at.start &&
+	    r.start <= n->window_at.end + MAX(ahead, ARM_NEAR)) {
 		ahead = MIN(ahead * 2, ARM_WINDOW_MAX);
 		w = range_align_out(r, ARM_WINDOW);
+		if (w.start <= n->window_at.end + ahead)
+			w.start = MIN(w.start, n->window_at.end);
 		w.end = MAX(w.end, w.start + ahead);
 	} else {
 		/* The first one of all is as narrow as any. */
@@ -268,11 +314,11 @@ static struct range window_choose(struct op *op, struct node *n, struct range r,
 		w.end = MIN(w.end,
 			    range_align_out((struct range){0, size}, ARM_WINDOW)
 				    .end);
+	w.end = MIN(w.end, META_RANGE_MAX);
 	n->window = ahead;
 	n->window_gen = op->gen;
-	n->window_end = w.end;
+	n->window_at = w;
 	mutex_unlock(&n->ranges);
-	w.end = MIN(w.end, META_RANGE_MAX);
 	return w;
 }
 

@@ -50,6 +50,7 @@ typedef uint32_t slot_mask;
 #define NODE_BLOCK	 65536u
 #define ARM_WINDOW	 ((uint64_t)1 << 20)
 #define ARM_WINDOW_MAX	 ((uint64_t)64 << 20)
+#define ARM_NEAR	 ((uint64_t)16 << 20) /* out of order, in a sequence */
 #define ARM_SIBLINGS_MAX 63u
 /* What an armed directory or attribute counts in the budget. */
 #define ARM_SMALL (16ull << 10)
@@ -139,8 +140,14 @@ struct node {
 	struct cond ranges_freed;
 	struct range_hold *held;    /* guarded by ranges */
 	struct node_dirty dirty[2]; /* by generation & 1 */
-	/* Guarded by ranges: the last window armed, where it ended (arm.c). */
-	uint64_t window, window_end, window_gen;
+	/* Guarded by ranges: how far ahead the last window was meant to go, and
+	 * where it lies (arm.c). */
+	uint64_t window, window_gen;
+	struct range window_at;
+	/* Guarded by mirror.lock: the last range that somebody asked to be
+	 * armed, and the ticket it is armed with. */
+	struct range arming;
+	uint64_t arming_ticket;
 	/* Guarded by ranges: written one after the other so far (stream.c). */
 	struct range stream;
 	uint64_t stream_bytes;

@@ -100,3 +100,65 @@ Test(mirror_budget, a_checkpoint_measures)
 	budget_reset(m);
 	cr_assert_eq(m->budget, 2048 * MIB);
 }
+
+static uint64_t commits(void)
+{
+	uint64_t count;
+
+	mutex_lock(&m->lock);
+	count = m->arm_done;
+	mutex_unlock(&m->lock);
+	return count;
+}
+
+/* What is written in sequence comes from several threads, not quite in order,
+ * and its parts lie across the ends of windows. */
+Test(mirror_budget, a_sequence_out_of_order_is_armed_far_ahead)
+{
+	static char buf[1 << 20];
+	uint64_t node = file_of("large", 1500 * MIB), before = commits();
+
+	for (uint64_t group = 0; group < 256; group += 8)
+		for (uint64_t i = 8; i-- > 0;)
+			cr_assert_eq(mirror_write(m, node, buf, sizeof(buf),
+						  (group + i) * MIB + MIB / 2,
+						  false),
+				     0);
+	/* Of the first groups each part, then 64 MiB at once. */
+	cr_assert_leq(commits() - before, 64, "%llu commits",
+		      (unsigned long long)(commits() - before));
+	cr_assert_lt(armed_of_all(), 400 * MIB);
+}
+
+struct stream {
+	uint64_t node;
+	_Atomic uint64_t next;
+};
+
+static void *stream_write(void *arg)
+{
+	static const char buf[1 << 20];
+	struct stream *s = arg;
+	uint64_t i;
+
+	while ((i = atomic_fetch_add(&s->next, 1)) < 512)
+		cr_assert_eq(mirror_write(m, s->node, buf, sizeof(buf), i * MIB,
+					  false),
+			     0);
+	return NULL;
+}
+
+Test(mirror_budget, threads_of_a_sequence_share_a_commit)
+{
+	struct stream s = {.node = file_of("large", 1500 * MIB)};
+	uint64_t before = commits();
+	pthread_t thread[8];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(thread); i++)
+		cr_assert_eq(pthread_create(&thread[i], NULL, stream_write, &s),
+			     0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(thread); i++)
+		cr_assert_eq(pthread_join(thread[i], NULL), 0);
+	cr_assert_leq(commits() - before, 40, "%llu commits",
+		      (unsigned long long)(commits() - before));
+}
