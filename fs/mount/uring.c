@@ -20,6 +20,7 @@
 enum {
 	ENTRIES_MAX = 32, /* of a queue; those that wait for others aside */
 	HEAD_SIZE = 4096, /* of an entry, before the payload */
+	ROAM_BYTES = 128 * 1024,
 
 	ANSWER_RETRY_MS = 1000,
 
@@ -55,6 +56,7 @@ struct uring_worker {
 	struct cond answered; /* with uring.lock */
 	uint64_t commit_id;
 	bool payload_free; /* the request has nothing in it */
+	bool roams;	   /* on any processor for now */
 };
 
 /* Of the thread that serves by ring. */
@@ -204,6 +206,22 @@ static void wait_answered(struct uring_worker *w)
 	atomic_fetch_add(&w->queue->busy, 1);
 }
 
+/*
+ * A thread sits on the processor that asks, which is the cheapest for all that
+ * is small.  A file that streams in comes from one thread of the kernel, so that
+ * one processor would make all of its copies while others have nothing to do.
+ */
+static void roam(struct uring_worker *w, bool on)
+{
+	if (w->roams == on)
+		return;
+	if (on)
+		uring_cpus_unbind();
+	else
+		uring_cpus_bind(w->queue->id);
+	w->roams = on;
+}
+
 static void serve_request(struct uring_worker *w)
 {
 	struct mount_session *session = w->session;
@@ -226,6 +244,7 @@ static void serve_request(struct uring_worker *w)
 		refuse(w, in.unique, EIO);
 		return;
 	}
+	roam(w, payload >= ROAM_BYTES);
 	buf.mem = payload_of(w) - argument - sizeof(in);
 	buf.size = in.len;
 	memcpy(buf.mem, &in, sizeof(in));

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -106,4 +107,13 @@ void uring_cpus_bind(unsigned int cpu)
 	CPU_SET(cpu, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
 		log_debug("io_uring: not bound: processor=%u", cpu);
+}
+
+void uring_cpus_unbind(void)
+{
+	cpu_set_t set;
+
+	memset(&set, 0xff, sizeof(set)); /* those that are not there as well */
+	if (sched_setaffinity(0, sizeof(set), &set))
+		log_debug("io_uring: still bound");
 }

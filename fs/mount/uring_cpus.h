@@ -23,3 +23,6 @@ MUST_CHECK int uring_cpus_possible(unsigned int *ret_count);
 /** uring_cpus_bind - keep this thread on a processor. Where that is absent or
  * not for us to use, the thread stays free. */
 void uring_cpus_bind(unsigned int cpu);
+
+/** uring_cpus_unbind - let it run wherever its cpuset allows. */
+void uring_cpus_unbind(void);
