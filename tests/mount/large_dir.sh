@@ -5,7 +5,7 @@
 # store that answers leaves: what stays is seen exactly once, and positions
 # hold.
 #
-#	ENTRIES		that stay (default 6000; the soak takes 100000)
+#	ENTRIES		that stay (default 100000)
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -17,7 +17,7 @@ image b 700 ext4 -N 250000
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume "$work/a" "$work/b"
 coproc READER {
-	exec python3 "$lib_dir/largedir.py" "$mnt/large" "${ENTRIES:-6000}"
+	exec python3 "$lib_dir/largedir.py" "$mnt/large" "${ENTRIES:-100000}"
 }
 # shellcheck disable=SC2153
 helpers+=("$READER_PID")
@@ -31,7 +31,7 @@ answered()
 {
 	local answer
 
-	read -r -t 200 answer <&"${READER[0]}" || fail "$1: no answer"
+	read -r -t 400 answer <&"${READER[0]}" || fail "$1: no answer"
 	[[ $answer == ok ]] || fail "$*: $answer"
 }
 
