@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <signal.h>
 
+#include "base/affinity.h"
 #include "base/clock.h"
 
 /* More calls than these at once wait for one another; of a store that hangs
@@ -206,6 +207,8 @@ static void *helper(void *arg)
 {
 	struct guard *g = arg;
 
+	affinity_reset(); /* made by a thread of a ring, perhaps */
+	(void)pthread_setname_np(pthread_self(), "guard");
 	mutex_lock(&g->lock);
 	for (;;) {
 		if (g->queue) {

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "base/affinity.h"
+
 #define POOL_THREADS_MAX 64u
 
 struct pool_group {
@@ -30,6 +32,8 @@ static void *pool_thread(void *arg)
 {
 	struct pool *p = arg;
 
+	affinity_reset(); /* made by a thread of a ring, perhaps */
+	(void)pthread_setname_np(pthread_self(), "pool");
 	mutex_lock(&p->lock);
 	for (;;) {
 		struct pool_job *job = p->head;

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/affinity.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "fs/mount/device.h"
@@ -216,9 +217,9 @@ static void roam(struct uring_worker *w, bool on)
 	if (w->roams == on)
 		return;
 	if (on)
-		uring_cpus_unbind();
+		affinity_reset();
 	else
-		uring_cpus_bind(w->queue->id);
+		(void)affinity_bind(w->queue->id);
 	w->roams = on;
 }
 
@@ -314,7 +315,9 @@ static int worker_prepare(struct uring_worker *w)
 	if (err)
 		return err;
 	(void)pthread_setname_np(pthread_self(), "fuse-ring");
-	uring_cpus_bind(w->queue->id);
+	/* Where that one is absent, or is not ours, it goes anywhere. */
+	affinity_reset();
+	(void)affinity_bind(w->queue->id);
 	memory = mmap(NULL, HEAD_SIZE + u->payload_size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)

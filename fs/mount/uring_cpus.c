@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -95,25 +93,4 @@ int uring_cpus_possible(unsigned int *ret_count)
 	if (!f)
 		return -errno;
 	return count_list(f, ret_count);
-}
-
-void uring_cpus_bind(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu >= CPU_SETSIZE)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		log_debug("io_uring: not bound: processor=%u", cpu);
-}
-
-void uring_cpus_unbind(void)
-{
-	cpu_set_t set;
-
-	memset(&set, 0xff, sizeof(set)); /* those that are not there as well */
-	if (sched_setaffinity(0, sizeof(set), &set))
-		log_debug("io_uring: still bound");
 }

@@ -3,7 +3,7 @@
  * Rings and this machine: what it has, and what it allows.
  *
  * Ref: Documentation/ABI/testing/sysfs-devices-system-cpu "possible",
- * Documentation/admin-guide/cputopology.rst, sched_setaffinity(2)
+ * Documentation/admin-guide/cputopology.rst
  */
 #pragma once
 
@@ -19,10 +19,3 @@
  * Return: 0, -errno of /sys, -EINVAL (it says something else)
  */
 MUST_CHECK int uring_cpus_possible(unsigned int *ret_count);
-
-/** uring_cpus_bind - keep this thread on a processor. Where that is absent or
- * not for us to use, the thread stays free. */
-void uring_cpus_bind(unsigned int cpu);
-
-/** uring_cpus_unbind - let it run wherever its cpuset allows. */
-void uring_cpus_unbind(void);

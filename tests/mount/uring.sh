@@ -36,6 +36,20 @@ ring_threads()
 	done
 }
 
+# free_threads NAME: there are some, and all run where the process may.
+free_threads()
+{
+	local dir all count=0
+
+	all=$(grep Cpus_allowed: "/proc/$daemon_pid/status")
+	for dir in "/proc/$daemon_pid/task/"*; do
+		[[ $(cat "$dir/comm") == "$1" ]] || continue
+		count=$((count + 1))
+		eq "a thread of $1" "$(grep Cpus_allowed: "$dir/status")" "$all"
+	done
+	((count)) || fail "no thread of $1"
+}
+
 ring_switches()
 {
 	local dir
@@ -83,6 +97,8 @@ for cache in writeback writethrough; do
 	mkdir "$mnt/$cache.load"
 	python3 "$lib_dir/uring_load.py" "$mnt/$cache.load" 48 4 ||
 		fail "many at once, with cache=$cache"
+	# What a ring's thread began is bound to no processor.
+	free_threads pool
 	dd if=/dev/urandom of="$work/big" bs=1M count=24 status=none
 	cp "$work/big" "$mnt/$cache.big"
 	echo 3 >/proc/sys/vm/drop_caches
