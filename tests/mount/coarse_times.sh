@@ -19,27 +19,37 @@ done
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume "$work/a" "$work/b"
 
-python3 - "$mnt" <<'EOF' || fail "see above"
+rc=0
+python3 - "$mnt" <<'EOF' || rc=$?
 import os, sys, time
 
-mnt = sys.argv[1]
-tick = time.clock_getres(5)  # CLOCK_REALTIME_COARSE
-fd = os.open(mnt + "/file", os.O_RDWR | os.O_CREAT)
+TICK = time.clock_getres(5)  # CLOCK_REALTIME_COARSE
+WRITES = 500
+
+fd = os.open(sys.argv[1] + "/file", os.O_RDWR | os.O_CREAT)
 os.pwrite(fd, b"x" * 65536, 0)
 os.fsync(fd)
-writes, seen = 0, set()
-start = time.monotonic()
-while writes < 500 or time.monotonic() - start < 10 * tick:
-    os.pwrite(fd, b"%08d" % writes, 4096 * (writes % 16))
-    os.fsync(fd)
-    seen.add(os.fstat(fd).st_mtime_ns)
-    writes += 1
-passed = time.monotonic() - start
-print("%d writes in %.0f ms, ticks of %.0f ms: %d times" %
-      (writes, passed * 1e3, tick * 1e3, len(seen)))
-# Others on this machine may make the clock finer: twice is not much.
-if len(seen) > 2 * passed / tick + 2:
-    sys.exit("FAIL: the time moved with nearly each write")
+fast = False
+# Anybody on this machine may make the clock finer for a while: it is enough
+# that it is coarse once. A daemon that does it does it each time.
+for _ in range(20):
+    seen = set()
+    start = time.monotonic()
+    for i in range(WRITES):
+        os.pwrite(fd, b"%08d" % i, 4096 * (i % 16))
+        os.fsync(fd)
+        seen.add(os.fstat(fd).st_mtime_ns)
+    passed = time.monotonic() - start
+    print("%d writes in %.0f ms, ticks of %.0f ms: %d times" %
+          (WRITES, passed * 1e3, TICK * 1e3, len(seen)))
+    if passed / WRITES > TICK / 4:
+        continue  # each has a tick of its own, nearly
+    fast = True
+    if len(seen) < WRITES / 2:
+        sys.exit(0)
+sys.exit(1 if fast else 77)
 EOF
+((rc != 77)) || skip "writes take as long as the clock's ticks here"
+((rc == 0)) || fail "the time moved with nearly each write"
 unmount_volume
 same_tree "$work/a" "$work/b"
