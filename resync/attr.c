@@ -115,10 +115,10 @@ static int item_data(struct lap *lap, const struct attr_batch *b,
 	struct store_stat st, own;
 	int r;
 
-	r = store_fstat(lap->src->store, sfd, false, &st);
+	r = store_fstat(lap->src->store, sfd, 0, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
-	r = store_fstat(lap->dst->store, *tfd, false, &own);
+	r = store_fstat(lap->dst->store, *tfd, 0, &own);
 	if (r < 0)
 		return r;
 	if (item->unmap_count == 0 && st.st.st_size == own.st.st_size)

@@ -159,7 +159,7 @@ int clear_tail(struct lap *lap, int tfd, struct range range,
 	if (lap->dry || block == source_size || source_size < range.start ||
 	    source_size >= range.end)
 		return 0;
-	r = store_fstat(lap->dst->store, tfd, false, &st);
+	r = store_fstat(lap->dst->store, tfd, 0, &st);
 	if (r < 0)
 		return r;
 	stop = MIN(stop, (uint64_t)st.st.st_size);

@@ -120,7 +120,7 @@ static int walk_entry(void *arg, const struct store_dirent *e)
 	struct meta_dentry d;
 	struct meta_node row;
 	struct store_stat st;
-	int r = store_statat(w->store, here->fd, e->name, true, &st);
+	int r = store_statat(w->store, here->fd, e->name, STORE_STAT_GEN, &st);
 
 	if (r == -ENOENT)
 		return 0;
@@ -153,7 +153,7 @@ static int walk_rows(struct walk *w)
 		struct meta_node row;
 		struct store_stat st;
 
-		r = store_statat(w->store, here->fd, d.name, false, &st);
+		r = store_statat(w->store, here->fd, d.name, 0, &st);
 		if (!r)
 			continue;
 		if (r != -ENOENT && r != -EINVAL && r != -ENAMETOOLONG)
@@ -186,7 +186,7 @@ static int tell_listed(struct walk *w)
 		return 0;
 	r = meta_node_get(w->rd, here->node, &row);
 	if (!r)
-		r = store_fstat(w->store, here->fd, true, &st);
+		r = store_fstat(w->store, here->fd, STORE_STAT_GEN, &st);
 	if (r)
 		return r;
 	p.row = &row;
@@ -258,7 +258,7 @@ static int walk_down(struct walk *w, const struct meta_dentry *d,
 	bool doubt = false;
 	int fd, r;
 
-	r = store_statat(w->store, here->fd, d->name, true, &st);
+	r = store_statat(w->store, here->fd, d->name, STORE_STAT_GEN, &st);
 	if (r == -ENOENT || (!r && !is_match(w, row, &st)))
 		return 0; /* told by the listing */
 	if (r)
@@ -336,7 +336,7 @@ static int walk_root(struct walk *w)
 	if (fd < 0)
 		return fd;
 	p.dirfd = fd;
-	r = store_fstat(w->store, fd, true, &st);
+	r = store_fstat(w->store, fd, STORE_STAT_GEN, &st);
 	if (!r) {
 		p.st = &st;
 		r = meta_node_get(w->rd, META_ROOT_ID, &row);

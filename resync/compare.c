@@ -324,7 +324,7 @@ static int compare_open(struct compare *c, int *sfd, int *tfd)
 	c->tfd = *tfd;
 	if (*sfd < 0)
 		return 1;
-	r = store_fstat(lap->src->store, *sfd, false, &st);
+	r = store_fstat(lap->src->store, *sfd, 0, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
 	c->source_size = (uint64_t)st.st.st_size;

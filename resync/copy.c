@@ -192,7 +192,7 @@ static int copy_node(struct lap *lap, struct batch *b, size_t first,
 		return idmap_set(&b->skipped, node, 2);
 	if (tfd < 0)
 		return tfd;
-	r = store_fstat(lap->src->store, sfd, false, &st);
+	r = store_fstat(lap->src->store, sfd, 0, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
 	for (size_t i = first; r == 0 && i < last; i++)

@@ -65,10 +65,10 @@ static int large_attrs(struct lap *lap, uint64_t node, int sfd, int tfd)
 	struct store_stat st, own;
 	int r;
 
-	r = store_fstat(lap->src->store, sfd, false, &st);
+	r = store_fstat(lap->src->store, sfd, 0, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
-	r = store_fstat(lap->dst->store, tfd, false, &own);
+	r = store_fstat(lap->dst->store, tfd, 0, &own);
 	if (r == 0 && own.st.st_size != st.st.st_size)
 		r = store_truncate(lap->dst->store, tfd,
 				   (uint64_t)st.st.st_size);

@@ -167,7 +167,7 @@ static int scrap_child(struct lap *lap, int dirfd, const char *name)
 	struct store_stat st;
 	int r;
 
-	r = store_statat(lap->dst->store, dirfd, name, true, &st);
+	r = store_statat(lap->dst->store, dirfd, name, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	r = -ENOENT;
@@ -190,7 +190,7 @@ int limbo_scrap(struct lap *lap, int dirfd, const char *name)
 	struct store_stat st;
 	int r;
 
-	r = store_statat(lap->dst->store, dirfd, name, false, &st);
+	r = store_statat(lap->dst->store, dirfd, name, 0, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (!S_ISDIR(st.st.st_mode))

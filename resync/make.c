@@ -24,7 +24,7 @@ static int source_open(struct fill_dir *fd, const struct fill_want *w)
 	sfd = store_openat_forced(lap->src->store, fd->sdir, w->d.name, flags);
 	if (sfd < 0)
 		return sfd;
-	r = store_fstat(lap->src->store, sfd, true, &st);
+	r = store_fstat(lap->src->store, sfd, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r;
 	return side_matches(&w->row, &st) ? steal_fd(&sfd) : -ESTALE;
@@ -84,7 +84,7 @@ static int make_once(struct fill_dir *fd, const struct fill_want *w, int sfd)
 	if (w->row.kind == META_SYMLINK) {
 		r = make_symlink(fd, w);
 	} else {
-		r = store_fstat(lap->src->store, sfd, false, &st);
+		r = store_fstat(lap->src->store, sfd, 0, &st);
 		if (r < 0)
 			return lap_source_err(lap, r);
 		r = store_mknod(lap->dst->store, fd->tdir, w->d.name,
@@ -114,7 +114,7 @@ static int fill_data(struct fill_dir *fd, const struct fill_want *w, int sfd,
 	uint64_t size;
 	int r;
 
-	r = store_fstat(lap->src->store, sfd, false, &st);
+	r = store_fstat(lap->src->store, sfd, 0, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
 	size = (uint64_t)st.st.st_size;
@@ -127,7 +127,7 @@ static int fill_data(struct fill_dir *fd, const struct fill_want *w, int sfd,
 		lap->filled_bytes += e->end - e->start;
 	}
 	if (r == 0)
-		r = store_fstat(lap->dst->store, tfd, false, &st);
+		r = store_fstat(lap->dst->store, tfd, 0, &st);
 	if (r == 0 && (uint64_t)st.st.st_size != size)
 		r = store_truncate(lap->dst->store, tfd, size);
 	return r;
@@ -154,7 +154,7 @@ int fill_make(struct fill_dir *fd, const struct fill_want *w,
 	if (r == 0 && w->row.kind == META_FILE)
 		r = lap_sync_fd(lap, tfd, false);
 	if (r == 0)
-		r = store_fstat(lap->dst->store, tfd, true, &st);
+		r = store_fstat(lap->dst->store, tfd, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r;
 	ret->ino = (uint64_t)st.st.st_ino;

@@ -221,7 +221,8 @@ static int make_dir(struct place *p, const struct meta_dentry *d,
 		return 0;
 	r = store_mkdir(lap->dst->store, p->dirfd, d->name, 0700, NULL);
 	if (r == 0)
-		r = store_statat(lap->dst->store, p->dirfd, d->name, true, &st);
+		r = store_statat(lap->dst->store, p->dirfd, d->name,
+				 STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r;
 	ret->ino = (uint64_t)st.st.st_ino;

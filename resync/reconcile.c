@@ -211,7 +211,7 @@ static int reconcile_entry(struct reconcile *rc, const char *name)
 	bool named;
 	int r;
 
-	r = store_statat(lap->dst->store, rc->dirfd, name, true, &st);
+	r = store_statat(lap->dst->store, rc->dirfd, name, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	r = lap_entry(lap->t, rc->dir, name, strlen(name), &have);
@@ -255,8 +255,8 @@ static int drop_missing(struct reconcile *rc)
 
 		r = meta_iter_dentries(lap->t, rc->dir, 0, &it);
 		while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0) {
-			r = store_statat(lap->dst->store, rc->dirfd, d.name,
-					 false, &st);
+			r = store_statat(lap->dst->store, rc->dirfd, d.name, 0,
+					 &st);
 			if (r == -ENOENT)
 				r = vec_push(&gone, d);
 		}
@@ -317,7 +317,7 @@ static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
 	uint64_t id;
 	int r;
 
-	r = store_statat(lap->dst->store, rc->dirfd, name, true, &st);
+	r = store_statat(lap->dst->store, rc->dirfd, name, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	/* Was removed, and open when the store left; later laps may find those

@@ -215,7 +215,7 @@ static int recover_ranges(struct recover *r, int fd, uint64_t node,
 {
 	struct store_stat st;
 	uint64_t size;
-	int err = store_fstat(r->side->store, fd, false, &st);
+	int err = store_fstat(r->side->store, fd, 0, &st);
 
 	if (err)
 		return err;

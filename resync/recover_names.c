@@ -61,7 +61,7 @@ static int entry_agrees(struct listing *l, const char *name,
 	err = meta_node_get(l->r->rd, d->node, row);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = store_statat(l->r->side->store, l->fd, name, true, &st);
+	err = store_statat(l->r->side->store, l->fd, name, STORE_STAT_GEN, &st);
 	if (err)
 		return err;
 	return row->kind == side_kind(st.st.st_mode) &&

@@ -230,7 +230,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 	enum meta_kind kind;
 	int err;
 
-	err = store_statat(store, f->dirfd, f->name, true, &f->st);
+	err = store_statat(store, f->dirfd, f->name, STORE_STAT_GEN, &f->st);
 	if (err)
 		return err;
 	kind = side_kind(f->st.st.st_mode);
@@ -297,7 +297,7 @@ int scan_refresh(struct store *store, struct meta *meta, int dirfd,
 		 struct scan_numbers *numbers)
 {
 	struct found f = {.dirfd = dirfd, .name = name, .row = *row};
-	int err = store_statat(store, dirfd, name, false, &f.st);
+	int err = store_statat(store, dirfd, name, 0, &f.st);
 
 	if (err)
 		return err;

@@ -187,7 +187,7 @@ static int open_as(const struct resync_side *side, struct meta_reader *rd,
 	fd = path_open(side, &path, flags);
 	if (fd < 0)
 		return fd;
-	r = store_fstat(side->store, fd, true, &st);
+	r = store_fstat(side->store, fd, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r;
 	if (!side_matches(row, &st))
@@ -207,7 +207,7 @@ static int open_root(const struct resync_side *side, int flags,
 	if (fd < 0)
 		return fd;
 	/* The store has proved itself: its root is the root. */
-	r = store_fstat(side->store, fd, true, &st);
+	r = store_fstat(side->store, fd, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r;
 	row->backing.ino = (uint64_t)st.st.st_ino;
@@ -284,7 +284,7 @@ int side_stat_entry(const struct resync_side *side, int dirfd, const char *name,
 		    const struct meta_node *row, struct store_stat *ret)
 {
 	struct store_stat st;
-	int r = store_statat(side->store, dirfd, name, true, &st);
+	int r = store_statat(side->store, dirfd, name, STORE_STAT_GEN, &st);
 
 	if (r < 0)
 		return r;

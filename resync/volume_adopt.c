@@ -247,7 +247,8 @@ static int look_at_source(struct adopting *a, struct match *m)
 		return 0;
 	if (m->source_fd < 0)
 		return m->source_fd;
-	err = store_fstat(a->source->store, m->source_fd, true, &m->source_st);
+	err = store_fstat(a->source->store, m->source_fd, STORE_STAT_GEN,
+			  &m->source_st);
 	return err ? err : side_matches(&m->row, &m->source_st);
 }
 
@@ -268,8 +269,8 @@ static int find_match(struct adopting *a, struct match *m)
 	err = look_at_source(a, m);
 	if (err <= 0)
 		return err;
-	err = store_statat(a->target->store, a->target_fd, m->name, true,
-			   &m->target_st);
+	err = store_statat(a->target->store, a->target_fd, m->name,
+			   STORE_STAT_GEN, &m->target_st);
 	return err ? err : 1;
 }
 

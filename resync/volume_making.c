@@ -113,8 +113,8 @@ int making_put_root(const struct making_store *s, uint64_t seq)
 		.seq = seq,
 	};
 	struct store_stat st;
-	int err = store_fstat(s->side.store, store_root_fd(s->side.store), true,
-			      &st);
+	int err = store_fstat(s->side.store, store_root_fd(s->side.store),
+			      STORE_STAT_GEN, &st);
 
 	if (err)
 		return err;
