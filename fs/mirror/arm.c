@@ -9,8 +9,9 @@
  * has room for as a whole (a wide window over a part of a large file would use
  * up the budget and hardly ever be hit again).  A small file is armed as far
  * as it goes.  Who works in one directory after the other gets those that
- * follow armed along, twice as many each time.  More than what is touched may
- * be armed, never less.
+ * follow armed along, twice as many each time, and so does who changes the
+ * attributes of one entry after the other.  More than what is touched may be
+ * armed, never less.
  * What was born in this generation lies under its directory's intent.
  *
  * Group commit: requests queue under mirror.lock; the first thread that finds
@@ -32,7 +33,7 @@ static struct node_armed *armed_of(struct node *n, uint64_t gen)
 
 	if (a->gen != gen) {
 		a->gen = gen;
-		a->attr = a->name = false;
+		a->attr = a->attr_along = a->name = false;
 		range_set_clear(&a->data);
 	}
 	return a;
@@ -68,6 +69,7 @@ static void mark_armed(struct mirror *m, const struct arm_request *q)
 		a->name = true;
 		break;
 	case META_INTENT_ATTR:
+		a->attr_along = q->along && !a->attr;
 		a->attr = true;
 		break;
 	case META_INTENT_DATA:
@@ -205,8 +207,89 @@ static int arm_wait(struct mirror *m, uint64_t ticket) REQUIRES(m->lock)
 	return m->broken || mirror_is_short(m) ? -EROFS : 0;
 }
 
-static int arm_ask(struct op *op, struct node *n, const struct meta_intent *in)
-	REQUIRES(op->m->lock)
+/* Entries of one directory whose attributes may be armed along; references. */
+struct others {
+	unsigned int count;
+	struct node *node[ARM_ATTRS_MAX];
+};
+
+/* Lock held: how many are wanted. Twice as many each time, as long as half of
+ * the last ones were of use. */
+static unsigned int others_wanted(struct mirror *m)
+{
+	m->attrs_ahead = m->attrs_used * 2 >= m->attrs_along
+				 ? MIN(m->attrs_ahead * 2 + 1, ARM_ATTRS_MAX)
+				 : m->attrs_ahead / 2;
+	m->attrs_along = m->attrs_used = 0;
+	return m->attrs_ahead;
+}
+
+static int others_read(struct op *op, struct meta_reader *rd, struct node *n,
+		       unsigned int want, struct others *ret)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int r = meta_dentry_of(rd, n->id, &d);
+
+	if (!r)
+		r = meta_iter_dentries(rd, d.parent, d.cookie, &it);
+	for (unsigned int rows = 0; !r && ret->count < want && rows < want * 2;
+	     rows++) {
+		r = meta_next_dentry(&it, &d);
+		if (r <= 0)
+			break;
+		r = 0;
+		ret->node[ret->count] = node_peek(op->m, d.node);
+		if (ret->node[ret->count])
+			ret->count++;
+	}
+	return r;
+}
+
+/* Those behind @n in the order of readdir, which the kernel knows: who changes
+ * one after the other goes by it, and has looked at them before. A hint. */
+static void others_find(struct op *op, struct node *n, unsigned int want,
+			struct others *ret)
+{
+	unsigned int order[META_STORE_MAX];
+	struct meta_reader *rd;
+
+	if (!want || !fan_order(op->m, op_slots(op), order))
+		return;
+	rd = meta_reader_get(op->m->slot[order[0]].meta);
+	if (!rd)
+		return;
+	if (!meta_read_begin(rd)) {
+		ignore_result(others_read(op, rd, n, want, ret));
+		meta_read_end(rd);
+	}
+	meta_reader_put(rd);
+}
+
+/* Lock held: they are queued as well. A reference that went along is NULL. */
+static void arm_others(struct op *op, struct others *others)
+{
+	struct mirror *m = op->m;
+	struct meta_intent in = {.kind = META_INTENT_ATTR,
+				 .generation = op->gen};
+
+	if (vec_reserve(&m->arm_queue, m->arm_queue.count + others->count))
+		return;
+	for (unsigned int i = 0; i < others->count; i++) {
+		struct node *n = others->node[i];
+
+		in.node = n->id;
+		if (is_covered(op, n, &in) ||
+		    vec_push(&m->arm_queue,
+			     ((struct arm_request){in, n, true})))
+			continue;
+		others->node[i] = NULL;
+		m->attrs_along++;
+	}
+}
+
+static int arm_ask(struct op *op, struct node *n, const struct meta_intent *in,
+		   struct others *others) REQUIRES(op->m->lock)
 {
 	struct mirror *m = op->m;
 	int r = vec_push(&m->arm_queue, ((struct arm_request){*in, n, false}));
@@ -215,6 +298,8 @@ static int arm_ask(struct op *op, struct node *n, const struct meta_intent *in)
 		return r;
 	if (in->kind == META_INTENT_NAME)
 		arm_siblings(op, n);
+	if (others)
+		arm_others(op, others);
 	m->arm_ticket++;
 	if (in->kind == META_INTENT_DATA) {
 		n->arming = (struct range){in->start, in->end};
@@ -231,7 +316,8 @@ static bool is_arming(struct mirror *m, const struct node *n,
 	       range_covers(n->arming, (struct range){in->start, in->end});
 }
 
-static int arm(struct op *op, struct node *n, struct meta_intent in)
+static int arm(struct op *op, struct node *n, struct meta_intent in,
+	       struct others *others)
 {
 	struct mirror *m = op->m;
 	int r = 0;
@@ -242,62 +328,94 @@ static int arm(struct op *op, struct node *n, struct meta_intent in)
 	if (is_arming(m, n, &in))
 		r = arm_wait(m, n->arming_ticket);
 	if (!r && !is_covered(op, n, &in))
-		r = arm_ask(op, n, &in);
+		r = arm_ask(op, n, &in, others);
 	mutex_unlock(&m->lock);
 	return r;
 }
 
 int op_arm_name(struct op *op, struct node *dir)
 {
-	return arm(op, dir, (struct meta_intent){.kind = META_INTENT_NAME});
+	return arm(op, dir, (struct meta_intent){.kind = META_INTENT_NAME},
+		   NULL);
 }
 
 int op_arm_attr(struct op *op, struct node *n)
 {
+	struct meta_intent in = {.kind = META_INTENT_ATTR};
+	struct mirror *m = op->m;
+	struct others others;
+	unsigned int want;
+	bool covered;
+	int r;
+
 	if (node_is_gone(n, op->gen))
 		return 0;
-	return arm(op, n, (struct meta_intent){.kind = META_INTENT_ATTR});
+	mutex_lock(&m->lock);
+	covered = is_covered(op, n, &in);
+	if (covered && armed_of(n, op->gen)->attr_along) {
+		armed_of(n, op->gen)->attr_along = false;
+		m->attrs_used++;
+	}
+	want = covered ? 0 : others_wanted(m);
+	mutex_unlock(&m->lock);
+	if (covered)
+		return 0;
+	others.count = 0;
+	others_find(op, n, want, &others);
+	r = arm(op, n, in, &others);
+	for (unsigned int i = 0; i < others.count; i++)
+		node_put(m, others.node[i]);
+	return r;
 }
 
 /*
- * Ranges locked: what comes in sequence comes from several threads, not quite in
- * order.  So one that lies in the last window has that armed by another thread
- * in this moment, and one close before it ends no sequence.
+ * Ranges locked.  What comes in sequence comes from several threads, not quite in
+ * order: one that lies in the last window has that armed by another thread in
+ * this moment, and one close before it ends no sequence.
  */
 static bool window_known(const struct op *op, const struct node *n,
 			 struct range r, struct range *ret)
 {
 	const struct range *at = &n->window_at;
 
-	if (!n->window || n->window_gen != op->gen || r.end > at->end ||
-	    at->start - MIN(r.start, at->start) > ARM_NEAR)
+	if (!n->window || n->window_gen != op->gen || r.end > at->end)
 		return false;
-	*ret = range_covers(*at, r) ? *at : range_align_out(r, ARM_WINDOW);
-	return true;
+	if (range_covers(*at, r)) {
+		*ret = *at;
+		return true;
+	}
+	*ret = range_align_out(r, ARM_WINDOW);
+	return n->in_sequence && at->start - r.start <= ARM_NEAR;
 }
 
-/* @size: of the file now, of which @armed bytes are armed already. */
-static struct range window_choose(struct op *op, struct node *n, struct range r,
-				  uint64_t size, uint64_t armed, uint64_t spare)
+/* Ranges locked: does @r go on where the last window ended? */
+static bool window_follows(const struct node *n, struct range r, uint64_t ahead)
 {
-	uint64_t ahead, last = MAX(size, r.end);
+	const struct range *at = &n->window_at;
+
+	return n->window && r.end > at->end && r.start >= at->start &&
+	       r.start <= at->end + ahead;
+}
+
+/* Ranges locked. @last: where the file ends, with @r; @armed: bytes of it that
+ * are armed already. */
+static struct range window_new(struct op *op, struct node *n, struct range r,
+			       uint64_t last, uint64_t armed, uint64_t spare)
+{
+	uint64_t ahead = n->window_gen == op->gen ? n->window : n->window / 4;
 	struct range w;
 
-	mutex_lock(&n->ranges);
-	if (window_known(op, n, r, &w)) {
-		mutex_unlock(&n->ranges);
-		return w;
-	}
-	ahead = n->window_gen == op->gen ? n->window : n->window / 4;
 	ahead = MAX(ahead, ARM_WINDOW);
-	if (n->window && r.end > n->window_at.end &&
-	    r.start >= n->window_at.start &&
-	    r.start <= n->window_at.end + MAX(ahead, ARM_NEAR)) {
+	n->in_sequence = false;
+	if (last <= ARM_WINDOW) {
+		ahead = ARM_WINDOW;
+		w = range_align_out((struct range){0, last}, META_BLOCK);
+	} else if (window_follows(n, r, ahead)) {
 		ahead = MIN(ahead * 2, ARM_WINDOW_MAX);
 		w = range_align_out(r, ARM_WINDOW);
-		if (w.start <= n->window_at.end + ahead)
-			w.start = MIN(w.start, n->window_at.end);
+		w.start = MIN(w.start, n->window_at.end);
 		w.end = MAX(w.end, w.start + ahead);
+		n->in_sequence = true;
 	} else {
 		/* The first one of all is as narrow as any. */
 		if (last - MIN(armed, last) > spare)
@@ -305,19 +423,29 @@ static struct range window_choose(struct op *op, struct node *n, struct range r,
 		else if (n->window)
 			ahead = MIN(ahead * 4, ARM_WINDOW_MAX);
 		w = range_align_out(r, ahead);
-		if (last <= ARM_WINDOW)
-			w.end = range_align_out((struct range){0, last},
-						META_BLOCK)
-					.end;
 	}
-	if (r.end <= size && size > ARM_WINDOW) /* it is not being extended */
-		w.end = MIN(w.end,
-			    range_align_out((struct range){0, size}, ARM_WINDOW)
-				    .end);
-	w.end = MIN(w.end, META_RANGE_MAX);
 	n->window = ahead;
 	n->window_gen = op->gen;
-	n->window_at = w;
+	return w;
+}
+
+/* @size: of the file now, of which @armed bytes are armed already. */
+static struct range window_choose(struct op *op, struct node *n, struct range r,
+				  uint64_t size, uint64_t armed, uint64_t spare)
+{
+	struct range w, all = {0, size};
+	bool known;
+
+	mutex_lock(&n->ranges);
+	known = window_known(op, n, r, &w);
+	if (!known)
+		w = window_new(op, n, r, MAX(size, r.end), armed, spare);
+	/* It is not being extended. */
+	if (!known && r.end <= range_align_out(all, META_BLOCK).end)
+		w.end = MIN(w.end, range_align_out(all, ARM_WINDOW).end);
+	w.end = MIN(w.end, META_RANGE_MAX);
+	if (!known)
+		n->window_at = w;
 	mutex_unlock(&n->ranges);
 	return w;
 }
@@ -351,7 +479,7 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	r = window_choose(op, n, r, (uint64_t)st.st_size, armed, spare);
 	in.start = r.start;
 	in.end = r.end;
-	return arm(op, n, in);
+	return arm(op, n, in, NULL);
 }
 
 void op_born(struct op *op, struct node *n)

@@ -52,6 +52,7 @@ typedef uint32_t slot_mask;
 #define ARM_WINDOW_MAX	 ((uint64_t)64 << 20)
 #define ARM_NEAR	 ((uint64_t)16 << 20) /* out of order, in a sequence */
 #define ARM_SIBLINGS_MAX 63u
+#define ARM_ATTRS_MAX	 255u
 /* What an armed directory or attribute counts in the budget. */
 #define ARM_SMALL (16ull << 10)
 
@@ -84,6 +85,7 @@ struct node_armed {
 	uint64_t gen;
 	struct range_set data;
 	bool attr;
+	bool attr_along; /* with another one's, and not used since */
 	bool name;
 };
 
@@ -144,6 +146,7 @@ struct node {
 	 * where it lies (arm.c). */
 	uint64_t window, window_gen;
 	struct range window_at;
+	bool in_sequence; /* chosen because it follows the one before */
 	/* Guarded by mirror.lock: the last range that somebody asked to be
 	 * armed, and the ticket it is armed with. */
 	struct range arming;
@@ -291,6 +294,9 @@ struct mirror {
 	VEC(struct arm_request) arm_queue;
 	uint64_t arm_ticket, arm_done; /* requests queued, committed */
 	bool arming;
+	/* Attributes armed along: how many are to be, were last, and were used
+	 * of those. */
+	unsigned int attrs_ahead, attrs_along, attrs_used;
 	slot_mask online;
 	unsigned int slot_count;
 	int lead;

@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "fs/mirror/room.h"
 #include "mirror_fixture.h"
 
 TestSuite(mirror_hot, .init = setup, .fini = teardown, .timeout = 300);
@@ -191,6 +192,60 @@ Test(mirror_hot, directories_that_follow_are_armed_along)
 	cr_assert_eq(mirror_rmdir(m, META_ROOT_ID, "d19"), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	cr_assert_eq(armed_now(META_INTENT_NAME).rows, 0);
+}
+
+static uint64_t commits(void)
+{
+	uint64_t count;
+
+	mutex_lock(&m->lock);
+	count = m->arm_done;
+	mutex_unlock(&m->lock);
+	return count;
+}
+
+static void chmod_to(uint64_t id, mode_t mode)
+{
+	struct stat want = {.st_mode = mode}, st;
+
+	cr_assert_eq(mirror_setattr(m, id, &want, MIRROR_SET_MODE, &cred, &st),
+		     0);
+}
+
+/* chmod -R, chown -R, rsync -a: one commit for many, twice as many each time. */
+Test(mirror_hot, attributes_that_follow_are_armed_along)
+{
+	struct mirror_entry e;
+	uint64_t file[600], before;
+	char name[16];
+
+	for (int i = 0; i < 600; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		cr_assert_eq(
+			mirror_create(m, META_ROOT_ID, name, 0644, &cred, &e),
+			0);
+		file[i] = e.id;
+	}
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	before = commits();
+	for (int i = 0; i < 600; i++)
+		chmod_to(file[i], 0600);
+	/* 2, 4, 8 .. 256, and what is left */
+	cr_assert_leq(commits() - before, 10, "%llu",
+		      (unsigned long long)(commits() - before));
+	cr_assert_eq(armed_now(META_INTENT_ATTR).rows, 600);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(armed_now(META_INTENT_ATTR).rows, 0);
+
+	/* Backwards: what was armed along in vain soon comes to an end. */
+	for (int i = 599; i > 0; i -= 20)
+		chmod_to(file[i], 0640);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (int i = 599; i > 0; i -= 20)
+		chmod_to(file[i], 0644);
+	cr_assert_leq(armed_now(META_INTENT_ATTR).rows, 60, "%u rows",
+		      armed_now(META_INTENT_ATTR).rows);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 }
 
 static void write_at(uint64_t id, uint64_t off)
