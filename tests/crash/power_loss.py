@@ -608,6 +608,8 @@ def main():
     parser.add_argument("--go-on", action="store_true",
                         help="after a failed run too, with a new volume")
     args = parser.parse_args()
+    if "," not in args.types:
+        parser.error("--types: two at least, one each; ext4,ext4 is the default")
     args.point_names = all_points(args.points)
     os.umask(0o022)
     begin = time.monotonic()
