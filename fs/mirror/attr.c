@@ -3,7 +3,7 @@
  * Attributes: owner, mode, times, size (truncate.c) and extended attributes.
  * "Now" is read from the clock once, so that all stores get the same time.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/privs.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -153,8 +153,8 @@ static int set_before(struct mirror *m, struct setting *k)
 	return node_stat(m, k->n, known ? STORE_STAT_NO_TIMES : 0, &k->before);
 }
 
-static int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
-		       void *arg, const char *what)
+int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
+		void *arg, const char *what)
 {
 	int r = op_number(op, 1);
 
@@ -168,12 +168,29 @@ static int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
 	return r;
 }
 
+static int set_change(struct op *op, struct setting *k)
+{
+	int r;
+
+	if (k->times[1].tv_nsec == UTIME_OMIT)
+		return attr_change(op, k->n, set_slot, set_undo, k,
+				   "attributes");
+	node_mtime_giving(k->n);
+	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");
+	if (!r)
+		node_mtime_set(op->m, k->n, &k->times[1]);
+	node_mtime_given(k->n, &k->times[1], !r);
+	return r;
+}
+
 static int setattr_locked(struct op *op, struct setting *k,
 			  const struct mirror_cred *cred)
 {
 	unsigned int other = MIRROR_SET_MODE | MIRROR_SET_UID | MIRROR_SET_GID |
 			     MIRROR_SET_ATIME | MIRROR_SET_MTIME |
 			     MIRROR_SET_ATIME_NOW | MIRROR_SET_MTIME_NOW;
+	struct range_hold hold;
+	bool held;
 	int r;
 
 	(void)cred;
@@ -188,16 +205,14 @@ static int setattr_locked(struct op *op, struct setting *k,
 		node_mtime_set(op->m, k->n, &k->want->st_mtim);
 		return 0;
 	}
-	atomic_store(&k->n->no_privs, false);
 	times_fill(k);
-	if (k->times[1].tv_nsec == UTIME_OMIT)
-		return attr_change(op, k->n, set_slot, set_undo, k,
-				   "attributes");
-	node_mtime_giving(k->n);
-	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");
-	if (!r)
-		node_mtime_set(op->m, k->n, &k->times[1]);
-	node_mtime_given(k->n, &k->times[1], !r);
+	if (!(k->what & (SET_OWNER | MIRROR_SET_MODE)))
+		return set_change(op, k);
+	/* The one takes capabilities away, the other sets set-id bits. */
+	node_caps_lock(k->n, &hold, &held);
+	atomic_store(&k->n->no_privs, false);
+	r = set_change(op, k);
+	node_caps_unlock(k->n, &hold, held);
 	return r;
 }
 
@@ -229,97 +244,9 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 	return r;
 }
 
-/* ---- set-id bits and file capabilities ---- */
-
-static const char capability[] = "security.capability";
-static const char acl[] = "system.posix_acl_access";
-
-static int privs_slot(struct mirror *m, unsigned int slot, void *arg)
-{
-	const struct setting *k = arg;
-	struct store *s = m->slot[slot].store;
-	struct node_handle h;
-	int r = node_handle_get(m, k->n, slot, &h);
-
-	if (r)
-		return r;
-	r = store_removexattr(s, h.obj, capability);
-	if (r == -ENODATA || r == -EOPNOTSUPP || r == -EPERM)
-		r = 0;
-	if (!r && (k->what & MIRROR_SET_MODE))
-		r = store_chmod(s, h.obj, k->want->st_mode & 07777);
-	node_handle_put(m, &h);
-	return r;
-}
-
-struct cap_ask {
-	struct node *n;
-};
-
-static int cap_slot(struct mirror *m, unsigned int slot, void *arg)
-{
-	const struct cap_ask *k = arg;
-	struct node_handle h;
-	int r = node_handle_get(m, k->n, slot, &h);
-
-	if (r)
-		return r;
-	r = (int)store_getxattr(m->slot[slot].store, h.obj, capability, NULL,
-				0);
-	node_handle_put(m, &h);
-	return r;
-}
-
-/*
- * What write(2), truncate(2) and fallocate(2) do to set-id bits: S_ISUID goes,
- * S_ISGID where group-execute is set or the writer is not of the group, file
- * capabilities always.
- */
-static int privs_drop_locked(struct op *op, struct node *n, unsigned int kill)
-{
-	struct mirror *m = op->m;
-	struct setting k = {.n = n};
-	struct cap_ask cap = {n};
-	struct stat st, want;
-	int r = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
-
-	if (r)
-		return r;
-	want = st;
-	want.st_mode &= ~(mode_t)S_ISUID;
-	if ((st.st_mode & S_IXGRP) || (kill & MIRROR_KILL_SGID))
-		want.st_mode &= ~(mode_t)S_ISGID;
-	k.want = &want;
-	if (want.st_mode != st.st_mode)
-		k.what = MIRROR_SET_MODE;
-	r = fan_ask(m, cap_slot, n, &cap, "capability");
-	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
-		return r;
-	r = r < 0 && !k.what
-		    ? 0
-		    : attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
-	if (!r && !(want.st_mode & S_ISGID))
-		atomic_store(&n->no_privs, true);
-	return r;
-}
-
-int node_privs_drop(struct mirror *m, struct node *n, unsigned int kill)
-{
-	struct op op;
-	int r;
-
-	if (atomic_load(&n->no_privs))
-		return 0;
-	r = op_enter(m, &op);
-	if (!r) {
-		mutex_lock(&n->lock);
-		r = privs_drop_locked(&op, n, kill);
-		mutex_unlock(&n->lock);
-	}
-	return op_end(&op, r);
-}
-
 /* ---- extended attributes ---- */
+
+static const char acl[] = "system.posix_acl_access";
 
 struct xattr {
 	struct node *n;
@@ -408,12 +335,18 @@ static int setx_remember(struct mirror *m, struct xattr *k)
 
 static int setx_locked(struct op *op, struct xattr *k)
 {
-	int r = setx_remember(op->m, k);
+	struct range_hold hold;
+	bool held = false;
+	int r;
 
+	if (is_capability(k->name))
+		node_caps_lock(k->n, &hold, &held);
+	r = setx_remember(op->m, k);
 	if (!r) {
 		atomic_store(&k->n->no_privs, false);
 		r = attr_change(op, k->n, setx_slot, setx_undo, k, "xattr");
 	}
+	node_caps_unlock(k->n, &hold, held);
 	free(k->before);
 	return r;
 }
@@ -473,7 +406,7 @@ ssize_t mirror_getxattr(struct mirror *m, uint64_t node, const char *name,
 	bool none;
 
 	/* The kernel asks for it before the first write to each file. */
-	if (!strcmp(name, capability)) {
+	if (is_capability(name)) {
 		n = node_peek(m, node);
 		none = n && atomic_load(&n->no_privs);
 		node_put(m, n);

@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/privs.h"
 #include "fs/mirror/room.h"
 
 #define RECONCILE_TRIES 3u
@@ -66,6 +67,7 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 	struct store *a = m->slot[from].store, *b = m->slot[to].store;
 	_cleanup_free_ void *buf = malloc(chunk);
 	struct store_stat st, now;
+	struct caps caps;
 	int fd_a, fd_b, err;
 
 	*ret_of_source = false;
@@ -81,8 +83,11 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 		node_fd_put(m, n, from);
 		return err;
 	}
-	err = store_fstat(a, fd_a, STORE_STAT_NO_TIMES, &st);
-	*ret_of_source = err;
+	err = caps_look(b, fd_b, &caps);
+	if (!err) {
+		err = store_fstat(a, fd_a, STORE_STAT_NO_TIMES, &st);
+		*ret_of_source = err;
+	}
 	for (uint64_t at = r.start; !err && at < r.end;) {
 		uint64_t s = r.end, e = r.end;
 
@@ -118,6 +123,8 @@ static int copy_state(struct mirror *m, struct node *n, unsigned int from,
 		err = store_fstat(b, fd_b, STORE_STAT_NO_TIMES, &now);
 	if (!err && now.st.st_size != st.st.st_size)
 		err = store_truncate(b, fd_b, (uint64_t)st.st.st_size);
+	if (!err)
+		err = caps_put_back(b, fd_b, &caps);
 	node_fd_put(m, n, to);
 	node_fd_put(m, n, from);
 	return err;
@@ -241,6 +248,8 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 
 struct writing {
 	struct node *n;
+	bool keeps; /* capabilities that the file may have */
+	struct caps caps;
 	const void *buf;
 	size_t len;
 	uint64_t off;
@@ -249,15 +258,36 @@ struct writing {
 static int write_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct writing *k = arg;
-	int fd, r = FAULT_ERR("mirror.write");
+	int fd, caps, r = FAULT_ERR("mirror.write");
 
 	if (!r)
 		r = node_fd_get(m, k->n, slot, false, &fd);
 	if (r)
 		return r;
 	r = store_write(m->slot[slot].store, fd, k->buf, k->len, k->off, NULL);
+	/* Whatever became of it: a part may be written. */
+	caps = caps_put_back(m->slot[slot].store, fd, &k->caps);
 	node_fd_put(m, k->n, slot);
-	return r;
+	return r ? r : caps;
+}
+
+static bool write_keeps(const struct writing *k)
+{
+	return k->keeps && !atomic_load(&k->n->no_privs);
+}
+
+/* The range, or all of the file where capabilities may have to be put back. */
+static void write_lock(struct writing *k, struct range_hold *hold)
+{
+	if (!write_keeps(k)) {
+		range_lock(k->n, hold, k->off, k->off + k->len);
+		if (!write_keeps(k)) {
+			k->keeps = false;
+			return;
+		}
+		range_unlock(k->n, hold);
+	}
+	range_lock(k->n, hold, 0, META_RANGE_MAX);
 }
 
 static int write_locked(struct op *op, struct writing *k)
@@ -265,6 +295,8 @@ static int write_locked(struct op *op, struct writing *k)
 	uint64_t end = k->off + k->len;
 	int r = op_number(op, 1);
 
+	if (!r && k->keeps)
+		r = node_caps_look(op->m, k->n, &k->caps);
 	if (!r)
 		r = op_arm_data(op, k->n, k->off, end);
 	if (r)
@@ -278,7 +310,10 @@ static int write_locked(struct op *op, struct writing *k)
 int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		 uint64_t off, unsigned int kill)
 {
-	struct writing k = {.buf = buf, .len = len, .off = off};
+	struct writing k = {.keeps = kill & MIRROR_KEEP_CAPS,
+			    .buf = buf,
+			    .len = len,
+			    .off = off};
 	struct range_hold hold;
 	struct op op = {0};
 	int r;
@@ -292,12 +327,12 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 		return r == -ENOENT ? -ESTALE : r;
 	if (k.n->kind != META_FILE)
 		r = -EINVAL;
-	if (!r && kill)
+	if (!r && (kill & ~MIRROR_KEEP_CAPS))
 		r = node_privs_drop(m, k.n, kill);
 	if (!r)
 		r = op_enter_data(m, &op, k.n, off, off + len);
 	if (!r) {
-		range_lock(k.n, &hold, off, off + len);
+		write_lock(&k, &hold);
 		op.hold = &hold;
 		r = write_locked(&op, &k);
 		range_unlock(k.n, &hold);

@@ -645,8 +645,9 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 /* ---- attr.c, data.c ---- */
 
 /* Set-id bits and capabilities go before somebody without CAP_FSETID writes. */
-MUST_CHECK int node_privs_drop(struct mirror *m, struct node *n,
-			       unsigned int kill);
+/* In node.lock: number, intent, @fn on every slot, noted. */
+MUST_CHECK int attr_change(struct op *op, struct node *n, slot_fn fn,
+			   slot_fn undo, void *arg, const char *what);
 /* Extents as the lead's file has them now, under the operation's seq. */
 MUST_CHECK int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 				 uint64_t end);

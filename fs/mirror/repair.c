@@ -13,7 +13,7 @@
  *
  * Locks: the queue's is a leaf.  The thread holds nothing when it enters.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/privs.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -184,25 +184,41 @@ static int run_copy(struct mirror *m, const int fd[], slot_mask from,
 	return result;
 }
 
-/* The times that the rewriting moved. */
-static int times_restore(struct mirror *m, unsigned int i, int fd,
-			 const struct store_stat *was)
+/* What the rewriting moves and takes away. */
+struct before {
+	struct store_stat st;
+	struct caps caps;
+};
+
+static int before_look(struct mirror *m, unsigned int i, int fd,
+		       struct before *ret)
+{
+	int r = store_fstat(m->slot[i].store, fd, 0, &ret->st);
+
+	return r ? r : caps_look(m->slot[i].store, fd, &ret->caps);
+}
+
+static int before_restore(struct mirror *m, unsigned int i, int fd,
+			  const struct before *was)
 {
 	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-					  was->st.st_mtim};
+					  was->st.st.st_mtim};
+	int r = caps_put_back(m->slot[i].store, fd, &was->caps);
 
-	return store_utimens(m->slot[i].store,
-			     (struct store_obj){.fd = fd, .dirfd = -1}, times);
+	return r ? r
+		 : store_utimens(m->slot[i].store,
+				 (struct store_obj){.fd = fd, .dirfd = -1},
+				 times);
 }
 
 static int runs_copy(struct op *op, const struct repair *rep,
 		     const struct runs *runs, const int fd[], slot_mask from)
 {
 	struct mirror *m = op->m;
-	struct store_stat was;
+	struct before was;
 	int result = 0, r = 0;
 
-	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], 0, &was))
+	if (before_look(m, rep->slot, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	vec_for_each (run, &runs->v) {
 		if (r && r != -EIO)
@@ -219,7 +235,7 @@ static int runs_copy(struct op *op, const struct repair *rep,
 			ignore_result(dirty_note(op, rep->node, run->start,
 						 run->end, false));
 	}
-	r = times_restore(m, rep->slot, fd[rep->slot], &was);
+	r = before_restore(m, rep->slot, fd[rep->slot], &was);
 	return result ? result : r ? -EREMOTEIO : 0;
 }
 
@@ -228,13 +244,14 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 		     const int fd[], slot_mask from)
 {
 	struct mirror *m = op->m;
-	struct store_stat was, st;
+	struct before was;
+	struct store_stat st;
 	uint64_t longest = 0;
 	unsigned int by = 0;
 	struct range r;
 	int err;
 
-	if (store_fstat(m->slot[rep->slot].store, fd[rep->slot], 0, &was))
+	if (before_look(m, rep->slot, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	for_each_slot(i, from)
 	{
@@ -245,10 +262,11 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 		longest = (uint64_t)st.st.st_size;
 		by = i;
 	}
-	if (longest <= (uint64_t)was.st.st_size)
+	if (longest <= (uint64_t)was.st.st.st_size)
 		return 0; /* it was just being changed */
-	r = range_align_out((struct range){(uint64_t)was.st.st_size, longest},
-			    META_BLOCK);
+	r = range_align_out(
+		(struct range){(uint64_t)was.st.st.st_size, longest},
+		META_BLOCK);
 	err = op_arm_data(op, rep->node, r.start, r.end);
 	if (err)
 		return err;
@@ -259,7 +277,7 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 	if (dirty_note_mapped(op, rep->node, r.start, r.end))
 		ignore_result(dirty_note(op, rep->node, r.start, r.end, false));
 	dirty_attr(op, rep->node);
-	if (err || times_restore(m, rep->slot, fd[rep->slot], &was))
+	if (err || before_restore(m, rep->slot, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	return 0;
 }

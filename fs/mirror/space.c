@@ -4,7 +4,7 @@
  * nothing behind in the map (I5); a block that is zeroed only in part counts
  * as written, if it is mapped at all.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/privs.h"
 
 #include <errno.h>
 #include <fcntl.h>

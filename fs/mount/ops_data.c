@@ -19,8 +19,8 @@
  * the other while it may change, and the copies could differ. The kernel then
  * reads and writes through its page cache.
  *
- * File capabilities need nothing here. The kernel removes the attribute before
- * the first write.
+ * File capabilities. The kernel removes the attribute before the first write.
+ * When pages are written that it had gathered it may be there again, and stays.
  *
  * Ref: inode(7), write(2), fallocate(2), lseek(2), fsync(2)
  */
@@ -84,6 +84,8 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 	kills = device_request_kills(FUSE_WRITE, fuse_req_ctx(req)->uid) &&
 		session->killpriv && !fi->writepage;
 	kill = ops_kill(req, node, kills, &had);
+	if (fi->writepage)
+		kill |= MIRROR_KEEP_CAPS;
 	err = mirror_write(session->mirror, node, buf, len, (uint64_t)off,
 			   kill);
 	if (fi->writepage && (err == -ENOSPC || err == -EDQUOT)) {
