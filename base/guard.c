@@ -23,6 +23,7 @@ struct guard {
 	bool stop;
 	atomic_bool on;
 	atomic_bool given_up;
+	_Atomic uint64_t patience_ms;
 };
 
 /* Calls left behind, of all guards: what they work on is not closed. */
@@ -229,20 +230,50 @@ static void *helper(void *arg)
 
 /* ---- whoever wants one made ---- */
 
-static bool is_in_time(struct guard *g, struct guard_call *c, uint64_t until_ns)
-	REQUIRES(g->lock)
+static void give_up_locked(struct guard *g) REQUIRES(g->lock)
+{
+	atomic_store(&g->given_up, true);
+	for (struct guard_call *c = g->running; c; c = c->next)
+		cond_signal(&c->ended);
+	for (struct guard_call *c = g->queue; c; c = c->next)
+		cond_signal(&c->ended);
+}
+
+/* When patience ends with a call that was asked for at @asked_ns; UINT64_MAX:
+ * it does not. A call that goes on moves it. */
+static uint64_t patience_end(const struct guard *g, const struct guard_call *c,
+			     uint64_t asked_ns)
+{
+	uint64_t ms = c->patience_ms ? c->patience_ms
+				     : atomic_load(&g->patience_ms);
+	uint64_t since_ns = atomic_load(&c->since_ns);
+
+	if (!ms)
+		return UINT64_MAX;
+	return (since_ns ? since_ns : asked_ns) + ms * CLOCK_NS_PER_MS;
+}
+
+/* @until_ns: the end of a hurry; UINT64_MAX: none */
+static bool is_in_time(struct guard *g, struct guard_call *c, uint64_t asked_ns,
+		       uint64_t until_ns) REQUIRES(g->lock)
 {
 	while (c->step != GUARD_ENDED && !atomic_load(&g->given_up)) {
-		uint64_t now = until_ns ? clock_mono_ns() : 0;
+		uint64_t patient_ns = patience_end(g, c, asked_ns);
+		uint64_t wake_ns = MIN(until_ns, patient_ns), now;
 
-		if (!until_ns)
+		if (wake_ns == UINT64_MAX) {
 			cond_wait(&c->ended, &g->lock);
-		else if (now >= until_ns)
+			continue;
+		}
+		now = clock_mono_ns();
+		if (now < wake_ns)
+			(void)cond_timedwait(&c->ended, &g->lock,
+					     (wake_ns - now) / CLOCK_NS_PER_MS +
+						     1);
+		else if (now >= until_ns || c->patience_ms)
 			return false;
 		else
-			(void)cond_timedwait(
-				&c->ended, &g->lock,
-				(until_ns - now) / CLOCK_NS_PER_MS + 1);
+			give_up_locked(g);
 	}
 	return c->step == GUARD_ENDED;
 }
@@ -282,11 +313,14 @@ static void call_init(struct guard *g, struct guard_call *c)
 
 int guard_run(struct guard *g, struct guard_call *c)
 {
-	uint64_t until_ns = 0;
+	uint64_t asked_ns = 0, until_ns = UINT64_MAX;
+	bool patient = c->patience_ms;
 	int err;
 
+	if (hurry.wait_ms || patient || atomic_load(&g->patience_ms))
+		asked_ns = clock_mono_ns();
 	if (hurry.wait_ms)
-		until_ns = clock_mono_ns() + hurry.wait_ms * CLOCK_NS_PER_MS;
+		until_ns = asked_ns + hurry.wait_ms * CLOCK_NS_PER_MS;
 	call_init(g, c);
 	mutex_lock(&g->lock);
 	if (atomic_load(&g->given_up)) {
@@ -300,9 +334,9 @@ int guard_run(struct guard *g, struct guard_call *c)
 		return call_refuse(c, -ENOMEM);
 	}
 	cond_signal(&g->work);
-	if (!is_in_time(g, c, until_ns)) {
+	if (!is_in_time(g, c, asked_ns, until_ns)) {
 		err = call_leave(g, c);
-		hurry.late |= err == -ETIME;
+		hurry.late |= err == -ETIME && !patient;
 		return err;
 	}
 	mutex_unlock(&g->lock);
@@ -325,11 +359,7 @@ void guard_post(struct guard *g, struct guard_call *c)
 void guard_give_up(struct guard *g)
 {
 	mutex_lock(&g->lock);
-	atomic_store(&g->given_up, true);
-	for (struct guard_call *c = g->running; c; c = c->next)
-		cond_signal(&c->ended);
-	for (struct guard_call *c = g->queue; c; c = c->next)
-		cond_signal(&c->ended);
+	give_up_locked(g);
 	mutex_unlock(&g->lock);
 }
 
@@ -384,6 +414,12 @@ void guard_free(struct guard *g)
 
 void guard_on(struct guard *g)
 {
+	guard_on_within(g, 0);
+}
+
+void guard_on_within(struct guard *g, uint64_t patience_ms)
+{
+	atomic_store(&g->patience_ms, patience_ms);
 	atomic_store(&g->on, true);
 }
 

@@ -62,6 +62,8 @@ struct guard_call {
 	 */
 	void (*late)(struct guard_call *c);
 	int fd[2]; /* what it works on; -1: nothing */
+	/* Left behind when it has not gone on for so long; 0: waited for. */
+	uint64_t patience_ms;
 
 	/* The guard's. */
 	struct guard *guard;
@@ -86,6 +88,13 @@ void guard_free(struct guard *g);
 /** guard_on - from now on calls are made by helpers. */
 void guard_on(struct guard *g);
 
+/**
+ * guard_on_within - as guard_on(), and whoever has waited for a call that has
+ * not gone on for @patience_ms gives the guard up: where nobody watches it.
+ * guard_on() ends that.
+ */
+void guard_on_within(struct guard *g, uint64_t patience_ms);
+
 /** guard_is_on - for the calls of this thread. */
 bool guard_is_on(const struct guard *g);
 
@@ -93,7 +102,7 @@ bool guard_is_on(const struct guard *g);
  * guard_run - have @c made and wait for it.
  * Return: 0 it has ended and is the caller's again; else it is not:
  *	-ETIMEDOUT the guard was given up, -ETIME it takes too long for one in
- *	a hurry, -ENOMEM (nothing was done)
+ *	a hurry or for @c->patience_ms, -ENOMEM (nothing was done)
  */
 MUST_CHECK int guard_run(struct guard *g, struct guard_call *c);
 

@@ -176,7 +176,7 @@ static int rw_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
 
 	if (!rw_is_guarded(file)) {
 		rc = RW_CALL(file, xRead, buf, len, off);
-		guard_counted();
+		guard_progress();
 	} else {
 		k = rw_call_new(make_read, rw_real(file), (size_t)len);
 		if (!k)
@@ -200,7 +200,7 @@ static int rw_write_real(sqlite3_file *file, const void *buf, int len,
 	struct rw_call *k;
 
 	if (!rw_is_guarded(file)) {
-		guard_counted();
+		guard_progress();
 		return RW_CALL(file, xWrite, buf, len, off);
 	}
 	k = rw_call_new(make_write, rw_real(file), (size_t)len);

@@ -90,6 +90,7 @@ static int count_frames(int fd, const unsigned char *header,
 		len = pread(fd, frame, FRAME_BYTES, at);
 		if (len != (ssize_t)FRAME_BYTES)
 			break;
+		guard_progress();
 		sum_add(&sum, frame, 8);
 		sum_add(&sum, frame + FRAME_HEAD_BYTES, META_PAGE_BYTES);
 		if (memcmp(frame + 8, header + 16, 8) != 0 ||

@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "base/vec.h"
 #include "resync/present.h"
+#include "resync/reach.h"
 
 enum {
 	PATH_TEXT = 400,
@@ -146,17 +147,15 @@ static int check_twin(struct assembly *a, const struct meta_member *row,
 {
 	const struct store *s = a->set.v[at].store;
 	struct store_identity id;
-	struct stat mine, other;
+	struct stat other;
 	char text[PATH_TEXT];
 
 	if (!row->path_hint[0] || !strcmp(row->path_hint, store_path(s)))
 		return 0;
-	if (store_probe_identity(row->path_hint, &id) ||
+	if (reach_identity(row->path_hint, &id) ||
 	    strcmp(id.store_uuid, row->uuid))
 		return 0;
-	if (fstat(store_root_fd(s), &mine) || stat(row->path_hint, &other))
-		return 0;
-	if (mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
+	if (reach_stat(row->path_hint, &other, NULL) || store_is_at(s, &other))
 		return 0;
 	return present_refuse(
 		&a->set, -EEXIST,
@@ -235,22 +234,22 @@ static int leave_strange(struct assembly *a)
 		err = note_lost(a);
 		if (err)
 			return err;
-		meta_close(p->meta);
-		store_close(p->store);
-		*p = a->set.v[--a->set.count];
+		present_leave(&a->set, i);
 	}
 	return 0;
 }
 
 static bool absolute_path(const char *path, char *buf, size_t size)
 {
-	_cleanup_free_ char *real = realpath(path, NULL);
 	_cleanup_free_ char *cwd = NULL;
+	char real[PATH_MAX] = "";
+	struct stat st;
+	bool found = !reach_stat(path, &st, real);
 	size_t len;
 	int n;
 
-	if (real || path[0] == '/') {
-		n = snprintf(buf, size, "%s", real ? real : path);
+	if (found || path[0] == '/') {
+		n = snprintf(buf, size, "%s", found ? real : path);
 	} else {
 		cwd = getcwd(NULL, 0);
 		n = snprintf(buf, size, "%s/%s", cwd ? cwd : "", path);
@@ -275,6 +274,12 @@ static int check_absent(struct assembly *a)
 		     k < a->row_count && absolute_path(*p, path, sizeof(path));
 		     k++)
 			known |= !strcmp(a->rows[k].path_hint, path);
+		if (!known && reach_is_stuck(*p))
+			return present_refuse(
+				&a->set, -ETIMEDOUT,
+				"store %s does not answer, and no member of "
+				"this volume was there last",
+				path_quote(text, sizeof(text), *p));
 		if (!known)
 			return present_refuse(
 				&a->set, -EINVAL,
@@ -306,9 +311,7 @@ static int drop_strangers(struct assembly *a)
 			i++;
 			continue;
 		}
-		meta_close(p->meta);
-		store_close(p->store);
-		*p = a->set.v[--a->set.count];
+		present_leave(&a->set, i);
 		if (a->source == a->set.count)
 			a->source = i;
 	}
@@ -333,6 +336,15 @@ static int check_missing(struct assembly *a)
 				"degraded to go on without it, then 'seqmirror "
 				"attach --rebuild'",
 				row->name);
+		if (reach_is_stuck(row->path_hint))
+			return present_refuse(
+				&a->set, -ENODEV,
+				"the volume was not left cleanly and store %s "
+				"(last at %s) does not answer: it may have "
+				"newer data; make it answer, or mount with -o "
+				"degraded to go on without it",
+				row->name,
+				path_quote(text, sizeof(text), row->path_hint));
 		return present_refuse(
 			&a->set, -ENODEV,
 			"the volume was not left cleanly and store %s (last at "
@@ -483,13 +495,38 @@ static int assemble(struct assembly *a, const char *const *paths, size_t count,
 	return hand_over(a, ret);
 }
 
-int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
-		    struct resync_assembly *ret)
+void resync_assembly_close(struct resync_assembly *a)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		reach_close(a->members[i].store, a->members[i].meta, NULL);
+		reach_close(a->late_store[i], a->late_meta[i], NULL);
+	}
+	*a = (struct resync_assembly){0};
+}
+
+static bool assembly_hangs(const struct resync_assembly *a)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		const struct mirror_member_in *in = &a->members[i];
+
+		if (reach_hangs(in->store, in->meta) ||
+		    reach_hangs(a->late_store[i], a->late_meta[i]))
+			return true;
+	}
+	return false;
+}
+
+/* @ret_hangs: one of the stores was given up, and is closed when it answers:
+ * until then it is not there. */
+static int assemble_once(const char *const *paths, size_t path_count,
+			 bool degraded, struct resync_assembly *ret,
+			 bool *ret_hangs)
 {
 	struct assembly *a = calloc(1, sizeof(*a));
 	int err;
 
 	*ret = (struct resync_assembly){0};
+	*ret_hangs = false;
 	if (!a)
 		return -ENOMEM;
 	err = assemble(a, paths, path_count, degraded, ret);
@@ -498,6 +535,12 @@ int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
 
 		*ret = (struct resync_assembly){0};
 		snprintf(ret->why, sizeof(ret->why), "%s", why);
+		*ret_hangs = present_hangs(&a->set);
+	} else if (assembly_hangs(ret)) {
+		*ret_hangs = true;
+		err = -ETIMEDOUT;
+		resync_assembly_close(ret);
+		snprintf(ret->why, sizeof(ret->why), "a store does not answer");
 	}
 	present_done(&a->set);
 	vec_done(&a->absent);
@@ -505,4 +548,19 @@ int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
 	free(a->rows);
 	free(a);
 	return err;
+}
+
+int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
+		    struct resync_assembly *ret)
+{
+	bool hangs;
+	int err;
+
+	/* What a store did that then gave no answer, it may have done before a
+	 * crash just as well. */
+	for (unsigned int tries = 0;; tries++) {
+		err = assemble_once(paths, path_count, degraded, ret, &hangs);
+		if (!err || !hangs || tries == META_STORE_MAX)
+			return err;
+	}
 }

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "resync/engine.h"
+#include "resync/reach.h"
 #include "resync/rebuild.h"
 
 static int refuse(char *why, size_t why_len, int err, const char *fmt, ...)
@@ -26,9 +27,16 @@ static int refuse(char *why, size_t why_len, int err, const char *fmt, ...)
 
 void engine_store_close(struct engine_store *s)
 {
-	meta_close(s->meta);
-	store_close(s->store);
+	reach_close(s->store, s->meta, NULL);
 	*s = (struct engine_store){0};
+}
+
+static int refuse_hung(char *why, size_t why_len, const char *path)
+{
+	return refuse(why, why_len, -ETIMEDOUT,
+		      "%s does not answer; make it answer or unplug it, and "
+		      "try again",
+		      path);
 }
 
 int engine_relate_to(struct meta *source, struct meta *meta,
@@ -84,8 +92,10 @@ static int check_identity(struct resync_engine *e,
 			  char *why, size_t why_len)
 {
 	struct store_identity id;
-	int r = store_probe_identity(path, &id);
+	int r = reach_identity(path, &id);
 
+	if (r == -ETIMEDOUT && reach_limit_ms())
+		return refuse_hung(why, why_len, path);
 	if (r < 0)
 		return refuse(why, why_len, r, "no store at %s: %s", path,
 			      strerror(-r));
@@ -110,17 +120,32 @@ static int refuse_lost(char *why, size_t why_len, bool missing,
 		      cause ? cause : "It cannot be read.");
 }
 
-static int open_both(const struct mirror_slot_info *info, const char *path,
-		     struct engine_store *ret, char *why, size_t why_len)
+struct opening {
+	struct reach_job base; /* first */
+	struct mirror_slot_info info;
+	bool with_map;
+	struct engine_store s;
+	char why[256];
+};
+
+static int open_store(struct opening *o)
+{
+	int r = store_open(o->base.at.path, o->info.uuid, &o->s.store);
+
+	if (r < 0)
+		return refuse(o->why, sizeof(o->why), r,
+			      "%s cannot be opened: %s", o->base.at.path,
+			      r == -EBUSY ? "another process has it"
+					  : strerror(-r));
+	return 0;
+}
+
+static int open_map(const struct mirror_slot_info *info, const char *path,
+		    struct engine_store *ret, char *why, size_t why_len)
 {
 	_cleanup_free_ char *meta_why = NULL;
 	int r;
 
-	r = store_open(path, info->uuid, &ret->store);
-	if (r < 0)
-		return refuse(why, why_len, r, "%s cannot be opened: %s", path,
-			      r == -EBUSY ? "another process has it"
-					  : strerror(-r));
 	r = meta_open(store_privdir(ret->store), META_OPEN_RW, &ret->meta,
 		      &meta_why);
 	if (r == -ENOENT || r == -EUCLEAN)
@@ -132,6 +157,59 @@ static int open_both(const struct mirror_slot_info *info, const char *path,
 		return refuse_lost(why, why_len, false,
 				   "It is the map of another store.");
 	return 0;
+}
+
+static int opening_run(struct reach_job *j)
+{
+	struct opening *o = (struct opening *)j;
+	int r = open_store(o);
+
+	if (r == 0 && o->with_map)
+		r = open_map(&o->info, j->at.path, &o->s, o->why,
+			     sizeof(o->why));
+	return r;
+}
+
+/* Nothing of it is under a guard yet. */
+static void opening_drop(struct reach_job *j)
+{
+	struct opening *o = (struct opening *)j;
+
+	meta_close(o->s.meta);
+	store_close(o->s.store);
+}
+
+static int open_aside(const struct mirror_slot_info *info, const char *path,
+		      bool with_map, struct engine_store *ret, char *why,
+		      size_t why_len)
+{
+	struct opening *o = calloc(1, sizeof(*o));
+	int r;
+
+	if (!o)
+		return -ENOMEM;
+	o->info = *info;
+	o->with_map = with_map;
+	r = reach_job_init(&o->base, path, opening_run, opening_drop);
+	if (r < 0) {
+		free(o);
+		return r;
+	}
+	r = reach_run(&o->base);
+	if (r == -ETIMEDOUT)
+		return refuse_hung(why, why_len, path);
+	if (r < 0)
+		return r;
+	r = o->base.result;
+	if (r < 0) {
+		ignore_result(refuse(why, why_len, r, "%s", o->why));
+		opening_drop(&o->base);
+	} else {
+		*ret = o->s;
+		reach_opened(ret->store, ret->meta);
+	}
+	free(o);
+	return r;
 }
 
 /* A member that is away, and its store at @path (NULL: where it was last). */
@@ -168,10 +246,12 @@ int engine_store_open(struct resync_engine *e, unsigned int slot,
 	*ret = (struct engine_store){0};
 	r = find_member(e, slot, &path, &info, why, why_len);
 	if (r == 0)
-		r = open_both(&info, path, ret, why, why_len);
+		r = open_aside(&info, path, true, ret, why, why_len);
 	if (r == 0)
 		r = engine_relate(e, ret->meta, &ret->relation, &ret->from, why,
 				  why_len);
+	if (r < 0 && reach_hangs(ret->store, ret->meta))
+		r = refuse_hung(why, why_len, path);
 	if (r < 0)
 		engine_store_close(ret);
 	return r;
@@ -247,20 +327,17 @@ int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
 			 const char *path, char *why, size_t why_len)
 {
 	struct mirror_slot_info info;
-	struct store *store = NULL;
+	struct engine_store s = {0};
 	int r = find_member(e, slot, &path, &info, why, why_len);
 
+	if (r == 0)
+		r = open_aside(&info, path, false, &s, why, why_len);
 	if (r < 0)
 		return r;
-	r = store_open(path, info.uuid, &store);
-	if (r < 0)
-		return refuse(why, why_len, r, "%s cannot be opened: %s", path,
-			      r == -EBUSY ? "another process has it"
-					  : strerror(-r));
-	r = needs_rebuild(e, store, why, why_len);
+	r = needs_rebuild(e, s.store, why, why_len);
 	if (r > 0)
-		r = rebuild_from_lead(e, store, why, why_len);
-	store_close(store);
+		r = rebuild_from_lead(e, s.store, why, why_len);
+	engine_store_close(&s);
 	return r;
 }
 

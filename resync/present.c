@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "resync/reach.h"
 #include "resync/side.h"
 
 enum {
@@ -47,9 +48,23 @@ int present_find(const struct present_set *set, const char *uuid)
 
 static void present_close(struct present *p)
 {
-	meta_close(p->meta);
-	store_close(p->store);
+	reach_close(p->store, p->meta, p->path);
+	free(p->path);
 	*p = (struct present){0};
+}
+
+void present_leave(struct present_set *set, size_t i)
+{
+	present_close(&set->v[i]);
+	set->v[i] = set->v[--set->count];
+}
+
+bool present_hangs(const struct present_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (reach_hangs(set->v[i].store, set->v[i].meta))
+			return true;
+	return false;
 }
 
 void present_done(struct present_set *set)
@@ -96,6 +111,12 @@ static int refuse_probe(struct present_set *set, const char *path, int err)
 			" must belong to who mounts it, and nobody else may "
 			"write there",
 			text);
+	if (err == -ETIMEDOUT && reach_limit_ms())
+		return present_refuse(
+			set, err,
+			"store %s does not answer since %llu s; make it answer "
+			"or unplug it, and try again",
+			text, (unsigned long long)reach_limit_ms() / 1000);
 	return present_refuse(set, err, "cannot open store %s: %s", text,
 			      strerror(-err));
 }
@@ -113,10 +134,9 @@ static int refuse_inside(struct present_set *set, const char *path)
 
 static bool same_directory(const struct store *s, const char *path)
 {
-	struct stat a, b;
+	struct stat st;
 
-	return !fstat(store_root_fd(s), &a) && !stat(path, &b) &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return !reach_stat(path, &st, NULL) && store_is_at(s, &st);
 }
 
 /* Before anything is opened: may this store come into the set? */
@@ -126,7 +146,7 @@ static int check_identity(struct present_set *set, const char *path,
 	struct store_identity id;
 	char text[PATH_TEXT];
 	int at;
-	int err = store_probe_identity(path, &id);
+	int err = reach_identity(path, &id);
 
 	if (err)
 		return refuse_probe(set, path, err);
@@ -238,10 +258,72 @@ static int open_map(struct present_set *set, struct present *p)
 	return check_map(set, p);
 }
 
+/* Store and map; what they say goes to a set of their own. */
+struct opening {
+	struct reach_job base; /* first */
+	char expect_uuid[40];
+	struct present p;
+	struct present_set said;
+};
+
+static int open_both(struct reach_job *j)
+{
+	struct opening *o = (struct opening *)j;
+	const char *expect = o->expect_uuid[0] ? o->expect_uuid : NULL;
+	int err = store_open(j->at.path, expect, &o->p.store);
+
+	if (err == -EBUSY)
+		return refuse_busy(&o->said, j->at.path);
+	/* Its identity was read: this is about what lies beside. */
+	if (err == -ENOTDIR || err == -ELOOP)
+		return refuse_inside(&o->said, j->at.path);
+	if (err)
+		return refuse_probe(&o->said, j->at.path, err);
+	return open_map(&o->said, &o->p);
+}
+
+/* Nothing of it is under a guard yet. */
+static void opening_drop(struct reach_job *j)
+{
+	struct opening *o = (struct opening *)j;
+
+	meta_close(o->p.meta);
+	store_close(o->p.store);
+	free(o->p.path);
+}
+
+static void opening_free(struct opening *o)
+{
+	opening_drop(&o->base);
+	free(o);
+}
+
+static int opening_new(const char *path, const char *expect_uuid, bool named,
+		       struct opening **ret)
+{
+	struct opening *o = calloc(1, sizeof(*o));
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	(void)snprintf(o->expect_uuid, sizeof(o->expect_uuid), "%s",
+		       expect_uuid ? expect_uuid : "");
+	o->p.named = named;
+	o->p.path = strdup(path);
+	err = o->p.path
+		      ? reach_job_init(&o->base, path, open_both, opening_drop)
+		      : -ENOMEM;
+	if (err)
+		opening_free(o);
+	else
+		*ret = o;
+	return err;
+}
+
 int present_open(struct present_set *set, const char *path,
 		 const char *expect_uuid, bool named)
 {
-	struct present p = {.named = named};
+	struct opening *o;
 	int err;
 
 	set->map_lost = false;
@@ -252,21 +334,23 @@ int present_open(struct present_set *set, const char *path,
 	err = check_identity(set, path, expect_uuid);
 	if (err)
 		return err;
-	err = store_open(path, expect_uuid, &p.store);
-	if (err == -EBUSY)
-		return refuse_busy(set, path);
-	/* Its identity was read: this is about what lies beside. */
-	if (err == -ENOTDIR || err == -ELOOP)
-		return refuse_inside(set, path);
+	err = opening_new(path, expect_uuid, named, &o);
+	if (!err)
+		err = reach_run(&o->base);
 	if (err)
 		return refuse_probe(set, path, err);
-	err = open_map(set, &p);
+	err = o->base.result;
 	if (err) {
-		present_close(&p);
-		return err;
+		set->map_lost = o->said.map_lost;
+		set->lost = o->said.lost;
+		memcpy(set->why, o->said.why, sizeof(set->why));
+	} else {
+		reach_opened(o->p.store, o->p.meta);
+		set->v[set->count++] = o->p;
+		o->p = (struct present){0};
 	}
-	set->v[set->count++] = p;
-	return 0;
+	opening_free(o);
+	return err;
 }
 
 /* ---- choosing ---- */

@@ -15,6 +15,7 @@
 struct present {
 	struct store *store;
 	struct meta *meta;
+	char *path;	  /* where it was asked for */
 	bool named;	  /* by the user; else found where it was last */
 	bool copy;	  /* its files are not those its map was made beside */
 	bool handed_over; /* it has another owner now */
@@ -42,13 +43,18 @@ static inline struct lineage_end present_end(const struct present *p)
 
 /* Closes all that was not taken out (store and meta NULL). */
 void present_done(struct present_set *set);
+/* The same for one, which leaves the set: the last takes its place. */
+void present_leave(struct present_set *set, size_t i);
+/* Does one of them not answer any more? */
+bool present_hangs(const struct present_set *set);
 
 /**
  * present_open - open the store at @path and read what it says of itself.
  * @expect_uuid: NULL for any.
  * Return: 0, -ENOENT (nothing there, or no store), -EINVAL (another volume),
  * -EEXIST (its UUID is open already, from elsewhere), -EALREADY (the very same
- * directory is), -EBUSY (in use), -EUCLEAN, -EPROTO, ...; why is set.
+ * directory is), -EBUSY (in use), -ETIMEDOUT (it does not answer: reach.h),
+ * -EUCLEAN, -EPROTO, ...; why is set.
  */
 MUST_CHECK int present_open(struct present_set *set, const char *path,
 			    const char *expect_uuid, bool named);

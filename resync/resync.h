@@ -157,9 +157,12 @@ struct resync_assembly {
  * path hints.  Refuses (-EINVAL, -EBUSY, -EEXIST two stores with one UUID,
  * -EREMCHG a fork, -ENODEV a member that was online at a crash is missing and
  * !degraded, ...) with a sentence in why, everything closed and unchanged.
+ * A store that does not answer for the limit (resync/reach.h) is missing.
  */
 MUST_CHECK int resync_assemble(const char *const *paths, size_t path_count,
 			       bool degraded, struct resync_assembly *ret);
+/* Close what was not taken out (store and meta NULL). */
+void resync_assembly_close(struct resync_assembly *a);
 
 /* ---- the engine of a live volume ---- */
 

@@ -11,6 +11,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 
 #define PATH_TEXT_MAX 4096
 
@@ -56,7 +57,7 @@ int op_slot(struct control_op *op, unsigned int *ret_slot,
 	if (slot_find(m, name, "", path, ret_slot, ret_info))
 		return 0;
 	/* A store that lies elsewhere now still says who it is. */
-	if (*path == '/' && store_probe_identity(path, &id) == 0 &&
+	if (*path == '/' && reach_identity(path, &id) == 0 &&
 	    slot_find(m, name, id.store_uuid, "", ret_slot, ret_info))
 		return 0;
 	return op_fail(op, -ENOENT, name,
@@ -123,7 +124,7 @@ static const char *attach_path(struct control_op *op,
 	struct store_identity id;
 
 	if (json_get_bytes(op->request, "path", buf, PATH_TEXT_MAX) < 0 ||
-	    *buf != '/' || store_probe_identity(buf, &id) < 0 ||
+	    *buf != '/' || reach_identity(buf, &id) < 0 ||
 	    strcmp(id.store_uuid, info->uuid) != 0)
 		return NULL;
 	return buf;

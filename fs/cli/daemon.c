@@ -7,7 +7,9 @@
 #include "fs/cli/cli.h"
 #include "fs/cli/ui.h"
 
-/* A byte: ready. The end without one: it ended, and how says why. */
+/* A byte, 0: ready; else: it failed, and that is its status, though a thread
+ * that is stuck may keep it from ending. The end without one: it ended, and how
+ * says why. */
 static int wait_ready(int fd, pid_t child)
 {
 	char byte;
@@ -18,7 +20,7 @@ static int wait_ready(int fd, pid_t child)
 		n = read(fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
 	if (n == 1)
-		return 0;
+		return (unsigned char)byte;
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			return MOUNT_SYSTEM;
@@ -69,6 +71,15 @@ void daemon_ready(int *pipe_fd)
 	}
 	/* A parent that was killed meanwhile need not know. */
 	if (write(*pipe_fd, "", 1) < 0)
+		errno = 0;
+	close_fd(pipe_fd);
+}
+
+void daemon_failed(int *pipe_fd, int status)
+{
+	const unsigned char byte = (unsigned char)status;
+
+	if (*pipe_fd >= 0 && status && write(*pipe_fd, &byte, 1) < 0)
 		errno = 0;
 	close_fd(pipe_fd);
 }

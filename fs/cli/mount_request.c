@@ -6,6 +6,7 @@
 #include "fs/cli/mount_run.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 
 static int add_one(struct mount_request *r, const char *path)
 {
@@ -75,10 +76,12 @@ int mount_request_check(const struct mount_request *r)
 		return err;
 	}
 	vec_for_each (path, &r->stores) {
-		_cleanup_free_ char *store = realpath(*path, NULL);
+		char store[PATH_MAX];
+		struct stat st;
 
-		/* One that is away is the assembly's business. */
-		if (!store)
+		/* One that is away, or does not answer, is the assembly's
+		 * business. */
+		if (reach_stat(*path, &st, store))
 			continue;
 		if (lies_in(point, store) || lies_in(store, point)) {
 			ui_error(r->mountpoint,

@@ -22,6 +22,7 @@
 #include "fs/cli/daemon.h"
 #include "fs/cli/ending.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 
 struct volume {
 	struct resync_assembly *assembly;
@@ -95,6 +96,10 @@ static void tell_assembly(const struct resync_assembly *a,
 		online += a->members[i].in_step;
 		if (a->late_store[i])
 			ui_warn("%s is stale and will be resynced", row->name);
+		else if (reach_is_stuck(row->path_hint))
+			ui_warn("%s does not answer (last at %s): mounted "
+				"without it",
+				row->name, row->path_hint);
 		else if (!a->members[i].in_step &&
 			 row->state != META_STORE_DETACHED)
 			ui_warn("%s is missing (last at %s): mounted without "
@@ -227,8 +232,10 @@ static void start_control(struct volume *v, const struct mount_options *options)
 
 static int bring_up(struct volume *v, struct mount_request *r)
 {
-	int err = assemble(v, r);
+	int err = mount_request_check(r);
 
+	if (!err)
+		err = assemble(v, r);
 	if (!err)
 		err = open_mirror(v, r);
 	if (err)
@@ -261,12 +268,7 @@ static void assembly_free(struct resync_assembly *a)
 {
 	if (!a)
 		return;
-	for (size_t i = 0; i < a->count; i++) {
-		meta_close(a->members[i].meta);
-		store_close(a->members[i].store);
-		meta_close(a->late_meta[i]);
-		store_close(a->late_store[i]);
-	}
+	resync_assembly_close(a);
 	free(a);
 }
 
@@ -326,7 +328,7 @@ static int run_here(struct mount_request *r, int pipe_fd)
 	signals_prepare(true);
 	limits_raise();
 	(void)umask(077);
-	if (chdir("/") < 0)
+	if (chdir("/") < 0 || reach_limit(v.timeout_ms))
 		return MOUNT_SYSTEM;
 	err = bring_up(&v, r);
 	if (!err)
@@ -334,10 +336,10 @@ static int run_here(struct mount_request *r, int pipe_fd)
 	down = take_down(&v);
 	if (!err && !down)
 		log_info("unmounted: point=%s", r->mountpoint);
-	close_fd(&pipe_fd);
 	err = err == -ENOMEM ? MOUNT_SYSTEM
 	      : err || down  ? MOUNT_FAILED
 			     : MOUNT_DONE;
+	daemon_failed(&pipe_fd, err);
 	if (guard_any_left()) /* a thread is stuck that nobody can join */
 		_exit(err);
 	return err;
@@ -351,10 +353,8 @@ int mount_run(struct mount_request *r)
 
 	if (r->options.remount)
 		return mount_remount(r);
-	if (mount_request_check(r))
-		return MOUNT_FAILED;
 	if (r->fake)
-		return MOUNT_DONE;
+		return mount_request_check(r) ? MOUNT_FAILED : MOUNT_DONE;
 	if (r->foreground)
 		return run_here(r, -1);
 	forked = daemon_fork(&pipe_fd, &status);

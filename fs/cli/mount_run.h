@@ -26,7 +26,7 @@ MUST_CHECK int mount_request_add(struct mount_request *r, const char *word);
 void mount_request_done(struct mount_request *r);
 
 /** mount_request_check - the mount point and the stores do not lie in one
- * another. Reports. */
+ * another. Reports. Looks at the stores (resync/reach.h). */
 MUST_CHECK int mount_request_check(const struct mount_request *r);
 
 /** mount_run - Return: enum mount_exit, errors reported. */

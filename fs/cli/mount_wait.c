@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "fs/cli/mount_run.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 
 #define POLL_MS 200
 
@@ -36,26 +37,57 @@ static void learn_from(struct expected *e, struct meta *map)
 	meta_reader_put(rd);
 }
 
+struct lesson {
+	struct reach_job base; /* first */
+	struct expected e;
+};
+
+static int lesson_run(struct reach_job *j)
+{
+	char privdir[PATH_MAX + 16];
+	struct meta *map;
+	int err;
+
+	(void)snprintf(privdir, sizeof(privdir), "%s/%s", j->at.path,
+		       STORE_PRIVATE);
+	err = meta_open(privdir, META_OPEN_RO, &map, NULL);
+	if (err)
+		return err;
+	learn_from(&((struct lesson *)j)->e, map);
+	meta_close(map);
+	return 0;
+}
+
+/* In use, damaged, silent: the assembly will say so. */
+static void learn_at(struct expected *e, const char *path)
+{
+	struct lesson *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return;
+	l->e = *e;
+	if (reach_job_init(&l->base, path, lesson_run, NULL)) {
+		free(l);
+		return;
+	}
+	if (reach_run(&l->base))
+		return;
+	*e = l->e;
+	free(l);
+}
+
 /* Return: how many of the named paths hold a store. */
 static size_t learn(const struct mount_request *r, struct expected *e)
 {
 	struct store_identity id;
-	struct meta *map;
-	char privdir[PATH_MAX + 16];
 	size_t present = 0;
 
 	e->known = false;
 	vec_for_each (path, &r->stores) {
-		if (store_probe_identity(*path, &id) < 0)
+		if (reach_identity(*path, &id) < 0)
 			continue;
 		present++;
-		(void)snprintf(privdir, sizeof(privdir), "%s/%s", *path,
-			       STORE_PRIVATE);
-		/* In use, damaged: the assembly will say so. */
-		if (meta_open(privdir, META_OPEN_RO, &map, NULL) < 0)
-			continue;
-		learn_from(e, map);
-		meta_close(map);
+		learn_at(e, *path);
 	}
 	return present;
 }
@@ -65,11 +97,11 @@ static bool is_there(const struct mount_request *r,
 {
 	struct store_identity id;
 
-	if (store_probe_identity(member->path_hint, &id) == 0 &&
+	if (reach_identity(member->path_hint, &id) == 0 &&
 	    strcmp(id.store_uuid, member->uuid) == 0)
 		return true;
 	vec_for_each (path, &r->stores)
-		if (store_probe_identity(*path, &id) == 0 &&
+		if (reach_identity(*path, &id) == 0 &&
 		    strcmp(id.store_uuid, member->uuid) == 0)
 			return true;
 	return false;
@@ -106,7 +138,7 @@ void mount_wait(const struct mount_request *r)
 		struct store_identity id;
 
 		vec_for_each (path, &r->stores)
-			now_present += store_probe_identity(*path, &id) == 0;
+			now_present += reach_identity(*path, &id) == 0;
 		if (now_present != present)
 			present = learn(r, e);
 		if (all_there(r, e) || clock_mono_ns() >= until_ns)

@@ -241,9 +241,12 @@ static int probe_by_trying(int priv_fd, struct store_caps *c)
 	}
 	if (fd < 0)
 		return -errno;
+	guard_progress();
 	err = probe_data(fd, c);
+	guard_progress();
 	if (!err)
 		err = probe_names(priv_fd, c);
+	guard_progress();
 	remove_all(priv_fd);
 	return err;
 }

@@ -77,6 +77,7 @@ static int open_proved(struct store *s, const char *expect_uuid)
 	s->root_fd = open_dir(AT_FDCWD, s->path);
 	if (s->root_fd < 0)
 		return s->root_fd;
+	guard_progress();
 	if (fstat(s->root_fd, &st))
 		return -errno;
 	s->dev = st.st_dev;
@@ -85,6 +86,7 @@ static int open_proved(struct store *s, const char *expect_uuid)
 	s->priv_fd = priv_open(s->root_fd);
 	if (s->priv_fd < 0)
 		return s->priv_fd;
+	guard_progress();
 	err = identity_read(s->priv_fd, &s->id);
 	if (err)
 		return err;
@@ -99,6 +101,7 @@ static int open_rest(struct store *s)
 
 	if (err)
 		return err;
+	guard_progress();
 	s->limbo_fd = open_holder(s->priv_fd, STORE_LIMBO);
 	if (s->limbo_fd < 0)
 		return s->limbo_fd;
@@ -108,6 +111,7 @@ static int open_rest(struct store *s)
 	s->sync_fd = open_dir(s->root_fd, ".");
 	if (s->sync_fd < 0)
 		return s->sync_fd;
+	guard_progress();
 	return probe_caps(s->root_fd, s->priv_fd, &s->caps);
 }
 
@@ -203,6 +207,11 @@ dev_t store_dev(const struct store *s)
 int store_root_fd(const struct store *s)
 {
 	return s->root_fd;
+}
+
+bool store_is_at(const struct store *s, const struct stat *st)
+{
+	return st->st_dev == s->dev && st->st_ino == s->root_ino;
 }
 
 int store_limbo_fd(const struct store *s)

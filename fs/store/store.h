@@ -168,7 +168,10 @@ const char *store_path(const struct store *s); /* absolute */
 /* Absolute path of .seqmirror. */
 const char *store_privdir(const struct store *s);
 dev_t store_dev(const struct store *s);
-int store_root_fd(const struct store *s);  /* O_RDONLY|O_DIRECTORY, borrowed */
+/* O_RDONLY|O_DIRECTORY, borrowed */
+int store_root_fd(const struct store *s);
+/* Is @st its root? Asks nobody. */
+bool store_is_at(const struct store *s, const struct stat *st);
 int store_limbo_fd(const struct store *s); /* the same of limbo/ */
 int store_found_fd(const struct store *s);
 /**

@@ -218,6 +218,64 @@ static void posts_in_turn(void)
 	assert(atomic_load(&run_count) == runs + 2);
 }
 
+/* ---- patience ---- */
+
+/* A call's own ends with the call, nothing else. */
+static void has_patience(void)
+{
+	struct guard *g = guard_made();
+	unsigned int late = atomic_load(&late_count);
+	struct call *k = call_new(true, -1);
+
+	gate_set(false);
+	k->base.patience_ms = HURRY_MS;
+	assert(guard_run(g, &k->base) == -ETIME);
+	assert(!guard_was_late());
+	k = call_new(false, -1);
+	assert(guard_run(g, &k->base) == 0);
+	free(k);
+	gate_set(true);
+	guard_free(g);
+	assert(atomic_load(&late_count) == late + 1);
+}
+
+/* A guard's is its end, for whoever comes. */
+static void loses_patience(void)
+{
+	struct guard *g = guard_made();
+	struct call *k = call_new(true, -1);
+
+	gate_set(false);
+	guard_on_within(g, HURRY_MS);
+	assert(guard_run(g, &k->base) == -ETIMEDOUT);
+	k = call_new(false, -1);
+	assert(guard_run(g, &k->base) == -ETIMEDOUT);
+	gate_set(true);
+	guard_free(g);
+}
+
+static void run_long(struct guard_call *c)
+{
+	(void)c;
+	for (int i = 0; i < 8; i++) {
+		clock_sleep_ms(HURRY_MS / 4);
+		guard_progress();
+	}
+}
+
+/* What goes on takes as long as it takes. */
+static void goes_on(void)
+{
+	struct guard *g = guard_made();
+	struct call *k = call_new(false, -1);
+
+	k->base.run = run_long;
+	guard_on_within(g, HURRY_MS);
+	assert(guard_run(g, &k->base) == 0);
+	free(k);
+	guard_free(g);
+}
+
 /* ---- all at once ---- */
 
 static void *many(void *arg)
@@ -265,6 +323,9 @@ int main(void)
 	is_in_a_hurry();
 	keeps_descriptor();
 	posts_in_turn();
+	has_patience();
+	loses_patience();
+	goes_on();
 	runs_many(false);
 	runs_many(true);
 	puts("guard_conc: ok");

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reach - stores that may not answer while they are opened (`timeout=`).
+ *
+ * Until a store is open nobody watches calls on it.  So what leads there is
+ * made aside, by a helper (base/guard.h), on an object that owns all it
+ * touches, and is left behind when it has not gone on for the limit.  What it
+ * opens after that, it closes.  From then on the store's guards have the limit,
+ * until the volume watches them; and a store that was given up is closed by a
+ * thread of its own, which waits for what was left behind.
+ *
+ * As long as anything is stuck at a path, it is not tried there again.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/guard.h"
+#include "fs/store/store.h"
+#include "meta/meta.h"
+
+/**
+ * reach_limit - from now on, for all of this process: once, before the first
+ * store is opened and after the last fork().  0: as long as it takes, which is
+ * how it begins.
+ */
+MUST_CHECK int reach_limit(uint64_t ms);
+uint64_t reach_limit_ms(void);
+
+/* A path where something may be stuck. */
+struct reach_path {
+	char path[PATH_MAX];
+	bool stuck;
+	struct reach_path *next;
+};
+
+struct reach_job {
+	struct guard_call base; /* first */
+	int (*run)(struct reach_job *j);
+	/* It was left behind: release what it got, perhaps nothing. NULL: it
+	 * gets nothing. On any thread; it is freed then. */
+	void (*drop)(struct reach_job *j);
+	struct reach_path at;
+	int result;
+};
+
+/* reach_job_init - for what is at @path. Return: 0, -ENAMETOOLONG */
+MUST_CHECK int reach_job_init(struct reach_job *j, const char *path,
+			      int (*run)(struct reach_job *j),
+			      void (*drop)(struct reach_job *j));
+/**
+ * reach_run - have @j made, which was malloc()ed.
+ * Return: 0 it has ended, @j->result says how, and @j is the caller's again;
+ * else it is not: -ETIMEDOUT, -ENOMEM
+ */
+MUST_CHECK int reach_run(struct reach_job *j);
+
+/* Is something stuck there? */
+bool reach_is_stuck(const char *path);
+
+/** reach_identity - store_probe_identity(), -ETIMEDOUT */
+MUST_CHECK int reach_identity(const char *path, struct store_identity *ret_id);
+
+/** reach_stat - stat(2), -ETIMEDOUT. @ret_real: NULL, or where it really is. */
+MUST_CHECK int reach_stat(const char *path, struct stat *ret,
+			  char ret_real[PATH_MAX]);
+
+/* What was opened aside: calls on it have the limit. */
+void reach_opened(struct store *store, struct meta *meta);
+
+/* A call on one of them did not end, and both are given up. */
+bool reach_hangs(const struct store *store, const struct meta *meta);
+
+/**
+ * reach_close - close both (NULL: nothing), and do not wait for what hangs.
+ * @path: where it was asked for; NULL: where it lies
+ */
+void reach_close(struct store *store, struct meta *meta, const char *path);

@@ -1,0 +1,235 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# With timeout=SECONDS a store that hangs while it is opened keeps nobody: a
+# volume mounts without it, or says at once why it does not, an attach is
+# refused, and when it answers again it comes back.  Words choose cases.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+wait_s=2
+# Some calls are waited for one after another, on a busy machine.
+bound_s=$((wait_s * 3 + 20))
+
+# begin: a volume in good order that is not mounted; b can hang.
+begin()
+{
+	rm -rf a
+	mkdir a
+	faulty b
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	mount_volume "$work/a" "$work/b"
+	mkdir "$mnt/d"
+	echo old >"$mnt/d/file"
+	sync "$mnt/d/file"
+}
+
+released()
+{
+	(($(fault_waits b) == 0))
+}
+
+waits()
+{
+	(($(fault_waits b) > 0))
+}
+
+# mount_soon [-o OPTIONS] STORE...: as users do, in the background; it must come
+# up in time.
+mount_soon()
+{
+	timeout "$bound_s" "$SEQMIRROR" mount "$@" "$mnt" 2>said ||
+		fail "mount: status $?: $(cat said)"
+	is_mounted "$mnt" || fail "not mounted"
+}
+
+unmount_soon()
+{
+	timeout "$bound_s" "$SEQMIRROR" unmount "$mnt" 2>said || :
+	not_mounted "$mnt" || fail "still mounted: $(cat said)"
+}
+
+daemons_gone()
+{
+	[[ -z $(daemons_of "$work") ]]
+}
+
+# It comes back by itself, and all are equal.
+end()
+{
+	faults b clear
+	wait_until 20 released
+	wait_until 60 store_is b online
+	unmount_volume
+	wait_until 20 daemons_gone
+	same_tree "$work/a" "$work/b"
+	take_away
+}
+
+take_away()
+{
+	local pid
+
+	umount "$work/b" || fail "b is still held"
+	for pid in "${helpers[@]}"; do
+		wait "$pid" || :
+	done
+	helpers=()
+	rm -rf a b b.below gone
+}
+
+# Whatever hangs first: a path, the identity, the lock, a trial, the map.
+case_mount()
+{
+	local rule
+
+	for rule in 'all ?*' 'read store' 'open,create lock' \
+		'mknod,create probe*' 'lookup limbo' 'open meta.*' \
+		'read meta.*'; do
+		echo "rule: $rule"
+		begin
+		unmount_volume
+		# shellcheck disable=SC2086
+		(set -f && faults b hang $rule)
+		mount_soon -o "timeout=$wait_s" "$work/a" "$work/b"
+		grep -q 'b does not answer' said || fail "said: $(cat said)"
+		echo "$rule" >"$mnt/d/file"
+		sync "$mnt/d/file"
+		waits || fail "nothing hangs at: $rule"
+		store_is b online && fail "b is online"
+		end
+	done
+}
+
+# refuse_mount [-o OPTIONS] STORE...: in time, with one line that names b; the
+# other store is free.
+refuse_mount()
+{
+	local rc=0
+
+	timeout "$bound_s" "$SEQMIRROR" mount "$@" "$mnt" 2>said || rc=$?
+	eq "status of mount" "$rc" 32
+	not_mounted "$mnt" || fail "mounted"
+	eq "lines of the refusal ($(cat said))" "$(wc -l <said)" 1
+	grep -q "b.* does not answer" said || fail "said: $(cat said)"
+}
+
+# There is no other store: it says so, and works when it answers.
+case_alone()
+{
+	begin
+	unmount_volume
+	mv a gone
+	faults b hang all '?*'
+	refuse_mount -o "timeout=$wait_s" "$work/b"
+	grep -q 'unplug it' said || fail "said: $(cat said)"
+	faults b clear
+	wait_until 20 daemons_gone
+	mv gone a
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	wait_until 60 store_is b online
+	end
+}
+
+# It may have gone on alone: a person decides.
+case_unclean()
+{
+	begin
+	kill_daemon
+	faults b hang read '?*'
+	refuse_mount -o "timeout=$wait_s" "$work/a" "$work/b"
+	grep -q 'not left cleanly.*degraded' said || fail "said: $(cat said)"
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	mount_soon -o "timeout=$wait_s,degraded" "$work/a" "$work/b"
+	echo new >"$mnt/d/file"
+	end
+}
+
+# It was opened, and hangs when it is recovered. The log has words of its own
+# about the map.
+case_recovered()
+{
+	local rc=0
+
+	begin
+	echo new >"$mnt/d/file"
+	sync "$mnt/d/file"
+	kill_daemon
+	mv a gone
+	faults b hang sync
+	timeout "$bound_s" "$SEQMIRROR" mount -o "timeout=$wait_s,degraded" \
+		"$work/b" "$mnt" 2>said || rc=$?
+	eq "status of mount" "$rc" 32
+	tail -n 1 said | grep -q 'b.* does not answer' || fail "said: $(cat said)"
+	faults b clear
+	wait_until 20 daemons_gone
+	mv gone a
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	eq contents "$(cat "$mnt/d/file")" new
+	end
+}
+
+case_attach()
+{
+	local rule
+
+	begin
+	unmount_volume
+	mount_volume -o "timeout=$wait_s,no_auto_attach" "$work/a" "$work/b"
+	for rule in 'all ?*' 'open,create lock' 'read meta.*'; do
+		echo "rule: $rule"
+		detach b
+		echo "$rule" >"$mnt/d/file"
+		# shellcheck disable=SC2086
+		(set -f && faults b hang $rule)
+		refused "$SEQMIRROR" attach --wait "$mnt" "$work/b"
+		[[ $refusal == *"does not answer"* ]] || fail "said: $refusal"
+		echo more >>"$mnt/d/file"
+		faults b clear
+		wait_until 60 attaches
+		store_is b online || fail "b is $(store_state b)"
+	done
+	end
+}
+
+# Until what is left of the first try has ended, it is refused.
+attaches()
+{
+	timeout 100 "$SEQMIRROR" attach --wait "$mnt" b >attach.out 2>&1
+}
+
+# Looked for again and again, and unmounted meanwhile.
+case_unmount()
+{
+	begin
+	unmount_volume
+	faults b hang all '?*'
+	mount_soon -o "timeout=$wait_s" "$work/a"
+	echo new >"$mnt/d/file"
+	wait_until 10 waits
+	unmount_soon
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	refuse_nothing
+	faults b clear
+	wait_until 20 daemons_gone
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	wait_until 60 store_is b online
+	eq contents "$(cat "$mnt/d/file")" new
+	end
+}
+
+# It was left in good order: the other one mounts again at once.
+refuse_nothing()
+{
+	mount_soon -o "timeout=$wait_s,wait=1" "$work/a" "$work/b"
+	eq contents "$(cat "$mnt/d/file")" new
+	unmount_soon
+}
+
+(($# > 0)) || set -- mount alone unclean recovered attach unmount
+for name; do
+	echo "case $name: $(date +%T)"
+	"case_$name"
+done
