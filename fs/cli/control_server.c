@@ -60,9 +60,9 @@ static void wake(struct control *c)
 {
 	uint64_t one = 1;
 
-	/* Full means that it wakes already. */
+	/* Full means that it wakes already, closed that it need not: ending.h */
 	if (write(c->wake_fd, &one, sizeof(one)) < 0)
-		assert(errno == EAGAIN);
+		assert(errno == EAGAIN || errno == EBADF);
 }
 
 static bool is_stopping(struct control *c)
@@ -237,8 +237,11 @@ static void *accept_main(void *arg)
 		note_stores(c);
 		if (poll(p, ARRAY_SIZE(p), NOTE_MS) < 0 && errno != EINTR)
 			break;
-		if (read(c->wake_fd, &count, sizeof(count)) < 0)
+		if (read(c->wake_fd, &count, sizeof(count)) < 0) {
+			if (errno == EBADF)
+				return NULL; /* all are closed: ending.h */
 			assert(errno == EAGAIN || errno == EINTR);
+		}
 		reap(c, false);
 		fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
