@@ -23,15 +23,16 @@ enum fault_action {
 	FAULT_STOP,
 	FAULT_FAIL,
 	FAULT_DELAY,
+	FAULT_IS,
 };
 
 struct fault {
 	char name[64];
 	enum fault_action action;
-	int error;	   /* FAULT_FAIL: the -errno */
-	uint64_t delay_ms; /* FAULT_DELAY */
-	uint64_t at;	   /* the hit that counts; 0 for each */
-	bool onward;	   /* and each one after it */
+	int error;	 /* FAULT_FAIL: the -errno */
+	uint64_t number; /* FAULT_DELAY: ms, FAULT_IS */
+	uint64_t at;	 /* the hit that counts; 0 for each */
+	bool onward;	 /* and each one after it */
 	_Atomic uint64_t hits;
 };
 
@@ -79,7 +80,10 @@ static int parse_action(const char **text, struct fault *f)
 		f->error = -ENOSPC;
 	} else if (take_word(text, "delay=")) {
 		f->action = FAULT_DELAY;
-		return parse_number(text, &f->delay_ms);
+		return parse_number(text, &f->number);
+	} else if (take_word(text, "is=")) {
+		f->action = FAULT_IS;
+		return parse_number(text, &f->number);
 	} else {
 		return -EINVAL;
 	}
@@ -160,15 +164,27 @@ static int fault_act(const struct fault *f)
 	case FAULT_FAIL:
 		return f->error;
 	case FAULT_DELAY:
-		clock_sleep_ms(f->delay_ms);
+		clock_sleep_ms(f->number);
 		return 0;
+	case FAULT_IS:
+		break;
 	}
 	return 0;
 }
 
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+uint64_t fault_number(const char *name, uint64_t number)
+{
+	(void)pthread_once(&once, read_environment);
+	vec_for_each (f, &faults)
+		if (f->action == FAULT_IS && !strcmp(f->name, name))
+			return f->number;
+	return number;
+}
+
 int fault_hit(const char *name)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int result = 0;
 
 	(void)pthread_once(&once, read_environment);

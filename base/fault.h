@@ -19,6 +19,8 @@
  *			and kills it; left to go on, it dies
  *	eio, enospc	FAULT_ERR() is -EIO, -ENOSPC; FAULT_POINT() ignores it
  *	delay=MS	the thread sleeps
+ *	is=N		FAULT_NUMBER() is N, where a test cannot wait for what
+ *			it is else; not a fault, and no hit
  *
  * With a count the action is taken at that hit of the place only (the first
  * is 1), with a '+' behind it from that hit on; without a count at each hit.
@@ -28,6 +30,8 @@
  * Names are area.operation.moment, and stay: tests in tests/crash name them.
  */
 #pragma once
+
+#include <stdint.h>
 
 #include "base/cleanup.h"
 
@@ -45,12 +49,17 @@ MUST_CHECK int fault_configure(const char *spec);
 /** fault_hit - a place was passed. Return: 0 or the -errno to fail with. */
 int fault_hit(const char *name);
 
-#define FAULT_POINT(name) ((void)fault_hit(name))
-#define FAULT_ERR(name)	  fault_hit(name)
+/** fault_number - what "is" says for @name, or @number. */
+uint64_t fault_number(const char *name, uint64_t number);
+
+#define FAULT_POINT(name)	   ((void)fault_hit(name))
+#define FAULT_ERR(name)		   fault_hit(name)
+#define FAULT_NUMBER(name, number) fault_number(name, number)
 
 #else
 
-#define FAULT_POINT(name) ((void)0)
-#define FAULT_ERR(name)	  0
+#define FAULT_POINT(name)	   ((void)0)
+#define FAULT_ERR(name)		   0
+#define FAULT_NUMBER(name, number) ((uint64_t)(number))
 
 #endif

@@ -17,9 +17,11 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
+#include "fs/mirror/mirror.h"
 
-/* The last checkpoint writes what is dirty, at most some hundred MiB. */
-#define WAIT_SECONDS 300
+/* The last checkpoint writes what is dirty, at most some hundred MiB. Longer than
+ * a store that does not answer is waited for, and than that takes to be seen. */
+#define WAIT_SECONDS ((MIRROR_CLOSE_MS + 2 * MIRROR_LATE_MS) / 1000)
 #define POLL_MS	     100
 /* It takes a moment to end all threads of a process. */
 #define STUCK_POLLS 20
@@ -212,8 +214,8 @@ static int unmount(const char *word, const struct mount_entry *entry)
 	if (err)
 		ui_error(word,
 			 "unmounted, but its daemon still holds the "
-			 "stores after %d s: leave them plugged in",
-			 WAIT_SECONDS);
+			 "stores after %u s: leave them plugged in",
+			 (unsigned int)WAIT_SECONDS);
 	return err;
 }
 

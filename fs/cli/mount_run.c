@@ -303,9 +303,9 @@ static int serve(struct volume *v, const char *mountpoint, int *pipe_fd)
 		log_open(LOG_SINK_STDERR, LOG_LEVEL_INFO);
 	}
 	err = ending_watch(mount_session_fd(v->session),
-			   v->timeout_ms ? (unsigned int)v->timeout_ms +
-						   MIRROR_LATE_MS
-					 : MIRROR_CLOSE_MS);
+			   (unsigned int)((v->timeout_ms ? v->timeout_ms
+							 : MIRROR_CLOSE_MS) +
+					  MIRROR_LATE_MS));
 	if (err) /* then an unmount may have to wait */
 		log_warn("the end is not watched: error=%s", ui_why(err));
 	log_info("mounted: point=%s volume=%s", mountpoint,

@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/fault.h"
 #include "fs/store/store.h"
 #include "meta/meta.h"
 
@@ -85,8 +86,8 @@ MUST_CHECK int mirror_open(const struct mirror_member_in *members, size_t count,
  * Without a timeout nobody has said how slow a store may be, and a stick that
  * has half a gigabyte to write needs minutes: it is not to be called hung.
  */
-#define MIRROR_CLOSE_MS 300000u
-#define MIRROR_LATE_MS	30000u
+#define MIRROR_CLOSE_MS FAULT_NUMBER("mirror.close.ms", 300000u)
+#define MIRROR_LATE_MS	FAULT_NUMBER("mirror.close.late_ms", 30000u)
 int mirror_close(struct mirror *m);
 
 /* ---- names ---- */

@@ -400,6 +400,87 @@ case_unmount_stuck()
 	take_away
 }
 
+# Without timeout= as well, in five minutes; or here in less.
+short=mirror.close.ms:is=$((wait_s * 1000)),mirror.close.late_ms:is=3000
+without_timeout()
+{
+	rm -rf a
+	mkdir -p a
+	faulty b
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	SEQMIRROR_FAULT=$short mount_volume -o "no_auto_attach,checkpoint=3600" \
+		"$work/a" "$work/b"
+	mkdir "$mnt/d"
+	echo old >"$mnt/d/file"
+	sync "$mnt/d/file"
+	echo new >"$mnt/d/file"
+}
+
+can_be_short()
+{
+	grep -q SEQMIRROR_FAULT "$SEQMIRROR"
+}
+
+taken_back()
+{
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	wait_until 60 store_is b online
+	eq contents "$(cat "$mnt/d/file")" "$1"
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	take_away
+}
+
+# It hangs in the last checkpoint: it is put out, the other one is left in good
+# order.
+case_unmount_waits()
+{
+	can_be_short || return 0
+	without_timeout
+	faults b hang sync
+	SEQMIRROR_FAULT=$short timeout 40 "$SEQMIRROR" unmount "$mnt" 2>said &&
+		fail "unmount does not say that b is held"
+	not_mounted "$mnt" || fail "still mounted"
+	grep -q 'leave it plugged in' said || fail "said: $(cat said)"
+	grep -q 'store b is out: does not answer' "$daemon_log" ||
+		fail "b was not put out"
+	grep -q 'left as after a crash' "$daemon_log" && fail "it gave up"
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	# In good order: it mounts without the other one, and undegraded.
+	faults b clear
+	daemon_ended
+	mv b.below gone
+	mount_volume "$work/a"
+	eq contents "$(cat "$mnt/d/file")" new
+	unmount_volume
+	mv gone b.below
+	taken_back new
+}
+
+# A thread was stuck before, with locks that the last checkpoint needs: the
+# daemon ends as if it had been killed.
+case_unmount_gives_up()
+{
+	local rc=0
+
+	can_be_short || return 0
+	without_timeout
+	sync "$mnt/d/file"
+	faults b hang mkdir stuck
+	start_helper mkdir "$mnt/d/stuck"
+	wait_until 10 waits b
+	kill -TERM "$daemon_pid"
+	wait_until 40 is_dead "$daemon_pid"
+	not_mounted "$mnt" || fail "still mounted"
+	grep -q 'left as after a crash' "$daemon_log" || fail "it did not say so"
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	faults b clear
+	wait "$daemon_pid" || rc=$?
+	daemon_pid=
+	eq "status of the daemon" "$rc" 32
+	taken_back new
+}
+
 # A real filesystem that is frozen: its calls sleep in the kernel, and nothing
 # but to thaw it wakes them.
 case_frozen()
@@ -434,9 +515,11 @@ at_end()
 
 if (($# == 0)) && [[ ${HANG-} == all ]]; then
 	set -- write fsync names released read lookup map map_read checkpoint \
-		target source two slow three last unmount unmount_stuck frozen
+		target source two slow three last unmount unmount_stuck \
+		unmount_waits unmount_gives_up frozen
 elif (($# == 0)); then # the others belong to the soak
-	set -- write read map checkpoint target two unmount_stuck frozen
+	set -- write read map checkpoint target two unmount_stuck \
+		unmount_waits unmount_gives_up frozen
 fi
 for name; do
 	echo "case $name: $(date +%T)"

@@ -41,6 +41,15 @@ Test(fault, fails_from_the_nth_hit_on)
 	cr_assert_eq(FAULT_ERR("a"), 0);
 }
 
+Test(fault, is_a_number)
+{
+	cr_assert_eq(fault_configure("a:is=20,b:eio"), 0);
+	cr_expect_eq(FAULT_NUMBER("a", 3), 20);
+	cr_expect_eq(FAULT_NUMBER("b", 3), 3);
+	cr_expect_eq(FAULT_NUMBER("c", 3), 3);
+	cr_expect_eq(FAULT_ERR("a"), 0);
+}
+
 Test(fault, delays)
 {
 	uint64_t before_ns = clock_mono_ns();
@@ -80,9 +89,9 @@ Test(fault, stops_and_goes_no_further)
 Test(fault, refuses_what_it_cannot_read)
 {
 	static const char *const bad[] = {
-		"a",	    "a:",	"a:stopx",     ":eio",
-		"a:eioo",   "a:eio:",	"a:eio:0",     "a:eio:x",
-		"a:eio:-1", "a:delay=", "a:eio b:eio",
+		"a",	    "a:",	"a:stopx", ":eio",
+		"a:eioo",   "a:eio:",	"a:eio:0", "a:eio:x",
+		"a:eio:-1", "a:delay=", "a:is=",   "a:eio b:eio",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
