@@ -11,18 +11,24 @@
 #include "fs/mount/reply.h"
 
 enum {
-	GROUPS_MAX = 1024, /* a caller with more is taken for a stranger */
+	GROUPS_FEW = 256, /* more are rare, and there may be 65536 */
 };
 
 bool ops_in_group(fuse_req_t req, gid_t gid)
 {
-	gid_t groups[GROUPS_MAX];
-	int count;
+	_cleanup_free_ gid_t *more = NULL;
+	gid_t few[GROUPS_FEW], *groups = few;
+	int count, room = GROUPS_FEW;
 
 	if (fuse_req_ctx(req)->gid == gid)
 		return true;
-	count = fuse_req_getgroups(req, GROUPS_MAX, groups);
-	for (int i = 0; i < MIN(count, (int)GROUPS_MAX); i++)
+	count = fuse_req_getgroups(req, room, groups);
+	if (count > room) {
+		groups = more = calloc((size_t)count, sizeof(*more));
+		room = groups ? count : 0;
+		count = fuse_req_getgroups(req, room, groups);
+	}
+	for (int i = 0; i < MIN(count, room); i++)
 		if (groups[i] == gid)
 			return true;
 	return false;

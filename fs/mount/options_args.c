@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static int add_source(const struct mount_options *o, const char *fsname,
 		      char **opts)
@@ -29,6 +30,10 @@ int mount_options_args(const struct mount_options *options, const char *fsname,
 	int err = -ENOMEM;
 
 	*ret_args = (struct fuse_args)FUSE_ARGS_INIT(0, NULL);
+	/* As with any filesystem that root mounts; the library would forbid
+	 * both. Where mount(8) lets users do it, it passes on nosuid,nodev. */
+	if (!geteuid() && fuse_opt_add_opt(&opts, "suid,dev"))
+		return err;
 	if (fuse_opt_add_opt(&opts, "default_permissions") ||
 	    fuse_opt_add_opt(&opts, "subtype=seqmirror") ||
 	    (options->allow_other && fuse_opt_add_opt(&opts, "allow_other")) ||
