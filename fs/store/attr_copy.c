@@ -201,6 +201,41 @@ static int xattr_remove_one(const struct side *to, const char *name)
 	return err ? err : 1;
 }
 
+/* Where it differs it goes. */
+static int xattr_clear_one(struct side *from, const struct side *to,
+			   const char *name, char *buf)
+{
+	char *old = buf + XATTR_BUF_BYTES;
+	ssize_t len, old_len;
+
+	if (!names_contain(to, name))
+		return 0;
+	len = side_get(from, name, buf);
+	old_len = side_get(to, name, old);
+	if (len >= 0 && len == old_len && !memcmp(buf, old, (size_t)len))
+		return 0;
+	return xattr_remove_one(to, name);
+}
+
+/* @fn for each that is copied. Return: what it changed, -errno */
+static int xattrs_each(struct side *from, const struct side *to,
+		       int (*fn)(struct side *from, const struct side *to,
+				 const char *name, char *buf),
+		       char *buf)
+{
+	const char *name = NULL;
+	int changes = 0;
+
+	while ((name = names_next(from, name))) {
+		int n = is_copied(name) ? fn(from, to, name, buf) : 0;
+
+		if (n < 0)
+			return n;
+		changes += n;
+	}
+	return changes;
+}
+
 static int xattrs_copy_listed(struct side *from, const struct side *to)
 {
 	_cleanup_free_ char *buf = NULL;
@@ -216,20 +251,21 @@ static int xattrs_copy_listed(struct side *from, const struct side *to)
 			return n;
 		changes += n;
 	}
-	name = NULL;
-	while ((name = names_next(from, name))) {
-		if (!is_copied(name))
-			continue;
-		if (!buf)
-			buf = malloc((size_t)XATTR_BUF_BYTES * 2);
-		if (!buf)
-			return -ENOMEM;
-		n = xattr_copy_one(from, to, name, buf);
-		if (n < 0)
-			return n;
-		changes += n;
+	if (!from->names_len)
+		return changes;
+	buf = malloc((size_t)XATTR_BUF_BYTES * 2);
+	if (!buf)
+		return -ENOMEM;
+	n = xattrs_each(from, to, xattr_copy_one, buf);
+	/* One may grow before another shrinks, and all share a block: none of
+	 * them, and then what the source has room for, in its order. */
+	if (store_error_is_space(n) && !from->failed) {
+		n = xattrs_each(from, to, xattr_clear_one, buf);
+		if (n >= 0)
+			n = xattrs_each(from, to, xattr_copy_one, buf);
+		changes++;
 	}
-	return changes;
+	return n < 0 ? n : changes + n;
 }
 
 static int xattrs_copy(struct side *from, struct side *to)

@@ -334,6 +334,45 @@ Test(store_attr, copy_of_large_and_many_xattrs)
 	expect_same("from", "to");
 }
 
+/* ext4 has one block for all of a file's that do not lie in its inode: there is no
+ * room for one that grows before another shrinks, whichever comes first. */
+Test(store_attr, copy_of_xattrs_that_share_their_room)
+{
+	static const char *const names[2][2] = {{"user.a", "user.b"},
+						{"user.b", "user.a"}};
+	static char value[3500];
+
+	for (int k = 0; k < 2; k++) {
+		const char *large = names[k][0], *little = names[k][1];
+		struct store_obj from = {.fd = make_file(k ? "f" : "g", 0644),
+					 .dirfd = -1};
+		struct store_obj to = {.fd = make_file(k ? "h" : "i", 0644),
+				       .dirfd = -1};
+
+		memset(value, 'z', 60);
+		cr_assert_eq(
+			store_setxattr(store, from, "user.z", value, 60, 0), 0);
+		cr_assert_eq(store_setxattr(store, to, "user.z", value, 60, 0),
+			     0);
+		memset(value, 'x', sizeof(value));
+		cr_assert_eq(store_setxattr(store, from, large, value, 300, 0),
+			     0);
+		cr_assert_eq(
+			store_setxattr(store, from, little, value, 3500, 0), 0);
+		cr_assert_eq(store_setxattr(store, to, large, value, 3500, 0),
+			     0);
+		cr_assert_eq(store_setxattr(store, to, little, value, 300, 0),
+			     0);
+		cr_assert_geq(store_copy_attrs(store, from, store, to, NULL),
+			      1);
+		cr_assert_eq(store_getxattr(store, to, large, NULL, 0), 300);
+		cr_assert_eq(store_getxattr(store, to, little, NULL, 0), 3500);
+		cr_assert_eq(store_getxattr(store, to, "user.z", NULL, 0), 60);
+		close(from.fd);
+		close(to.fd);
+	}
+}
+
 Test(store_attr, copy_as_an_ordinary_user)
 {
 	int fd;
