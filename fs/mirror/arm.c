@@ -288,10 +288,10 @@ static void arm_others(struct op *op, struct others *others)
 	}
 }
 
-static int arm_ask(struct op *op, struct node *n, const struct meta_intent *in,
-		   struct others *others) REQUIRES(op->m->lock)
+static int arm_ask(struct mirror *m, struct op *op, struct node *n,
+		   const struct meta_intent *in, struct others *others)
+	REQUIRES(m->lock)
 {
-	struct mirror *m = op->m;
 	int r = vec_push(&m->arm_queue, ((struct arm_request){*in, n, false}));
 
 	if (r)
@@ -328,7 +328,7 @@ static int arm(struct op *op, struct node *n, struct meta_intent in,
 	if (is_arming(m, n, &in))
 		r = arm_wait(m, n->arming_ticket);
 	if (!r && !is_covered(op, n, &in))
-		r = arm_ask(op, n, &in, others);
+		r = arm_ask(m, op, n, &in, others);
 	mutex_unlock(&m->lock);
 	return r;
 }
