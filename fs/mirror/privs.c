@@ -27,7 +27,6 @@ int caps_look(const struct store *s, int fd, struct caps *ret)
 int caps_put_back(const struct store *s, int fd, const struct caps *caps)
 {
 	const struct store_obj o = {.fd = fd, .dirfd = -1};
-
 	int r = caps->len ? store_setxattr(s, o, capability, caps->value,
 					   (size_t)caps->len, 0)
 			  : 0;
@@ -37,14 +36,14 @@ int caps_put_back(const struct store *s, int fd, const struct caps *caps)
 
 /* ---- of a node ---- */
 
-struct caps_ask {
+struct caps_question {
 	struct node *n;
 	struct caps *caps;
 };
 
 static int caps_slot(struct mirror *m, unsigned int slot, void *arg)
 {
-	const struct caps_ask *k = arg;
+	const struct caps_question *k = arg;
 	int fd, r = node_fd_get(m, k->n, slot, false, &fd);
 
 	if (r)
@@ -54,11 +53,17 @@ static int caps_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static int caps_ask(struct mirror *m, struct node *n, struct caps *ret)
+{
+	struct caps_question k = {n, ret};
+
+	return fan_ask(m, caps_slot, n, &k, "capability");
+}
+
 int node_caps_look(struct mirror *m, struct node *n, struct caps *ret)
 {
-	struct caps_ask ask = {n, ret};
 	struct stat st;
-	int r = fan_ask(m, caps_slot, n, &ask, "capability");
+	int r = caps_ask(m, n, ret);
 
 	if (!r && !ret->len)
 		r = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
@@ -106,20 +111,6 @@ static int privs_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
-static int cap_slot(struct mirror *m, unsigned int slot, void *arg)
-{
-	struct node *n = arg;
-	struct node_handle h;
-	int r = node_handle_get(m, n, slot, &h);
-
-	if (r)
-		return r;
-	r = (int)store_getxattr(m->slot[slot].store, h.obj, capability, NULL,
-				0);
-	node_handle_put(m, &h);
-	return r;
-}
-
 /*
  * What write(2), truncate(2) and fallocate(2) do to set-id bits: S_ISUID goes,
  * S_ISGID where group-execute is set or the writer is not of the group, file
@@ -129,6 +120,7 @@ static int privs_drop_locked(struct op *op, struct node *n, unsigned int kill)
 {
 	struct dropping k = {.n = n};
 	struct mirror *m = op->m;
+	struct caps caps;
 	struct stat st;
 	int r = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
 
@@ -138,12 +130,9 @@ static int privs_drop_locked(struct op *op, struct node *n, unsigned int kill)
 	if ((st.st_mode & S_IXGRP) || (kill & MIRROR_KILL_SGID))
 		k.mode &= ~(mode_t)S_ISGID;
 	k.set_mode = k.mode != st.st_mode;
-	r = fan_ask(m, cap_slot, n, n, "capability");
-	if (r < 0 && r != -ENODATA && r != -EOPNOTSUPP)
-		return r;
-	r = r < 0 && !k.set_mode
-		    ? 0
-		    : attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
+	r = caps_ask(m, n, &caps);
+	if (!r && (caps.len || k.set_mode))
+		r = attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
 	if (!r && !(k.mode & S_ISGID))
 		atomic_store(&n->no_privs, true);
 	return r;

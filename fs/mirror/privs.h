@@ -42,7 +42,8 @@ MUST_CHECK int caps_put_back(const struct store *s, int fd,
 MUST_CHECK int node_caps_look(struct mirror *m, struct node *n,
 			      struct caps *ret);
 
-/* The whole range, node.lock held, if there may be any; @ret_held says so. */
+/* The whole range of a regular file, node.lock held; others have
+ * no capabilities, and nothing is held. */
 void node_caps_lock(struct node *n, struct range_hold *hold, bool *ret_held);
 void node_caps_unlock(struct node *n, struct range_hold *hold, bool held);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
-#include "fs/mirror/room.h"
-#include "tests/unit/mirror_fixture.h"
+#include "mirror_commits.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -99,16 +98,6 @@ Test(mirror_budget, a_checkpoint_measures)
 	cr_assert_geq(m->budget, MIN(least, 4096 * MIB));
 	budget_reset(m);
 	cr_assert_eq(m->budget, 2048 * MIB);
-}
-
-static uint64_t commits(void)
-{
-	uint64_t count;
-
-	mutex_lock(&m->lock);
-	count = m->arm_done;
-	mutex_unlock(&m->lock);
-	return count;
 }
 
 static void write_mib(uint64_t node, uint64_t at)

@@ -5,8 +5,7 @@
  */
 #include <stdio.h>
 
-#include "fs/mirror/room.h"
-#include "mirror_fixture.h"
+#include "mirror_commits.h"
 
 TestSuite(mirror_hot, .init = setup, .fini = teardown, .timeout = 300);
 
@@ -192,16 +191,6 @@ Test(mirror_hot, directories_that_follow_are_armed_along)
 	cr_assert_eq(mirror_rmdir(m, META_ROOT_ID, "d19"), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	cr_assert_eq(armed_now(META_INTENT_NAME).rows, 0);
-}
-
-static uint64_t commits(void)
-{
-	uint64_t count;
-
-	mutex_lock(&m->lock);
-	count = m->arm_done;
-	mutex_unlock(&m->lock);
-	return count;
 }
 
 static void chmod_to(uint64_t id, mode_t mode)
