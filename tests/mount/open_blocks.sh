@@ -31,9 +31,11 @@ archived()
 {
 	local name=$2
 
+	# Of the file before: the shell empties it only when its child runs.
+	rm -f said
 	python3 writer.py "$1" "$mnt/$name" >said &
 	helpers+=("$!")
-	wait_until 20 grep -q written said
+	wait_until 20 grep -qs written said
 	# 1: "file changed as we read it", when its pages have been written.
 	tar --sparse -C "$mnt" -cf archive.tar "$name" || (($? == 1))
 	rm -rf out
