@@ -27,6 +27,29 @@ uint64_t clock_real_ns(void)
 	return clock_ns(CLOCK_REALTIME);
 }
 
+int64_t clock_timespec_ns(const struct timespec *t)
+{
+	int64_t ns;
+
+	if (__builtin_mul_overflow((int64_t)t->tv_sec,
+				   (int64_t)CLOCK_NS_PER_SEC, &ns) ||
+	    __builtin_add_overflow(ns, (int64_t)t->tv_nsec, &ns))
+		return 0;
+	return ns;
+}
+
+struct timespec clock_ns_timespec(int64_t ns)
+{
+	const int64_t unit = (int64_t)CLOCK_NS_PER_SEC;
+	struct timespec t = {.tv_sec = ns / unit, .tv_nsec = ns % unit};
+
+	if (t.tv_nsec < 0) {
+		t.tv_sec--;
+		t.tv_nsec += unit;
+	}
+	return t;
+}
+
 char *clock_rfc3339(char buf[static CLOCK_TEXT_MAX], uint64_t real_ns)
 {
 	time_t seconds = (time_t)(real_ns / CLOCK_NS_PER_SEC);

@@ -16,7 +16,7 @@
 
 /* PRAGMA user_version: the steps of meta/sql/migrate/ lead up to it. A map
  * with a higher one is refused. */
-#define META_FORMAT_VERSION 2
+#define META_FORMAT_VERSION 3
 
 #define META_PAGE_BYTES	    4096
 

@@ -91,12 +91,28 @@ struct meta_backing {
 	uint64_t gen; /* hash of the file handle, or birth time */
 };
 
+/*
+ * The time of the last change, in nanoseconds since 1970: applications see
+ * @shown as long as the store's own file has @backing. Both 0: nothing known.
+ */
+struct meta_ctime {
+	int64_t shown;
+	int64_t backing;
+};
+
+/* What applications see of a file whose own says @backing now. */
+static inline int64_t meta_ctime_shown(struct meta_ctime known, int64_t backing)
+{
+	return backing && known.backing == backing ? known.shown : backing;
+}
+
 struct meta_node {
 	uint64_t id;
 	enum meta_kind kind;
 	struct meta_backing backing;
-	uint64_t attr_seq; /* last change of attributes, size included */
-	uint64_t seq;	   /* last change of anything of it; >= attr_seq */
+	struct meta_ctime ctime; /* of no number: no delta, no intent */
+	uint64_t attr_seq;	 /* last change of attributes, size included */
+	uint64_t seq; /* last change of anything of it; >= attr_seq */
 };
 
 /*
@@ -271,6 +287,10 @@ MUST_CHECK int meta_node_put(struct meta *m, const struct meta_node *node);
 /* Raise attr_seq (0: leave) and seq; never lowers. 0 also when no such row. */
 MUST_CHECK int meta_node_raise(struct meta *m, uint64_t id, uint64_t attr_seq,
 			       uint64_t seq);
+/* The same (both 0: leave), and the time of the last change. */
+MUST_CHECK int meta_node_raise_all(struct meta *m, uint64_t id,
+				   uint64_t attr_seq, uint64_t seq,
+				   struct meta_ctime ctime);
 MUST_CHECK int meta_node_set_backing(struct meta *m, uint64_t id,
 				     struct meta_backing backing);
 /*

@@ -31,6 +31,8 @@ static int node_row(struct stmt *s, struct meta_node *ret_node)
 	node.kind = (enum meta_kind)kind;
 	node.backing.ino = stmt_column_bits(s, 2);
 	node.backing.gen = stmt_column_bits(s, 3);
+	node.ctime.shown = (int64_t)stmt_column_bits(s, 6);
+	node.ctime.backing = (int64_t)stmt_column_bits(s, 7);
 	*ret_node = node;
 	return 0;
 }
@@ -88,6 +90,12 @@ static int dentry_one(struct stmt *s, struct meta_dentry *ret_dentry)
 	return r ? dentry_row(s, ret_dentry) : -ENOENT;
 }
 
+static void bind_ctime(struct stmt *s, const struct meta_ctime *ctime)
+{
+	stmt_bind_bits(s, ":ctime", (uint64_t)ctime->shown);
+	stmt_bind_bits(s, ":backing_ctime", (uint64_t)ctime->backing);
+}
+
 /* ---- nodes ---- */
 
 int meta_node_put(struct meta *m, const struct meta_node *node)
@@ -105,6 +113,7 @@ int meta_node_put(struct meta *m, const struct meta_node *node)
 	stmt_bind_bits(s, ":backing_gen", node->backing.gen);
 	stmt_bind_u64(s, ":attr_seq", node->attr_seq);
 	stmt_bind_u64(s, ":seq", node->seq);
+	bind_ctime(s, &node->ctime);
 	r = writer_run(m, s);
 	return r < 0 ? r : 0;
 }
@@ -121,6 +130,23 @@ int meta_node_raise(struct meta *m, uint64_t id, uint64_t attr_seq,
 	stmt_bind_u64(s, ":id", id);
 	stmt_bind_u64(s, ":attr_seq", attr_seq);
 	stmt_bind_u64(s, ":seq", MAX(seq, attr_seq));
+	r = writer_run(m, s);
+	return r < 0 ? r : 0;
+}
+
+int meta_node_raise_all(struct meta *m, uint64_t id, uint64_t attr_seq,
+			uint64_t seq, struct meta_ctime ctime)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r;
+
+	r = writer_borrow(m, STMT_NODE_RAISE_ALL, &s);
+	if (r < 0)
+		return r;
+	stmt_bind_u64(s, ":id", id);
+	stmt_bind_u64(s, ":attr_seq", attr_seq);
+	stmt_bind_u64(s, ":seq", MAX(seq, attr_seq));
+	bind_ctime(s, &ctime);
 	r = writer_run(m, s);
 	return r < 0 ? r : 0;
 }

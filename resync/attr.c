@@ -165,7 +165,7 @@ static int item_apply(struct lap *lap, const struct attr_batch *b,
 		r = item_data(lap, b, item, sfd, &tfd);
 	if (r < 0)
 		return r;
-	return lap_copy_attrs(lap, item->row.id, sfd, tfd);
+	return lap_copy_attrs(lap, &item->row, sfd, tfd, &item->own.ctime);
 }
 
 /* ---- batches ---- */
@@ -469,7 +469,7 @@ static int dir_apply(struct lap *lap, struct work_dir *wd,
 	}
 	if (tfd < 0)
 		return tfd;
-	r = lap_copy_attrs(lap, wd->id, sfd, tfd);
+	r = lap_copy_attrs(lap, &wd->row, sfd, tfd, &own->ctime);
 	if (r >= 0)
 		r = lap_sync_fd(lap, tfd, false);
 	return r < 0 ? r : 1;

@@ -227,7 +227,7 @@ static int want_chunk(struct fill_dir *fd)
 /* ---- making ---- */
 
 static int push_row(struct fill_dir *fd, const struct fill_want *w,
-		    struct meta_backing backing)
+		    const struct meta_node *made)
 {
 	struct fill *f = &fd->lap->fill;
 	struct fill_row row = {
@@ -238,7 +238,8 @@ static int push_row(struct fill_dir *fd, const struct fill_want *w,
 	};
 	int r = 0;
 
-	row.node.backing = backing;
+	row.node.backing = made->backing;
+	row.node.ctime = made->ctime;
 	lap_claim(fd->lap, &w->row, &row.node);
 	if (w->large)
 		row.node.seq = row.node.attr_seq = 0;
@@ -258,10 +259,10 @@ static int make_new(struct fill_dir *fd, const struct fill_want *w)
 {
 	struct work_dir *wd = &fd->lap->dirs.data[fd->index];
 	struct lap *lap = fd->lap;
-	struct meta_backing backing = {0};
+	struct meta_node made = {0};
 	int r;
 
-	r = fill_make(fd, w, &backing);
+	r = fill_make(fd, w, &made);
 	if (r == -ENOENT) {
 		/* It went away between the listing and now. */
 		return lap_incomplete(lap, wd, "new file");
@@ -276,7 +277,7 @@ static int make_new(struct fill_dir *fd, const struct fill_want *w)
 	}
 	if (r == 0 && (lap->args->both || doubt_any(lap, w->row.id)))
 		r = idmap_set(&lap->filled, w->row.id, 1);
-	return r < 0 ? r : push_row(fd, w, backing);
+	return r < 0 ? r : push_row(fd, w, &made);
 }
 
 /* A dry run: the same counts. Names of one node are made once. */
@@ -357,6 +358,8 @@ static int make_link(struct fill_dir *fd, const struct fill_want *w,
 		lap->n->entries_created--;
 		return lap_incomplete(lap, wd, "link");
 	}
+	if (r == 0)
+		r = ctime_moved(lap, w->row.id);
 	return r < 0 ? r : vec_push(&lap->fill.rows, row);
 }
 

@@ -33,7 +33,7 @@ struct fill_dir {
 
 /*
  * Make what is wanted, with contents unless it is large, and attributes.
- * Return: 0 and its identity, -ENOENT (the source has it no more), -errno
+ * Return: 0, its identity and ctime, -ENOENT (the source has it no more), -errno
  */
 MUST_CHECK int fill_make(struct fill_dir *fd, const struct fill_want *w,
-			 struct meta_backing *ret);
+			 struct meta_node *ret);

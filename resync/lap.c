@@ -180,17 +180,20 @@ int lap_source_err(const struct lap *lap, int r)
 	return -EAGAIN;
 }
 
-int lap_copy_attrs(const struct lap *lap, uint64_t node, int sfd, int tfd)
+int lap_copy_attrs(const struct lap *lap, const struct meta_node *theirs,
+		   int sfd, int tfd, struct meta_ctime *ret_ctime)
 {
 	bool of_source;
 	int r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
 				 lap->dst->store, (struct store_obj){tfd},
 				 &of_source);
 
-	if (r >= 0 || !of_source)
-		return MIN(r, 0);
+	if (r >= 0)
+		return ctime_copied(lap, theirs, sfd, tfd, ret_ctime);
+	if (!of_source)
+		return r;
 	log_err("attributes cannot be read: store=%s node=%llu error=%s",
-		store_path(lap->src->store), (unsigned long long)node,
+		store_path(lap->src->store), (unsigned long long)theirs->id,
 		strerror(-r));
 	return lap_source_err(lap, r);
 }
@@ -413,6 +416,7 @@ static void lap_done(struct lap *lap)
 	vec_done(&lap->dir_rows);
 	idmap_done(&lap->dir_index);
 	vec_done(&lap->extra.v);
+	vec_done(&lap->moved.v);
 	idmap_done(&lap->armed);
 	idmap_done(&lap->written);
 	idmap_done(&lap->climbed);
@@ -491,9 +495,10 @@ static int lap_rounds(struct lap *lap)
 			r = attr_files(lap);
 		if (r == 0 && lap->extra.v.count == 0)
 			r = attr_dirs(lap);
-		if (r < 0 || lap->extra.v.count == 0)
-			return r;
-		r = lap_next_round(lap);
+		if (r == 0 && lap->extra.v.count == 0)
+			return ctime_names(lap);
+		if (r == 0)
+			r = lap_next_round(lap);
 	}
 	return r < 0 ? r : -EUCLEAN;
 }

@@ -145,6 +145,7 @@ struct lap {
 	struct idmap filled;
 	struct idmap linked; /* dry run: new nodes with several names */
 	struct idvec large;  /* new files to be filled by batches */
+	struct idvec moved;  /* names of them came and went on the target */
 
 	VEC(struct meta_node) dir_rows; /* written when the lap is closed */
 	struct keep keep;
@@ -179,10 +180,11 @@ MUST_CHECK int lap_step(struct lap *lap, unsigned int rows);
 /* What a failure on the source means: the resync of a mounted volume begins
  * again, with another one where there is (-EAGAIN); -ENOENT stays what it is. */
 int lap_source_err(const struct lap *lap, int r);
-/* store_copy_attrs() of @node from the source's object to the target's; 0 or
- * -errno. */
-MUST_CHECK int lap_copy_attrs(const struct lap *lap, uint64_t node, int sfd,
-			      int tfd);
+/* store_copy_attrs() from the source's object to the target's, and the ctime for
+ * the target's row; @theirs: the source's row. 0 or -errno. */
+MUST_CHECK int lap_copy_attrs(const struct lap *lap,
+			      const struct meta_node *theirs, int sfd, int tfd,
+			      struct meta_ctime *ret_ctime);
 /*
  * What the target's row may say of a node when all is done: the source's
  * numbers, but none above the cut.  A live source's row may be ahead of its
@@ -382,6 +384,17 @@ MUST_CHECK int compare_doubt(struct lap *lap);
 /* Both mapped there: read both, write the blocks that differ. */
 MUST_CHECK int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			     struct range range, uint64_t source_size);
+
+/* ---- ctime.c ---- */
+
+/* Both files are as they are to be: for the target's row. */
+MUST_CHECK int ctime_copied(const struct lap *lap,
+			    const struct meta_node *theirs, int sfd, int tfd,
+			    struct meta_ctime *ret);
+/* The target's file lost or got a name, and needs a look at the end. */
+MUST_CHECK int ctime_moved(struct lap *lap, uint64_t node);
+/* That look; outside of transactions, before the lap is closed. */
+MUST_CHECK int ctime_names(struct lap *lap);
 
 /* ---- attr.c ---- */
 

@@ -60,7 +60,8 @@ static int large_unmap(struct lap *lap, uint64_t node, int tfd,
 	return r;
 }
 
-static int large_attrs(struct lap *lap, uint64_t node, int sfd, int tfd)
+static int large_attrs(struct lap *lap, const struct meta_node *theirs, int sfd,
+		       int tfd, struct meta_ctime *ret_ctime)
 {
 	struct store_stat st, own;
 	int r;
@@ -73,7 +74,7 @@ static int large_attrs(struct lap *lap, uint64_t node, int sfd, int tfd)
 		r = store_truncate(lap->dst->store, tfd,
 				   (uint64_t)st.st.st_size);
 	if (r == 0)
-		r = lap_copy_attrs(lap, node, sfd, tfd);
+		r = lap_copy_attrs(lap, theirs, sfd, tfd, ret_ctime);
 	return r < 0 ? r : store_fsync(lap->dst->store, tfd, false);
 }
 
@@ -135,7 +136,7 @@ int large_finish(struct lap *lap, const struct meta_node *theirs)
 		return tfd == -ENOENT || tfd == -ESTALE ? 0 : tfd;
 	r = large_unmap(lap, theirs->id, tfd, &holes);
 	if (r == 0)
-		r = large_attrs(lap, theirs->id, sfd, tfd);
+		r = large_attrs(lap, theirs, sfd, tfd, &row.ctime);
 	if (r == 0)
 		r = large_keep(lap, theirs->id, &holes);
 	return r < 0 ? r : large_row(lap, theirs, &row, &holes);

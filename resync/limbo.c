@@ -57,6 +57,8 @@ int limbo_forget_entry(struct lap *lap, const struct meta_dentry *d)
 	r = meta_dentry_of(lap->t, d->node, &other);
 	if (r == -ENOENT)
 		r = meta_node_del(lap->dst->meta, d->node);
+	else if (r == 0)
+		r = ctime_moved(lap, d->node);
 	return r < 0 ? r : 0;
 }
 

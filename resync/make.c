@@ -134,7 +134,7 @@ static int fill_data(struct fill_dir *fd, const struct fill_want *w, int sfd,
 }
 
 int fill_make(struct fill_dir *fd, const struct fill_want *w,
-	      struct meta_backing *ret)
+	      struct meta_node *ret)
 {
 	struct lap *lap = fd->lap;
 	_cleanup_close_ int sfd = source_open(fd, w);
@@ -150,14 +150,14 @@ int fill_make(struct fill_dir *fd, const struct fill_want *w,
 	r = w->row.kind == META_FILE && !w->large ? fill_data(fd, w, sfd, tfd)
 						  : 0;
 	if (r == 0)
-		r = lap_copy_attrs(lap, w->row.id, sfd, tfd);
+		r = lap_copy_attrs(lap, &w->row, sfd, tfd, &ret->ctime);
 	if (r == 0 && w->row.kind == META_FILE)
 		r = lap_sync_fd(lap, tfd, false);
 	if (r == 0)
 		r = store_fstat(lap->dst->store, tfd, STORE_STAT_GEN, &st);
 	if (r < 0)
 		return r;
-	ret->ino = (uint64_t)st.st.st_ino;
-	ret->gen = st.gen;
+	ret->backing.ino = (uint64_t)st.st.st_ino;
+	ret->backing.gen = st.gen;
 	return 0;
 }

@@ -155,6 +155,9 @@ static int place_rename(struct place *p, const struct meta_dentry *to,
 					 p->dirfd, to->name, 0);
 	if (r < 0)
 		return rename_or_later(p, r, "rename");
+	r = ctime_moved(lap, to->node);
+	if (r < 0)
+		return r;
 	lap->n->entries_renamed++;
 	r = meta_dentry_del(lap->dst->meta, from->parent, from->name,
 			    from->name_len);
@@ -172,6 +175,9 @@ static int place_link(struct place *p, const struct meta_dentry *to,
 			       to->name);
 	if (r < 0)
 		return rename_or_later(p, r, "link");
+	r = ctime_moved(lap, to->node);
+	if (r < 0)
+		return r;
 	lap->n->entries_created++;
 	return meta_dentry_put(lap->dst->meta, to);
 }

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/vec.h"
 #include "resync/side.h"
 
@@ -44,6 +45,21 @@ static int settle_read(struct settled *s, struct meta_reader *rd)
 	return r;
 }
 
+/* The file is new, what applications see of it is not. */
+static int settle_ctime(const struct resync_side *side, struct meta_node *row,
+			int fd)
+{
+	struct store_stat st;
+	int r;
+
+	if (!row->ctime.backing)
+		return 0;
+	r = store_fstat(side->store, fd, 0, &st);
+	if (r == 0)
+		row->ctime.backing = clock_timespec_ns(&st.st.st_ctim);
+	return r;
+}
+
 /* What is not at its place, or in doubt there, stays void. */
 static int settle_find(struct settled *s, const struct resync_side *side,
 		       struct meta_reader *rd)
@@ -51,11 +67,12 @@ static int settle_find(struct settled *s, const struct resync_side *side,
 	vec_for_each (row, &s->rows) {
 		int fd = side_open_node(side, rd, row->id, O_PATH | O_NOFOLLOW,
 					row);
+		int r = fd < 0 ? fd : settle_ctime(side, row, fd);
 
 		if (fd >= 0)
 			close_fd(&fd);
-		else if (fd != -ENOENT && fd != -ESTALE && fd != -EACCES)
-			return fd;
+		if (r && r != -ENOENT && r != -ESTALE && r != -EACCES)
+			return r;
 	}
 	return 0;
 }
@@ -66,9 +83,13 @@ static int settle_write(const struct settled *s, struct meta *meta)
 
 	if (r < 0)
 		return r;
-	vec_for_each (row, &s->rows)
+	vec_for_each (row, &s->rows) {
 		if (r == 0 && row->backing.ino)
 			r = meta_node_set_backing(meta, row->id, row->backing);
+		if (r == 0 && row->backing.ino)
+			r = meta_node_raise_all(meta, row->id, 0, 0,
+						row->ctime);
+	}
 	if (r == 0)
 		return meta_commit(meta);
 	meta_rollback(meta);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/fault.h"
+#include "fs/mirror/times.h"
 
 /* ---- chmod, chown, utimens ---- */
 
@@ -136,7 +137,7 @@ static void times_fill(struct setting *k)
  */
 static bool is_told_again(const struct setting *k)
 {
-	return !(k->what & ~(unsigned int)MIRROR_SET_MTIME) &&
+	return !(k->what & ~(MIRROR_SET_MTIME | MIRROR_SET_CTIME)) &&
 	       k->n->kind == META_FILE &&
 	       k->want->st_mtim.tv_sec == k->before.st_mtim.tv_sec &&
 	       k->want->st_mtim.tv_nsec == k->before.st_mtim.tv_nsec;
@@ -148,7 +149,7 @@ static int set_before(struct mirror *m, struct setting *k)
 	bool known = atomic_load(&m->kernel_times) &&
 		     node_mtime_get(k->n, &k->before.st_mtim);
 
-	if (known && k->what == MIRROR_SET_MTIME)
+	if (known && !(k->what & ~(MIRROR_SET_MTIME | MIRROR_SET_CTIME)))
 		return 0;
 	return node_stat(m, k->n, known ? STORE_STAT_NO_TIMES : 0, &k->before);
 }
@@ -164,6 +165,7 @@ int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
 		return r;
 	r = fan_change(op, fn, undo, n, arg, what);
 	FAULT_POINT("mirror.attr.done");
+	node_ctime_moved(op->m, n);
 	dirty_attr(op, n);
 	return r;
 }
@@ -216,6 +218,13 @@ static int setattr_locked(struct op *op, struct setting *k,
 	return r;
 }
 
+static void ctime_told(struct mirror *m, struct node *n,
+		       const struct timespec *ctime)
+{
+	node_ctime_told(m, n, ctime);
+	dirty_ctime(m, n);
+}
+
 int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		   unsigned int what, const struct mirror_cred *cred,
 		   struct stat *ret_st)
@@ -234,6 +243,8 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		if (!r) {
 			mutex_lock(&k.n->lock);
 			r = setattr_locked(&op, &k, cred);
+			if (!r && (what & MIRROR_SET_CTIME))
+				ctime_told(m, k.n, &want->st_ctim);
 			mutex_unlock(&k.n->lock);
 		}
 		r = op_end(&op, r);

@@ -26,6 +26,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "fs/mirror/room.h"
+#include "fs/mirror/times.h"
 
 #define ROWS_PER_COMMIT 4096u
 /* Extents that are merged at most with one checkpoint. */
@@ -98,23 +99,31 @@ static int handle_stat(struct mirror *m, struct node_handle *h,
 		       : store_statat(s, h->obj.dirfd, h->obj.name, 0, st);
 }
 
+/* Give slot @i the modification time, if it is @wanting. From then on what its
+ * file says of the last change stands for what applications see. */
 static int times_give(struct mirror *m, struct node *n, unsigned int i,
-		      const struct timespec times[2])
+		      const struct timespec times[2], bool wanting)
 {
+	struct store_stat st;
 	struct node_handle h;
 	int r = node_handle_get(m, n, i, &h);
 
 	if (r)
 		return r;
-	r = store_utimens(m->slot[i].store, h.obj, times);
+	if (wanting)
+		r = store_utimens(m->slot[i].store, h.obj, times);
+	/* One that cannot tell shows what its file says. */
+	if (!r && !n->unlinked)
+		node_ctime_seal(m, n, i,
+				handle_stat(m, &h, &st) ? 0 : ctime_of(&st.st));
 	node_handle_put(m, &h);
 	return r;
 }
 
-/* The time of the lead, or of the next one that can tell; and who that was. */
+/* The times of the lead, or of the next one that can tell; and who that was. */
 static int times_look(struct mirror *m, struct node *n, slot_mask mask,
-		      unsigned int lead, struct timespec *ret_time,
-		      slot_mask *ret_by)
+		      unsigned int lead, struct stat *ret_st,
+		      unsigned int *ret_by)
 {
 	unsigned int others[META_STORE_MAX];
 	unsigned int count = fan_order(m, mask & ~SLOT_BIT(lead), others);
@@ -131,8 +140,8 @@ static int times_look(struct mirror *m, struct node *n, slot_mask mask,
 			node_handle_put(m, &h);
 		}
 		if (!r) {
-			*ret_time = st.st.st_mtim;
-			*ret_by = SLOT_BIT(i);
+			*ret_st = st.st;
+			*ret_by = i;
 			return 0;
 		}
 		if (store_error_is_ours(r))
@@ -145,39 +154,49 @@ static int times_look(struct mirror *m, struct node *n, slot_mask mask,
 
 /*
  * Step 2, for one node. The lead's time counts, unless the kernel has said one
- * and pages that it wrote afterwards have moved the lead's as well.
+ * and pages that it wrote afterwards have moved the lead's as well.  Where only
+ * what applications see as its ctime is new, nothing is given.
  */
-static void times_equalize(struct mirror *m, struct node *n, slot_mask mask,
-			   unsigned int lead)
+static void times_equalize(struct mirror *m, struct node *n, bool numbered,
+			   slot_mask mask, unsigned int lead)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
-	slot_mask todo = mask & ~SLOT_BIT(lead);
-	bool moved = false, given = false, all = true, known;
-	slot_mask by = 0;
+	slot_mask todo = numbered ? mask & ~SLOT_BIT(lead) : 0;
+	bool moved = false, given = false, all = true, known = false, ask;
+	unsigned int by = lead;
+	struct stat st = {0};
 	int r = 0;
 
 	mutex_lock(&n->lock);
-	known = node_mtime_take(n, &times[1], &moved, &given);
-	if (known) {
-		if (moved)
-			todo = mask;
-		else if (given)
-			todo = 0;
-	} else if (todo) {
-		r = times_look(m, n, mask, lead, &times[1], &by);
-		todo = mask & ~by;
+	if (numbered)
+		known = node_mtime_take(n, &times[1], &moved, &given);
+	if (known && (moved || given))
+		todo = moved ? mask : 0;
+	ask = todo && !known;
+	if (ask || (!n->unlinked && !node_ctime_is_kept(n))) {
+		r = times_look(m, n, mask, lead, &st, &by);
+		if (!r)
+			node_ctime_keep(m, n, by, &st);
 	}
-	for_each_slot(i, r ? 0 : todo)
+	if (ask) {
+		times[1] = st.st_mtim;
+		todo = r ? 0 : mask & ~SLOT_BIT(by);
+	}
+	for_each_slot(i, mask)
 	{
-		int err = times_give(m, n, i, times);
+		bool wanting = todo & SLOT_BIT(i);
+		int err = wanting || !n->unlinked
+				  ? times_give(m, n, i, times, wanting)
+				  : 0;
 
-		if (err && !n->unlinked)
+		if (err && wanting && !n->unlinked)
 			all = slot_put_out(m, i, "times", err) && all;
 	}
+	node_ctime_sealed(n);
 	if (known)
 		node_mtime_given(n, &times[1], all);
 	mutex_unlock(&n->lock);
-	if (!r || n->unlinked)
+	if (!r || !ask || n->unlinked)
 		return;
 	log_warn("node %llu: times could not be read: %s",
 		 (unsigned long long)n->id, strerror(-r));
@@ -230,14 +249,16 @@ static bool node_has_row(struct meta *meta, const struct node *n, int *ret_err)
 	return !r;
 }
 
-static int node_rows(struct meta *meta, const struct node *n,
+static int node_rows(struct mirror *m, unsigned int i, struct node *n,
 		     const struct node_dirty *d, unsigned int *rows)
 {
+	struct meta *meta = m->slot[i].meta;
 	int r;
 
 	if (!node_has_row(meta, n, &r))
 		return r;
-	r = meta_node_raise(meta, n->id, d->attr_seq, d->seq);
+	r = meta_node_raise_all(meta, n->id, d->attr_seq, d->seq,
+				node_ctime_row(m, n, i));
 	range_map_for_each (item, &d->data) {
 		if (r)
 			break;
@@ -256,14 +277,16 @@ static int node_rows(struct meta *meta, const struct node *n,
  * readers and arming get their turn; until the last transaction the intents
  * still lie over all of it.
  */
-static int rows_write(struct meta *meta, const struct cut *c, bool parts)
+static int rows_write(struct mirror *m, unsigned int i, const struct cut *c,
+		      bool parts)
 {
+	struct meta *meta = m->slot[i].meta;
 	unsigned int rows = 0;
 	int r = 0;
 
 	vec_for_each (np, &c->nodes) {
 		if (!r)
-			r = node_rows(meta, *np, &(*np)->dirty[c->parity],
+			r = node_rows(m, i, *np, &(*np)->dirty[c->parity],
 				      &rows);
 		if (!r && parts && rows > ROWS_PER_COMMIT) {
 			rows = 0;
@@ -299,13 +322,14 @@ static uint64_t cut_bytes(const struct cut *c)
 	return bytes;
 }
 
-static int slot_write(struct meta *meta, const struct cut *c)
+static int slot_write(struct mirror *m, unsigned int i, const struct cut *c)
 {
+	struct meta *meta = m->slot[i].meta;
 	bool large = cut_is_large(c);
 	int r = large ? meta_begin_soft(meta) : meta_begin(meta);
 
 	if (!r)
-		r = rows_write(meta, c, large);
+		r = rows_write(m, i, c, large);
 	if (!r && large) {
 		r = meta_commit(meta);
 		if (!r)
@@ -337,10 +361,10 @@ static int slot_commit(struct mirror *m, unsigned int i, void *arg)
 {
 	const struct cut *c = arg;
 	struct meta *meta = m->slot[i].meta;
-	int r = slot_write(meta, c);
+	int r = slot_write(m, i, c);
 
 	if (r == -ENOSPC && !meta_ballast_release(meta))
-		r = slot_write(meta, c);
+		r = slot_write(m, i, c);
 	if (!r) {
 		/* 1: no room for ballast now; tried again next time. */
 		int b = meta_ballast_ensure(meta);
@@ -422,7 +446,8 @@ static int cut_run(struct mirror *m, struct cut *c)
 		goto out;
 	}
 	vec_for_each (np, &c->nodes)
-		times_equalize(m, *np, mask, (unsigned int)lead);
+		times_equalize(m, *np, (*np)->dirty[c->parity].seq, mask,
+			       (unsigned int)lead);
 	FAULT_POINT("mirror.ckpt.times");
 	fan_run(m, mask, slot_sync, c, res);
 	r = failures_put_out(m, mask, res, "sync");

@@ -12,6 +12,7 @@
 #include "fs/mirror/nameless.h"
 #include "fs/mirror/privs.h"
 #include "fs/mirror/room.h"
+#include "fs/mirror/times.h"
 
 #define RECONCILE_TRIES 3u
 
@@ -240,6 +241,8 @@ int data_change(struct op *op, struct node *n, slot_fn fn, void *arg,
 	r = change_data(op, n, fn, arg, start, end, what);
 	nameless_changed(n, start, end);
 	node_mtime_moved(m, n);
+	if (!node_kernel_times(m, n))
+		node_ctime_moved(m, n);
 	node_fds_unpin(m, n, pinned);
 	return r;
 }

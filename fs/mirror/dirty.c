@@ -7,6 +7,8 @@
  */
 #include "fs/mirror/internal.h"
 
+#include "base/clock.h"
+
 static void dirty_list(struct mirror *m, struct node *n, unsigned int parity)
 {
 	struct node_dirty *d = &n->dirty[parity];
@@ -36,6 +38,32 @@ void dirty_attr(struct op *op, struct node *n)
 	dirty_list(op->m, n, parity);
 	mutex_unlock(&n->ranges);
 	feed_birth_raise(op, n);
+}
+
+void dirty_any_locked(struct mirror *m)
+{
+	if (m->dirty_any)
+		return;
+	m->dirty_any = true;
+	m->gen_began_ns = clock_mono_ns();
+	cond_signal(&m->wake);
+}
+
+void dirty_ctime(struct mirror *m, struct node *n)
+{
+	unsigned int parity;
+
+	if (n->unlinked)
+		return;
+	mutex_lock(&m->lock);
+	parity = m->gen & 1;
+	/* No durable_seq moves before an epoch has begun. */
+	if (!m->epoch_due)
+		dirty_any_locked(m);
+	mutex_unlock(&m->lock);
+	mutex_lock(&n->ranges);
+	dirty_list(m, n, parity);
+	mutex_unlock(&n->ranges);
 }
 
 int dirty_note(struct op *op, struct node *n, uint64_t start, uint64_t end,

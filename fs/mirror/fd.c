@@ -171,6 +171,7 @@ void fds_close_slot(struct mirror *m, unsigned int i)
 		fd = p->fd;
 		p->fd = -1;
 		p->backing = (struct meta_backing){0};
+		p->ctime = (struct meta_ctime){0};
 		p->lost = p->parked = false;
 		if (fd >= 0)
 			m->fd_count--;
@@ -240,6 +241,19 @@ static void place_set_backing(struct mirror *m, struct node_place *p,
 	mutex_unlock(&m->fds);
 }
 
+/* What its row says, unless another thread was faster. */
+static void place_learn(struct mirror *m, struct node_place *p,
+			const struct meta_node *row)
+{
+	mutex_lock(&m->fds);
+	if (!p->backing.ino) {
+		p->backing = row->backing;
+		if (!p->ctime.backing)
+			p->ctime = row->ctime;
+	}
+	mutex_unlock(&m->fds);
+}
+
 /* The identity of @n on slot @i, from memory or that slot's map. */
 int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 		      struct meta_backing *ret)
@@ -263,7 +277,7 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 		return r == -ENOENT ? -ESTALE : r;
 	*ret = row.backing;
 	if (row.backing.ino)
-		place_set_backing(m, &n->place[i], row.backing);
+		place_learn(m, &n->place[i], &row);
 	return 0;
 }
 
@@ -331,6 +345,26 @@ static int open_named(struct mirror *m, unsigned int i, int dirfd,
 	return fd;
 }
 
+/* The root is known by its place, and only its ctime is to be learned. */
+static int open_root(struct mirror *m, unsigned int i, int flags, int *ret_fd)
+{
+	struct meta_reader *rd = meta_reader_get(m->slot[i].meta);
+	struct meta_node row;
+	int r;
+
+	if (!rd)
+		return map_reader_error();
+	r = meta_node_get(rd, META_ROOT_ID, &row);
+	meta_reader_put(rd);
+	if (r && r != -ENOENT)
+		return r;
+	row.backing = (struct meta_backing){0};
+	if (!r)
+		place_learn(m, &m->root->place[i], &row);
+	*ret_fd = store_open_path(m->slot[i].store, "", flags);
+	return *ret_fd < 0 ? *ret_fd : 0;
+}
+
 /* One attempt by the name that is known now. */
 static int open_once(struct mirror *m, struct node *n, unsigned int i,
 		     int flags, int *ret_fd)
@@ -339,13 +373,8 @@ static int open_once(struct mirror *m, struct node *n, unsigned int i,
 	struct node *parent;
 	int dirfd, fd, r;
 
-	if (n == m->root) {
-		fd = store_open_path(m->slot[i].store, "", flags);
-		if (fd < 0)
-			return fd;
-		*ret_fd = fd;
-		return 0;
-	}
+	if (n == m->root)
+		return open_root(m, i, flags, ret_fd);
 	r = node_name_get(m, n, &parent, name);
 	if (r)
 		return r;

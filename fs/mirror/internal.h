@@ -61,6 +61,7 @@ typedef uint32_t slot_mask;
 /* A node on one store. */
 struct node_place {
 	struct meta_backing backing; /* ino 0: not known yet */
+	struct meta_ctime ctime;     /* guarded by mirror.fds, as is backing */
 	int fd;			     /* -1: none; guarded by mirror.fds */
 	bool fd_path;		     /* an O_PATH descriptor */
 	bool linked;		     /* in the list of idle descriptors */
@@ -155,15 +156,17 @@ struct node {
 	struct range stream;
 	uint64_t stream_bytes;
 
-	/*
-	 * With writeback caching the kernel keeps the modification time and
-	 * tells it by SETATTR, perhaps before the pages that it stands for.
-	 * Guarded by ranges.
-	 */
+	/* times.h; guarded by ranges. */
 	struct timespec mtime;
 	bool mtime_known; /* the kernel has said it */
 	bool mtime_moved; /* a page came later and moved the stores' */
 	bool mtime_given; /* all online stores have it, unless moved */
+	enum {
+		CTIME_STORES,
+		CTIME_KEPT,
+		CTIME_KERNEL
+	} ctime_by;
+	int64_t ctime; /* the last word unless the stores' files have it */
 
 	struct range_set since; /* nameless.c; guarded by ranges, as is */
 	bool watched;
@@ -302,7 +305,7 @@ struct mirror {
 	int lead;
 	struct slot slot[META_STORE_MAX];
 	bool ckpt_wanted; /* now, not at the interval */
-	bool dirty_any;	  /* numbers were taken since the last flip */
+	bool dirty_any;	  /* since the last flip something became so */
 	bool reap_due;
 	bool watch_stop;
 	struct cond watch_wake, record_wake; /* hang.c */
@@ -510,6 +513,11 @@ MUST_CHECK int departures_wait(struct mirror *m);
 MUST_CHECK int dirty_note(struct op *op, struct node *n, uint64_t start,
 			  uint64_t end, bool hole);
 void dirty_attr(struct op *op, struct node *n);
+/* Only what applications see as its ctime; of no number, and with the next
+ * checkpoint or the one after it. Past the gate. */
+void dirty_ctime(struct mirror *m, struct node *n);
+/* Lock held: there is something for a checkpoint from now on. */
+void dirty_any_locked(struct mirror *m) REQUIRES(m->lock);
 
 /* ---- slots.c: members, departures ---- */
 
@@ -679,19 +687,6 @@ MUST_CHECK int node_stat_on(struct mirror *m, struct node *n, unsigned int i,
 /* Does the kernel keep the times of this node, once it knows it?  Then none need
  * be asked for to answer it. */
 unsigned int node_stat_want(struct mirror *m, const struct node *n);
-/* The modification time that the kernel set, if it has the last word. */
-bool node_mtime_get(struct node *n, struct timespec *ret);
-/* The same for a checkpoint: were the stores' moved since, do all have it? */
-bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
-		     bool *ret_given);
-/* Around setting it on every online store, node.lock held; @all: they took it. */
-void node_mtime_giving(struct node *n);
-void node_mtime_given(struct node *n, const struct timespec *mtime, bool all);
-void node_mtime_set(struct mirror *m, struct node *n,
-		    const struct timespec *mtime);
-/* Contents are about to change, which moves the stores' times; they have. */
-void node_mtime_keep(struct mirror *m, struct node *n);
-void node_mtime_moved(struct mirror *m, struct node *n);
 /* What the application sees. */
 void stat_dress(struct mirror *m, struct node *n, struct stat *st);
 /* Is this a name that the volume keeps for itself? */

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "fs/mirror/room.h"
+#include "fs/mirror/times.h"
 
 /* ---- lookup ---- */
 
@@ -220,6 +221,7 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 	FAULT_POINT("mirror.make.done");
 	/* The parent's times changed, perhaps, even where it failed. */
 	feed_node_raise(op, k->parent, op->seq);
+	node_ctime_moved(m, k->parent);
 	dirty_attr(op, k->parent);
 	if (r)
 		return r;
@@ -417,7 +419,10 @@ static int link_locked(struct op *op, struct linking *k,
 	if (!r) {
 		r = fan_change(op, link_slot, link_undo, k->parent, k, "link");
 		feed_node_raise(op, k->parent, op->seq);
+		node_ctime_moved(m, k->parent);
 		dirty_attr(op, k->parent);
+		node_ctime_moved(m, k->n);
+		dirty_ctime(m, k->n);
 	}
 	if (!r) {
 		feed_named(op, k->parent, k->name, k->n, op->seq);

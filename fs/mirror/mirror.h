@@ -197,6 +197,8 @@ MUST_CHECK int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie,
 #define MIRROR_KILL_SGID    (1u << 9)
 /* Of a write: pages that were gathered. File capabilities stay (privs.h). */
 #define MIRROR_KEEP_CAPS (1u << 10)
+/* What the kernel, which keeps the times, says of a change: nothing is set. */
+#define MIRROR_SET_CTIME (1u << 11)
 
 /* Here and below the times of change of regular files are whatever, where the
  * kernel keeps them (mirror_set_kernel_times): it takes none from an answer on a

@@ -27,7 +27,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "fs/mirror/nameless.h"
@@ -168,11 +167,7 @@ int op_number(struct op *op, unsigned int count)
 		m->seq += count;
 		op->gen = m->gen;
 		op->mask = m->online;
-		if (!m->dirty_any) {
-			m->dirty_any = true;
-			m->gen_began_ns = clock_mono_ns();
-			cond_signal(&m->wake);
-		}
+		dirty_any_locked(m);
 		op_link(m, op);
 	}
 	mutex_unlock(&m->lock);

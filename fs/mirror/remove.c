@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/times.h"
 
 struct removal {
 	struct node *parent;
@@ -81,7 +82,12 @@ static int remove_locked(struct op *op, struct removal *k)
 	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
 	FAULT_POINT("mirror.remove.done");
 	feed_node_raise(op, k->parent, op->seq);
+	node_ctime_moved(m, k->parent);
 	dirty_attr(op, k->parent);
+	if (!last) {
+		node_ctime_moved(m, k->n);
+		dirty_ctime(m, k->n);
+	}
 	if (!r) {
 		feed_unnamed(op, k->parent, k->name, k->n, last);
 		removal_note(op, k->n, k->parent, k->name, last);

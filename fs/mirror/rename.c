@@ -16,6 +16,7 @@
 #include "base/fault.h"
 #include "fs/mirror/nameless.h"
 #include "fs/mirror/room.h"
+#include "fs/mirror/times.h"
 
 struct moving {
 	struct node *from, *to; /* directories */
@@ -194,9 +195,10 @@ static int arm_exchanged(struct op *op, const struct moving *k)
 	return r;
 }
 
-static void note_exchanged(struct op *op, const struct moving *k,
-			   struct node *n)
+static void note_moved(struct op *op, const struct moving *k, struct node *n)
 {
+	node_ctime_moved(op->m, n);
+	dirty_ctime(op->m, n);
 	if (!is_exchanged_dir(k, n))
 		return;
 	feed_node_raise(op, n, op->seq);
@@ -239,14 +241,16 @@ static int rename_numbered(struct op *op, struct moving *k)
 		mirror_break(m, "out of memory");
 	move_end(m, k->n, k->victim);
 	feed_node_raise(op, k->from, op->seq);
+	node_ctime_moved(m, k->from);
 	dirty_attr(op, k->from);
 	if (k->to != k->from) {
 		feed_node_raise(op, k->to, op->seq);
+		node_ctime_moved(m, k->to);
 		dirty_attr(op, k->to);
 	}
-	note_exchanged(op, k, k->n);
+	note_moved(op, k, k->n);
 	if (k->victim)
-		note_exchanged(op, k, k->victim);
+		note_moved(op, k, k->victim);
 	return r;
 }
 

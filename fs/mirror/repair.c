@@ -22,6 +22,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "fs/mirror/times.h"
 
 /* Waiting to be repaired; what does not fit will be found again. */
 #define QUEUE_MAX 256u
@@ -190,12 +191,15 @@ struct before {
 	struct caps caps;
 };
 
-static int before_look(struct mirror *m, unsigned int i, int fd,
+static int before_look(struct mirror *m, const struct repair *rep, int fd,
 		       struct before *ret)
 {
-	int r = store_fstat(m->slot[i].store, fd, 0, &ret->st);
+	struct store *s = m->slot[rep->slot].store;
+	int r = store_fstat(s, fd, 0, &ret->st);
 
-	return r ? r : caps_look(m->slot[i].store, fd, &ret->caps);
+	if (!r)
+		node_ctime_keep(m, rep->node, rep->slot, &ret->st.st);
+	return r ? r : caps_look(s, fd, &ret->caps);
 }
 
 static int before_restore(struct mirror *m, unsigned int i, int fd,
@@ -218,7 +222,7 @@ static int runs_copy(struct op *op, const struct repair *rep,
 	struct before was;
 	int result = 0, r = 0;
 
-	if (before_look(m, rep->slot, fd[rep->slot], &was))
+	if (before_look(m, rep, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	vec_for_each (run, &runs->v) {
 		if (r && r != -EIO)
@@ -251,7 +255,7 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 	struct range r;
 	int err;
 
-	if (before_look(m, rep->slot, fd[rep->slot], &was))
+	if (before_look(m, rep, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	for_each_slot(i, from)
 	{

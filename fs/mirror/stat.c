@@ -3,7 +3,7 @@
  * Attributes as the application sees them: the lead's, with the node id as
  * inode number.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/times.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,100 +21,6 @@ int name_check(const char *name)
 	if (!len)
 		return -ENOENT;
 	return len > META_NAME_MAX ? -ENAMETOOLONG : 0;
-}
-
-bool node_mtime_get(struct node *n, struct timespec *ret)
-{
-	bool known;
-
-	mutex_lock(&n->ranges);
-	known = n->mtime_known;
-	if (known)
-		*ret = n->mtime;
-	mutex_unlock(&n->ranges);
-	return known;
-}
-
-bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
-		     bool *ret_given)
-{
-	bool known = node_mtime_get(n, ret);
-
-	mutex_lock(&n->ranges);
-	*ret_moved = n->mtime_moved;
-	*ret_given = n->mtime_given && !n->mtime_moved;
-	n->mtime_moved = false;
-	mutex_unlock(&n->ranges);
-	return known;
-}
-
-/* Whatever changed contents before has ended: what it moved is overwritten. */
-void node_mtime_giving(struct node *n)
-{
-	mutex_lock(&n->ranges);
-	if (!n->held)
-		n->mtime_moved = false;
-	mutex_unlock(&n->ranges);
-}
-
-void node_mtime_given(struct node *n, const struct timespec *mtime, bool all)
-{
-	mutex_lock(&n->ranges);
-	if (!all)
-		n->mtime_moved = true;
-	else if (n->mtime_known && n->mtime.tv_sec == mtime->tv_sec &&
-		 n->mtime.tv_nsec == mtime->tv_nsec)
-		n->mtime_given = true;
-	mutex_unlock(&n->ranges);
-}
-
-void node_mtime_set(struct mirror *m, struct node *n,
-		    const struct timespec *mtime)
-{
-	if (!atomic_load(&m->kernel_times) || n->kind != META_FILE)
-		return;
-	mutex_lock(&n->ranges);
-	n->mtime_known = true;
-	n->mtime_given = false;
-	n->mtime = *mtime; /* a write may be at work: mtime_moved stays */
-	mutex_unlock(&n->ranges);
-}
-
-/* What the kernel has not said, it was told: the time before the change. */
-void node_mtime_keep(struct mirror *m, struct node *n)
-{
-	struct stat st;
-	bool known;
-
-	if (!atomic_load(&m->kernel_times))
-		return;
-	mutex_lock(&n->ranges);
-	known = n->mtime_known;
-	mutex_unlock(&n->ranges);
-	if (!known && node_stat(m, n, 0, &st))
-		return; /* the change itself will say what is wrong */
-	mutex_lock(&n->ranges);
-	if (!n->mtime_known) {
-		n->mtime_known = true;
-		n->mtime = st.st_mtim;
-	}
-	mutex_unlock(&n->ranges);
-}
-
-/* After the change: a checkpoint during it has put the time back too early. */
-void node_mtime_moved(struct mirror *m, struct node *n)
-{
-	if (!atomic_load(&m->kernel_times))
-		return;
-	mutex_lock(&n->ranges);
-	n->mtime_moved = true;
-	n->mtime_given = false;
-	mutex_unlock(&n->ranges);
-}
-
-void mirror_set_kernel_times(struct mirror *m, bool on)
-{
-	atomic_store(&m->kernel_times, on);
 }
 
 void stat_dress(struct mirror *m, struct node *n, struct stat *st)
@@ -206,8 +112,11 @@ struct stat_ask {
 static int stat_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct stat_ask *a = arg;
+	int r = node_stat_on(m, a->n, slot, a->want, &a->st);
 
-	return node_stat_on(m, a->n, slot, a->want, &a->st);
+	if (!r && !(a->want & STORE_STAT_NO_TIMES))
+		node_ctime_show(m, a->n, slot, &a->st);
+	return r;
 }
 
 int node_stat(struct mirror *m, struct node *n, unsigned int want,

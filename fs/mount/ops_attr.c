@@ -77,8 +77,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 }
 
 /* "Now" comes along with the kernel's own time, which is taken: both times are
- * one then. The change time cannot be set on any store: what changes a node
- * moves it. */
+ * one then. */
 static unsigned int setattr_what(int what)
 {
 	static const struct {
@@ -135,6 +134,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
 	const struct mirror_cred cred = ops_cred(req);
 	unsigned int ours = setattr_what(what);
 	struct stat st;
+	bool told = what & FUSE_SET_ATTR_CTIME;
 	bool kills, had;
 	int err;
 
@@ -144,10 +144,14 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
 	if (ours & MIRROR_SET_SIZE)
 		ours |= ops_kill(req, node, kills, &had);
 	if (ours)
-		err = mirror_setattr(mirror_of(req), node, want, ours, &cred,
-				     &st);
+		err = mirror_setattr(mirror_of(req), node, want,
+				     told ? ours | MIRROR_SET_CTIME : ours,
+				     &cred, &st);
 	else
-		err = chown_none(req, node, !(what & FUSE_SET_ATTR_CTIME), &st);
+		err = chown_none(req, node, !told, &st);
+	if (!ours && !err && told)
+		err = mirror_setattr(mirror_of(req), node, want,
+				     MIRROR_SET_CTIME, &cred, &st);
 	reply_attr(req, err, &st);
 }
 

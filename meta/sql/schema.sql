@@ -1,19 +1,24 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- The map of one store, format version 1 (PRAGMA user_version).
+-- The map of one store, format version 3 (PRAGMA user_version).
 --
 -- Numbers are unsigned 64-bit values below 2^63, except backing_ino and
 -- backing_gen, which are any 64 bits read as a signed number. Offsets are
 -- bytes, multiples of 4096. What a number stands for is in meta/format.h.
 
--- Every file, directory, symlink and special file. id is never reused.
+-- Every file, directory, symlink and special file. id is never reused. ctime is
+-- what applications see as the time of the last change for as long as the store's
+-- own file says backing_ctime: nobody but we changed it since (fs/mirror/times.h).
+-- Nanoseconds since 1970; both 0: nothing is known.
 CREATE TABLE node (
 	id INTEGER PRIMARY KEY,
 	kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 7),
 	backing_ino INTEGER NOT NULL,
 	backing_gen INTEGER NOT NULL,
 	attr_seq INTEGER NOT NULL CHECK (attr_seq >= 0),
-	seq INTEGER NOT NULL CHECK (seq >= attr_seq)
+	seq INTEGER NOT NULL CHECK (seq >= attr_seq),
+	ctime INTEGER NOT NULL DEFAULT 0,
+	backing_ctime INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- The delta of nodes. The id stands behind seq in every entry.

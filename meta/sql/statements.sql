@@ -23,20 +23,32 @@ ROLLBACK;
 
 -- name: node_put
 -- Hot: one per created file.
-INSERT INTO node (id, kind, backing_ino, backing_gen, attr_seq, seq)
-VALUES (:id, :kind, :backing_ino, :backing_gen, :attr_seq, :seq)
+INSERT INTO node (id, kind, backing_ino, backing_gen, attr_seq, seq,
+	ctime, backing_ctime)
+VALUES (:id, :kind, :backing_ino, :backing_gen, :attr_seq, :seq,
+	:ctime, :backing_ctime)
 ON CONFLICT (id) DO UPDATE SET
 	kind = excluded.kind,
 	backing_ino = excluded.backing_ino,
 	backing_gen = excluded.backing_gen,
 	attr_seq = excluded.attr_seq,
-	seq = excluded.seq;
+	seq = excluded.seq,
+	ctime = excluded.ctime,
+	backing_ctime = excluded.backing_ctime;
 
 -- name: node_raise_seq
 -- Writes nothing when both are high enough already.
 UPDATE node
 SET attr_seq = max(attr_seq, :attr_seq), seq = max(seq, :seq)
 WHERE id = :id AND (attr_seq < :attr_seq OR seq < :seq);
+
+-- name: node_raise_all
+-- A checkpoint, once per node that changed. Writes nothing that is there.
+UPDATE node
+SET attr_seq = max(attr_seq, :attr_seq), seq = max(seq, :seq),
+	ctime = :ctime, backing_ctime = :backing_ctime
+WHERE id = :id AND (attr_seq < :attr_seq OR seq < :seq
+	OR ctime <> :ctime OR backing_ctime <> :backing_ctime);
 
 -- name: node_set_backing
 UPDATE node
@@ -51,12 +63,12 @@ UPDATE node SET backing_ino = 0, backing_gen = 0 WHERE backing_ino <> 0;
 DELETE FROM node WHERE id = :id;
 
 -- name: node_get
-SELECT id, kind, backing_ino, backing_gen, attr_seq, seq
+SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node WHERE id = :id;
 
 -- name: node_find_backing
 -- Index node_by_backing. Of several the youngest: the older ones are gone.
-SELECT id, kind, backing_ino, backing_gen, attr_seq, seq
+SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node INDEXED BY node_by_backing
 WHERE backing_ino = :backing_ino
 AND (:backing_gen = 0 OR backing_gen = :backing_gen)
@@ -64,12 +76,12 @@ ORDER BY id DESC
 LIMIT 1;
 
 -- name: node_iter_id
-SELECT id, kind, backing_ino, backing_gen, attr_seq, seq
+SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node WHERE id > :id ORDER BY id;
 
 -- name: node_iter_since
 -- The delta of nodes. Index node_by_seq.
-SELECT id, kind, backing_ino, backing_gen, attr_seq, seq
+SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node INDEXED BY node_by_seq
 WHERE (seq, id) > (:seq, :id) ORDER BY seq, id;
 

@@ -49,6 +49,18 @@ Test(meta, node)
 	must(meta_node_get(rd, 16, &got));
 	cr_assert(got.attr_seq == 9 && got.seq == 12);
 	expect_int(meta_node_raise(f.m, 99, 1, 1), 0);
+	cr_assert(got.ctime.shown == 0 && got.ctime.backing == 0);
+	/* Of no number, before 1970 too. */
+	must(meta_node_raise_all(f.m, 16, 0, 0, (struct meta_ctime){-5, 7}));
+	must(meta_node_get(rd, 16, &got));
+	cr_assert(got.attr_seq == 9 && got.seq == 12);
+	cr_assert(got.ctime.shown == -5 && got.ctime.backing == 7);
+	must(meta_node_raise(f.m, 16, 13, 13));
+	must(meta_node_get(rd, 16, &got));
+	cr_assert(got.seq == 13 && got.ctime.shown == -5);
+	must(meta_node_raise_all(f.m, 16, 0, 14, (struct meta_ctime){0}));
+	must(meta_node_get(rd, 16, &got));
+	cr_assert(got.seq == 14 && !got.ctime.shown && !got.ctime.backing);
 
 	n.kind = META_DIR;
 	must(meta_node_put(f.m, &n));
@@ -431,4 +443,15 @@ Test(meta, delta_sum)
 	must(meta_delta_sum(rd, 10, 0, &sum));
 	cr_assert(sum.nodes == 0 && sum.bytes == 0 && sum.exact);
 	end(&f);
+}
+
+/* Applications see what was kept until somebody else changes the file. */
+Test(meta, ctime_shown)
+{
+	const struct meta_ctime known = {.shown = 10, .backing = 20};
+
+	cr_assert(meta_ctime_shown(known, 20) == 10);
+	cr_assert(meta_ctime_shown(known, 21) == 21);
+	cr_assert(meta_ctime_shown((struct meta_ctime){0}, 21) == 21);
+	cr_assert(meta_ctime_shown((struct meta_ctime){0}, 0) == 0);
 }

@@ -77,6 +77,8 @@ static void make_old(struct fixture *f)
 
 	must(conn_exec(c, "BEGIN; DROP INDEX dentry_by_cookie;"
 			  "ALTER TABLE dentry DROP COLUMN cookie;"
+			  "ALTER TABLE node DROP COLUMN ctime;"
+			  "ALTER TABLE node DROP COLUMN backing_ctime;"
 			  "CREATE UNIQUE INDEX dentry_by_seq "
 			  "ON dentry (parent, seq); COMMIT"));
 	must(conn_pragma_set(c, "user_version", 1));
