@@ -163,6 +163,26 @@ static int fallocate_locked(struct op *op, struct spacing *k)
 	return dirty_note(op, k->n, k->off, end, false);
 }
 
+/* Is no file of some store's so long? Then there is no room for it, either. */
+static bool is_too_far(struct mirror *m, struct node *n, uint64_t end)
+{
+	slot_mask pin = slots_pin(m, NULL);
+	bool too_far = false;
+	uint64_t at;
+	int fd;
+
+	for_each_slot(i, pin)
+	{
+		if (node_fd_get(m, n, i, false, &fd))
+			continue; /* what it cannot do, the others say */
+		too_far = too_far || store_seek(m->slot[i].store, fd, end,
+						SEEK_SET, &at) == -EINVAL;
+		node_fd_put(m, n, i);
+	}
+	slots_unpin(m, pin);
+	return too_far;
+}
+
 int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		     uint64_t len, unsigned int kill)
 {
@@ -192,6 +212,8 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		r = mode & FALLOC_FL_PUNCH_HOLE
 			    ? op_enter(m, &op)
 			    : op_enter_data(m, &op, k.n, off, off + len);
+	if (r == -ENOSPC && is_too_far(m, k.n, off + len))
+		r = -EFBIG;
 	if (!r) {
 		range_lock(k.n, &hold, off, off + len);
 		op.hold = &hold;

@@ -61,7 +61,7 @@ static int seek(const struct store *s, int fd, uint64_t off, int whence,
 {
 	off_t found;
 
-	if (!s->caps.seek_hole)
+	if (!s->caps.seek_hole && whence != SEEK_SET)
 		return seek_plain(fd, off, whence, ret_off);
 	found = RETRY_EINTR(lseek(fd, (off_t)off, whence));
 	if (found < 0)
@@ -75,7 +75,8 @@ int now_seek(const struct store *s, int fd, uint64_t off, int whence,
 {
 	int err = store_gate(s, "store.seek");
 
-	assert(whence == SEEK_DATA || whence == SEEK_HOLE);
+	assert(whence == SEEK_DATA || whence == SEEK_HOLE ||
+	       whence == SEEK_SET);
 	assert(store_range_ok(off, 0));
 	if (err)
 		return err;

@@ -293,7 +293,8 @@ MUST_CHECK int store_punch(const struct store *s, int fd, uint64_t off,
 /* Zeros that stay mapped; @keep_size as FALLOC_FL_KEEP_SIZE. */
 MUST_CHECK int store_zero(const struct store *s, int fd, uint64_t off,
 			  uint64_t len, bool keep_size);
-/* SEEK_DATA, SEEK_HOLE; -ENXIO past the end. */
+/* SEEK_DATA, SEEK_HOLE; -ENXIO past the end. SEEK_SET: -EINVAL where no file of
+ * this filesystem is so long. */
 MUST_CHECK int store_seek(const struct store *s, int fd, uint64_t off,
 			  int whence, uint64_t *ret_off);
 /*
