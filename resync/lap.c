@@ -427,6 +427,8 @@ static void lap_done(struct lap *lap)
 	fill_done(&lap->fill);
 	batch_done(&lap->now);
 	batch_done(&lap->before);
+	side_dirs_done(&lap->source_dirs);
+	side_dirs_done(&lap->target_dirs);
 	for (size_t i = 0; i < ARRAY_SIZE(lap->buffer); i++)
 		free(lap->buffer[i]);
 }
@@ -512,8 +514,11 @@ static int lap_run(const struct resync_lap_args *args,
 	if (!lap)
 		return -ENOMEM;
 	lap->args = args;
-	lap->src = &args->source;
+	lap->source = args->source;
+	lap->source.dirs = &lap->source_dirs;
+	lap->src = &lap->source;
 	lap->target = args->target;
+	lap->target.dirs = &lap->target_dirs;
 	lap->target.unproved = &lap->doubt.dirs;
 	lap->dst = &lap->target;
 	lap->n = counts;

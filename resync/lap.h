@@ -30,6 +30,7 @@
 #include "resync/plan.h"
 #include "resync/resync.h"
 #include "resync/side.h"
+#include "resync/side_dirs.h"
 
 /* Rows changed in one transaction; also of one short read. */
 #define LAP_ROWS 8192u
@@ -115,7 +116,9 @@ struct lap {
 	const struct resync_lap_args *args;
 	const struct resync_side *src;
 	const struct resync_side *dst;
+	struct resync_side source; /* src */
 	struct resync_side target; /* dst: with the directories in doubt */
+	struct side_dirs source_dirs, target_dirs;
 	struct resync_counts *n;
 	bool dry;
 	bool copied;	  /* dry run: the identities in the map are void */

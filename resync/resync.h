@@ -82,6 +82,7 @@ struct resync_side {
 	 * node is found by a path through them, for the name may lead to
 	 * another file than the map says. */
 	const struct idmap *unproved;
+	struct side_dirs *dirs; /* side_dirs.h; NULL: none */
 };
 
 enum resync_relation {

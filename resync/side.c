@@ -9,6 +9,7 @@
 
 #include "base/vec.h"
 #include "resync/idmap.h"
+#include "resync/side_dirs.h"
 
 /* A map that says a node lies deeper than this has a circle. */
 #define DEPTH_MAX 100000u
@@ -169,16 +170,113 @@ static int path_open(const struct resync_side *side, const struct path *p,
 		store_openat_forced(side->store, dirfd, name, flags));
 }
 
+/* Is what @fd is the node? Its identity is known then. */
+static int prove(const struct resync_side *side, int fd, struct meta_node *row)
+{
+	struct store_stat st;
+	int r = store_fstat(side->store, fd, STORE_STAT_GEN, &st);
+
+	if (r < 0)
+		return r;
+	if (!side_matches(row, &st))
+		return -ESTALE;
+	row->backing.ino = (uint64_t)st.st.st_ino;
+	row->backing.gen = st.gen;
+	return 0;
+}
+
+/* The names from the nearest open directory down to one, the last one first. */
+struct descent {
+	struct path path;
+	VEC(uint64_t) dirs;
+};
+
+static void descent_done(struct descent *way)
+{
+	path_done(&way->path);
+	vec_done(&way->dirs);
+}
+
+/* Up from @dir: the descriptor of the nearest one, borrowed. */
+static int climb_near(const struct resync_side *side, struct meta_reader *rd,
+		      uint64_t dir, struct descent *way)
+{
+	struct meta_node row;
+	struct meta_dentry d;
+	int fd;
+
+	while (dir != META_ROOT_ID && dir != META_LIMBO_ID) {
+		if (meta_node_get(rd, dir, &row) || !row.backing.ino)
+			return -ENOENT;
+		fd = side_dirs_get(side->dirs, &row);
+		if (fd >= 0)
+			return fd;
+		if (way->dirs.count > DEPTH_MAX ||
+		    meta_dentry_of(rd, dir, &d) || path_add(&way->path, &d) ||
+		    vec_push(&way->dirs, dir))
+			return -ENOENT;
+		dir = d.parent;
+	}
+	return dir == META_ROOT_ID ? store_root_fd(side->store)
+				   : store_limbo_fd(side->store);
+}
+
+/* The next one down from @above, proved and kept: its descriptor, borrowed. */
+static int descend(const struct resync_side *side, struct meta_reader *rd,
+		   const struct descent *way, size_t i, int above)
+{
+	const struct path_part *part = &way->path.parts.data[i];
+	_cleanup_close_ int fd = -1;
+	char name[META_NAME_MAX + 1];
+	struct meta_node row;
+
+	if (meta_node_get(rd, way->dirs.data[i], &row) || !row.backing.ino)
+		return -ENOENT;
+	memcpy(name, way->path.names.data + part->at, part->len);
+	name[part->len] = '\0';
+	fd = store_openat(side->store, above, name, O_PATH | O_DIRECTORY);
+	if (fd < 0 || prove(side, fd, &row))
+		return -ENOENT;
+	side_dirs_put(side->dirs, &row, fd);
+	return side_dirs_get(side->dirs, &row);
+}
+
+/*
+ * By way of directories that were opened a moment ago. -ENOENT where that is of
+ * no use, for whatever reason: the path from the root will say it.
+ */
+static int open_near(const struct resync_side *side, struct meta_reader *rd,
+		     const struct meta_dentry *d, int flags,
+		     struct meta_node *row)
+{
+	_cleanup_(descent_done) struct descent way = {0};
+	_cleanup_close_ int fd = -1;
+	int dirfd;
+
+	if (!side->dirs || !row->backing.ino)
+		return -ENOENT;
+	dirfd = climb_near(side, rd, d->parent, &way);
+	for (size_t i = way.dirs.count; dirfd >= 0 && i > 0; i--)
+		dirfd = descend(side, rd, &way, i - 1, dirfd);
+	if (dirfd < 0)
+		return -ENOENT;
+	fd = store_openat(side->store, dirfd, d->name, flags);
+	if (fd < 0 || prove(side, fd, row))
+		return -ENOENT;
+	return steal_fd(&fd);
+}
+
 /* Open under one of its names, and prove that it is the node. */
 static int open_as(const struct resync_side *side, struct meta_reader *rd,
 		   const struct meta_dentry *d, int flags,
 		   struct meta_node *row)
 {
 	_cleanup_(path_done) struct path path = {0};
-	_cleanup_close_ int fd = -1;
-	struct store_stat st;
+	_cleanup_close_ int fd = open_near(side, rd, d, flags, row);
 	int r;
 
+	if (fd >= 0)
+		return steal_fd(&fd);
 	r = path_climb(side, rd, d, &path);
 	if (r < 0)
 		return r;
@@ -187,13 +285,9 @@ static int open_as(const struct resync_side *side, struct meta_reader *rd,
 	fd = path_open(side, &path, flags);
 	if (fd < 0)
 		return fd;
-	r = store_fstat(side->store, fd, STORE_STAT_GEN, &st);
+	r = prove(side, fd, row);
 	if (r < 0)
 		return r;
-	if (!side_matches(row, &st))
-		return -ESTALE;
-	row->backing.ino = (uint64_t)st.st.st_ino;
-	row->backing.gen = st.gen;
 	return steal_fd(&fd);
 }
 
@@ -262,6 +356,8 @@ int side_open_node(const struct resync_side *side, struct meta_reader *rd,
 	} else {
 		fd = open_any(side, rd, flags, &row);
 	}
+	if (fd >= 0 && side->dirs && !side->live && row.kind == META_DIR)
+		side_dirs_put(side->dirs, &row, fd);
 	if (fd >= 0 && ret_row)
 		*ret_row = row;
 	return fd;

@@ -325,6 +325,10 @@ struct mirror {
 	struct node *named; /* by parent and name */
 	struct node *dirty[2];
 	struct node *root;
+	/* Lately opened ones that nobody else may need: so that the way down to
+	 * what lies in them need not be gone again (path.c). */
+	struct node *recent[8];
+	unsigned int recent_at;
 	uint64_t name_stamp;   /* goes up when a name is taken away */
 	unsigned int nameless; /* nodes marked so */
 

@@ -52,6 +52,20 @@ static int path_collect(struct mirror *m, struct node *n, unsigned int i,
 	return 0;
 }
 
+/* Its node and those above it stay in memory for a while. */
+static void dir_remember(struct mirror *m, struct node *dir)
+{
+	struct node *old;
+
+	mutex_lock(&m->table);
+	dir->refs++;
+	m->recent_at = (m->recent_at + 1) % ARRAY_SIZE(m->recent);
+	old = m->recent[m->recent_at];
+	m->recent[m->recent_at] = dir;
+	mutex_unlock(&m->table);
+	node_put(m, old);
+}
+
 /* From the top down, each while the one before is pinned. */
 static int path_walk(struct mirror *m, struct node *n, unsigned int i)
 {
@@ -69,6 +83,8 @@ static int path_walk(struct mirror *m, struct node *n, unsigned int i)
 	}
 	if (pinned)
 		node_fd_put(m, pinned, i);
+	if (!r && path.dirs.count)
+		dir_remember(m, path.dirs.data[0]);
 	vec_for_each (dir, &path.dirs)
 		node_put(m, *dir);
 	vec_done(&path.dirs);
