@@ -165,7 +165,7 @@ int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
 		return r;
 	r = fan_change(op, fn, undo, n, arg, what);
 	FAULT_POINT("mirror.attr.done");
-	node_ctime_moved(op->m, n);
+	node_ctime_tried(op->m, n, r);
 	dirty_attr(op, n);
 	return r;
 }

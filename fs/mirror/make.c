@@ -221,7 +221,7 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 	FAULT_POINT("mirror.make.done");
 	/* The parent's times changed, perhaps, even where it failed. */
 	feed_node_raise(op, k->parent, op->seq);
-	node_ctime_moved(m, k->parent);
+	node_ctime_tried(m, k->parent, r);
 	dirty_attr(op, k->parent);
 	if (r)
 		return r;
@@ -419,9 +419,9 @@ static int link_locked(struct op *op, struct linking *k,
 	if (!r) {
 		r = fan_change(op, link_slot, link_undo, k->parent, k, "link");
 		feed_node_raise(op, k->parent, op->seq);
-		node_ctime_moved(m, k->parent);
+		node_ctime_tried(m, k->parent, r);
 		dirty_attr(op, k->parent);
-		node_ctime_moved(m, k->n);
+		node_ctime_tried(m, k->n, r);
 		dirty_ctime(m, k->n);
 	}
 	if (!r) {

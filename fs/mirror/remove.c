@@ -82,10 +82,10 @@ static int remove_locked(struct op *op, struct removal *k)
 	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
 	FAULT_POINT("mirror.remove.done");
 	feed_node_raise(op, k->parent, op->seq);
-	node_ctime_moved(m, k->parent);
+	node_ctime_tried(m, k->parent, r);
 	dirty_attr(op, k->parent);
 	if (!last) {
-		node_ctime_moved(m, k->n);
+		node_ctime_tried(m, k->n, r);
 		dirty_ctime(m, k->n);
 	}
 	if (!r) {

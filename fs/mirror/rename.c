@@ -195,9 +195,10 @@ static int arm_exchanged(struct op *op, const struct moving *k)
 	return r;
 }
 
-static void note_moved(struct op *op, const struct moving *k, struct node *n)
+static void note_moved(struct op *op, const struct moving *k, struct node *n,
+		       int r)
 {
-	node_ctime_moved(op->m, n);
+	node_ctime_tried(op->m, n, r);
 	dirty_ctime(op->m, n);
 	if (!is_exchanged_dir(k, n))
 		return;
@@ -241,16 +242,16 @@ static int rename_numbered(struct op *op, struct moving *k)
 		mirror_break(m, "out of memory");
 	move_end(m, k->n, k->victim);
 	feed_node_raise(op, k->from, op->seq);
-	node_ctime_moved(m, k->from);
+	node_ctime_tried(m, k->from, r);
 	dirty_attr(op, k->from);
 	if (k->to != k->from) {
 		feed_node_raise(op, k->to, op->seq);
-		node_ctime_moved(m, k->to);
+		node_ctime_tried(m, k->to, r);
 		dirty_attr(op, k->to);
 	}
-	note_moved(op, k, k->n);
+	note_moved(op, k, k->n, r);
 	if (k->victim)
-		note_moved(op, k, k->victim);
+		note_moved(op, k, k->victim, r);
 	return r;
 }
 

@@ -158,6 +158,12 @@ void node_ctime_moved(struct mirror *m, struct node *n)
 	mutex_unlock(&m->fds);
 }
 
+void node_ctime_tried(struct mirror *m, struct node *n, int r)
+{
+	if (!r || !err_is_answer(r) || err_is_limit(r))
+		node_ctime_moved(m, n);
+}
+
 void node_ctime_keep(struct mirror *m, struct node *n, unsigned int i,
 		     const struct stat *st)
 {

@@ -51,6 +51,10 @@ void node_ctime_told(struct mirror *m, struct node *n,
 /* An operation has moved the one of the stores' files, on some of them at least:
  * what they say counts, until the kernel says something else. */
 void node_ctime_moved(struct mirror *m, struct node *n);
+/* The same after an operation that ended with @r: the answer of a store that
+ * refused it means that nothing was done anywhere.  Where a part was done all the
+ * same, its file says another time than is known of it. */
+void node_ctime_tried(struct mirror *m, struct node *n, int r);
 /*
  * The mirror itself is about to move it: what applications see stays what it
  * is, which is @st of slot @i, not dressed, if nothing else is known.

@@ -72,6 +72,15 @@ change()
 	fallocate -p -o 100000 -l 50000 "$d/large"
 }
 
+# not_allowed: what changes nothing, because it is not allowed.
+not_allowed()
+{
+	! rmdir "$mnt/deep/one" 2>/dev/null || fail "removed"
+	! mv -T "$mnt/three" "$mnt/two" 2>/dev/null || fail "replaced"
+	! setfattr -x user.none "$mnt/two/file6" 2>/dev/null || fail "removed"
+	! setfattr -x user.none "$mnt/two" 2>/dev/null || fail "removed"
+}
+
 for cache in writeback writethrough; do
 	rm -rf a/.seqmirror b/.seqmirror a/* b/*
 	sm init --name a,b "$work/a" "$work/b" >/dev/null
@@ -109,6 +118,8 @@ for cache in writeback writethrough; do
 	unmoved "a resync" resynced
 	detach b
 	unmoved "the store that was resynced" resynced
+	not_allowed
+	unmoved "what was refused" resynced
 	unmount_volume
 
 	echo "-- $cache: a restored copy"
