@@ -279,9 +279,14 @@ static int recover_node(struct recover *r, size_t from, size_t to)
 	if (!names && row.id != META_ROOT_ID)
 		return recover_lost_name(r, row.id);
 	seq = r->numbers.next_seq++;
-	if (in->kind == META_INTENT_DATA && row.kind == META_FILE)
+	if (in->kind != META_INTENT_DATA)
+		return meta_node_raise(r->side->meta, row.id, seq, seq);
+	if (row.kind == META_FILE)
 		err = recover_file(r, from, to, &row, seq);
-	return err ? err : meta_node_raise(r->side->meta, row.id, seq, seq);
+	/* What applications saw of its ctime may be of before the last write. */
+	return err ? err
+		   : meta_node_raise_all(r->side->meta, row.id, seq, seq,
+					 (struct meta_ctime){0});
 }
 
 static int recover_nodes(struct recover *r)

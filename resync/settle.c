@@ -20,6 +20,7 @@
 #define SETTLE_ROWS 1024u
 
 struct settled {
+	bool clean; /* nothing was changed after its rows were written */
 	VEC(struct meta_node) rows;
 	uint64_t after;
 	bool end;
@@ -46,14 +47,18 @@ static int settle_read(struct settled *s, struct meta_reader *rd)
 }
 
 /* The file is new, what applications see of it is not. */
-static int settle_ctime(const struct resync_side *side, struct meta_node *row,
-			int fd)
+static int settle_ctime(const struct settled *s, const struct resync_side *side,
+			struct meta_node *row, int fd)
 {
 	struct store_stat st;
 	int r;
 
 	if (!row->ctime.backing)
 		return 0;
+	if (!s->clean) {
+		row->ctime = (struct meta_ctime){0};
+		return 0;
+	}
 	r = store_fstat(side->store, fd, 0, &st);
 	if (r == 0)
 		row->ctime.backing = clock_timespec_ns(&st.st.st_ctim);
@@ -67,7 +72,7 @@ static int settle_find(struct settled *s, const struct resync_side *side,
 	vec_for_each (row, &s->rows) {
 		int fd = side_open_node(side, rd, row->id, O_PATH | O_NOFOLLOW,
 					row);
-		int r = fd < 0 ? fd : settle_ctime(side, row, fd);
+		int r = fd < 0 ? fd : settle_ctime(s, side, row, fd);
 
 		if (fd >= 0)
 			close_fd(&fd);
@@ -100,12 +105,15 @@ int side_settle(const struct resync_side *side)
 {
 	struct meta_reader *rd = meta_reader_get(side->meta);
 	struct settled s = {0};
-	uint64_t copy = 0;
+	uint64_t copy = 0, clean = 0;
 	int r;
 
 	if (!rd)
 		return -EIO;
 	r = meta_number_get(rd, META_NUM_COPY, &copy);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_CLEAN, &clean);
+	s.clean = clean;
 	while (r == 0 && copy && !s.end) {
 		r = settle_read(&s, rd);
 		if (r == 0)

@@ -135,12 +135,17 @@ static void times_fill(struct setting *k)
  * with a rename for one.  If the stores have it, or get it with the checkpoint
  * that is due for this node anyway, there is nothing to do but to remember it.
  */
-static bool is_told_again(const struct setting *k)
+static bool is_told_again(struct mirror *m, const struct setting *k)
 {
-	return !(k->what & ~(MIRROR_SET_MTIME | MIRROR_SET_CTIME)) &&
-	       k->n->kind == META_FILE &&
-	       k->want->st_mtim.tv_sec == k->before.st_mtim.tv_sec &&
-	       k->want->st_mtim.tv_nsec == k->before.st_mtim.tv_nsec;
+	if ((k->what & ~(MIRROR_SET_MTIME | MIRROR_SET_CTIME)) ||
+	    !node_kernel_times(m, k->n))
+		return false;
+	if ((k->what & MIRROR_SET_MTIME) &&
+	    (k->want->st_mtim.tv_sec != k->before.st_mtim.tv_sec ||
+	     k->want->st_mtim.tv_nsec != k->before.st_mtim.tv_nsec))
+		return false;
+	return !(k->what & MIRROR_SET_CTIME) ||
+	       !node_ctime_is_news(k->n, &k->want->st_ctim);
 }
 
 /* What is there before, as far as it will be changed. */
@@ -190,7 +195,8 @@ static int setattr_locked(struct op *op, struct setting *k,
 {
 	unsigned int other = MIRROR_SET_MODE | MIRROR_SET_UID | MIRROR_SET_GID |
 			     MIRROR_SET_ATIME | MIRROR_SET_MTIME |
-			     MIRROR_SET_ATIME_NOW | MIRROR_SET_MTIME_NOW;
+			     MIRROR_SET_ATIME_NOW | MIRROR_SET_MTIME_NOW |
+			     MIRROR_SET_CTIME;
 	struct range_hold hold;
 	bool held;
 	int r;
@@ -203,8 +209,9 @@ static int setattr_locked(struct op *op, struct setting *k,
 	r = set_before(op->m, k);
 	if (r)
 		return r;
-	if (atomic_load(&op->m->kernel_times) && is_told_again(k)) {
-		node_mtime_set(op->m, k->n, &k->want->st_mtim);
+	if (is_told_again(op->m, k)) {
+		if (k->what & MIRROR_SET_MTIME)
+			node_mtime_set(op->m, k->n, &k->want->st_mtim);
 		return 0;
 	}
 	times_fill(k);

@@ -33,8 +33,9 @@
 #define COMPACT_ROWS 2048u
 
 struct cut {
-	uint64_t gen; /* the generation that ends */
-	uint64_t seq; /* C */
+	uint64_t gen;  /* the generation that ends */
+	uint64_t seq;  /* C */
+	bool numbered; /* C is another one than before */
 	uint64_t horizon;
 	uint64_t began_ns, synced_ns;
 	uint64_t bytes; /* of contents that it changed */
@@ -58,6 +59,7 @@ static bool cut_take(struct mirror *m, struct cut *c)
 	c->gen = m->gen++;
 	c->parity = c->gen & 1;
 	c->seq = m->seq;
+	c->numbered = c->seq > m->durable;
 	while (m->inflight[c->parity])
 		cond_wait(&m->ended, &m->lock);
 	mutex_unlock(&m->lock);
@@ -217,7 +219,8 @@ static int slot_sync(struct mirror *m, unsigned int i, void *arg)
 			struct node *n = *np;
 			int fd;
 
-			if (r || (n->kind != META_FILE && n->kind != META_DIR))
+			if (r || !n->dirty[c->parity].seq ||
+			    (n->kind != META_FILE && n->kind != META_DIR))
 				continue;
 			r = node_fd_get(m, n, i, false, &fd);
 			if (r) {
@@ -346,7 +349,7 @@ static int slot_write(struct mirror *m, unsigned int i, const struct cut *c)
 		r = meta_number_set(meta, META_NUM_DURABLE_SEQ, c->seq);
 	if (!r) /* 1: the next checkpoint goes on with it */
 		r = MIN(meta_compact_step(meta, COMPACT_ROWS), 0);
-	if (!r)
+	if (!r && c->numbered)
 		r = meta_moment_put(meta, c->seq, clock_real_ns());
 	if (r) {
 		meta_rollback(meta);

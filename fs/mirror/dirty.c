@@ -55,14 +55,14 @@ void dirty_ctime(struct mirror *m, struct node *n)
 
 	if (n->unlinked)
 		return;
-	mutex_lock(&m->lock);
+	mutex_lock(&n->ranges);
+	mutex_lock(&m->lock); /* the cut of this generation comes after */
 	parity = m->gen & 1;
 	/* No durable_seq moves before an epoch has begun. */
 	if (!m->epoch_due)
 		dirty_any_locked(m);
-	mutex_unlock(&m->lock);
-	mutex_lock(&n->ranges);
 	dirty_list(m, n, parity);
+	mutex_unlock(&m->lock);
 	mutex_unlock(&n->ranges);
 }
 

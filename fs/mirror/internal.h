@@ -166,7 +166,8 @@ struct node {
 		CTIME_KEPT,
 		CTIME_KERNEL
 	} ctime_by;
-	int64_t ctime; /* the last word unless the stores' files have it */
+	bool ctime_awaited; /* an operation moved it, the kernel is to say it */
+	int64_t ctime;	    /* the last word unless the stores' files have it */
 
 	struct range_set since; /* nameless.c; guarded by ranges, as is */
 	bool watched;

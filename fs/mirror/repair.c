@@ -191,15 +191,20 @@ struct before {
 	struct caps caps;
 };
 
-static int before_look(struct mirror *m, const struct repair *rep, int fd,
+static int before_look(struct mirror *m, unsigned int i, int fd,
 		       struct before *ret)
 {
-	struct store *s = m->slot[rep->slot].store;
-	int r = store_fstat(s, fd, 0, &ret->st);
+	int r = store_fstat(m->slot[i].store, fd, 0, &ret->st);
 
-	if (!r)
-		node_ctime_keep(m, rep->node, rep->slot, &ret->st.st);
-	return r ? r : caps_look(s, fd, &ret->caps);
+	return r ? r : caps_look(m->slot[i].store, fd, &ret->caps);
+}
+
+/* It is about to be written to. What another one says counts more. */
+static void before_write(struct mirror *m, const struct repair *rep,
+			 const struct before *was)
+{
+	if (mirror_lead(m) == (int)rep->slot)
+		node_ctime_keep(m, rep->node, rep->slot, &was->st.st);
 }
 
 static int before_restore(struct mirror *m, unsigned int i, int fd,
@@ -222,7 +227,7 @@ static int runs_copy(struct op *op, const struct repair *rep,
 	struct before was;
 	int result = 0, r = 0;
 
-	if (before_look(m, rep, fd[rep->slot], &was))
+	if (before_look(m, rep->slot, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	vec_for_each (run, &runs->v) {
 		if (r && r != -EIO)
@@ -230,6 +235,8 @@ static int runs_copy(struct op *op, const struct repair *rep,
 		r = op_arm_data(op, rep->node, run->start, run->end);
 		if (!r)
 			r = FAULT_ERR("mirror.repair.write") ? -EREMOTEIO : 0;
+		if (!r)
+			before_write(m, rep, &was);
 		if (!r)
 			r = run_copy(m, fd, from, rep->slot, *run);
 		FAULT_POINT("mirror.repair.written");
@@ -255,7 +262,7 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 	struct range r;
 	int err;
 
-	if (before_look(m, rep, fd[rep->slot], &was))
+	if (before_look(m, rep->slot, fd[rep->slot], &was))
 		return -EREMOTEIO;
 	for_each_slot(i, from)
 	{
@@ -276,6 +283,8 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 		return err;
 	atomic_fetch_add(&m->slot[rep->slot].errors_read, 1);
 	err = run_add(runs, r);
+	if (!err)
+		before_write(m, rep, &was);
 	if (!err)
 		err = data_copy_state(m, rep->node, by, rep->slot, r);
 	if (dirty_note_mapped(op, rep->node, r.start, r.end))

@@ -144,13 +144,26 @@ void node_ctime_told(struct mirror *m, struct node *n,
 	mutex_lock(&n->ranges);
 	n->ctime = clock_timespec_ns(ctime);
 	n->ctime_by = CTIME_KERNEL;
+	n->ctime_awaited = false;
 	mutex_unlock(&n->ranges);
+}
+
+bool node_ctime_is_news(struct node *n, const struct timespec *ctime)
+{
+	bool news;
+
+	mutex_lock(&n->ranges);
+	news = !n->ctime_awaited && (n->ctime_by == CTIME_STORES ||
+				     n->ctime != clock_timespec_ns(ctime));
+	mutex_unlock(&n->ranges);
+	return news;
 }
 
 void node_ctime_moved(struct mirror *m, struct node *n)
 {
 	mutex_lock(&n->ranges);
 	n->ctime_by = CTIME_STORES;
+	n->ctime_awaited = true;
 	mutex_unlock(&n->ranges);
 	mutex_lock(&m->fds);
 	for (unsigned int i = 0; i < m->place_count; i++)

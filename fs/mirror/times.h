@@ -48,6 +48,12 @@ void node_ctime_show(struct mirror *m, struct node *n, unsigned int i,
 /* The kernel has said it, for a file whose times it keeps. */
 void node_ctime_told(struct mirror *m, struct node *n,
 		     const struct timespec *ctime);
+/*
+ * Is @ctime, which the kernel says, another one, and no operation that it comes
+ * after was seen?  Then that itself is one, which changes nothing else:
+ * chown(2) to whom it belongs, utimensat(2) to what it was.
+ */
+bool node_ctime_is_news(struct node *n, const struct timespec *ctime);
 /* An operation has moved the one of the stores' files, on some of them at least:
  * what they say counts, until the kernel says something else. */
 void node_ctime_moved(struct mirror *m, struct node *n);

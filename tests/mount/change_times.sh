@@ -28,6 +28,14 @@ unmoved()
 	diff "$2" now || fail "$cache: $1 moved times"
 }
 
+# not_earlier WHERE: all of what was seen before the crash. The kernel's word, which
+# comes after the call, may be lost.
+not_earlier()
+{
+	join -j 1 crashed after | awk '$4 + 0.1 < $2 + 0 { print; bad = 1 }
+		END { exit bad }' || fail "$cache: earlier $1"
+}
+
 all_durable()
 {
 	[[ $(status_of '[.seq] + [.stores[] | select(.state == "online") |
@@ -49,6 +57,8 @@ work_on()
 	mknod "$d/device" c 1 3
 	ln "$d/file1" "$d/sub/link"
 	ln "$d/file2" "$d/gone"
+	touch -m -d 2001-02-03 "$d/old"
+	touch "$d/owned"
 }
 
 # change DIR: what was there before, in every way that moves a ctime.
@@ -70,6 +80,8 @@ change()
 	chmod 700 "$d/fifo"
 	mv "$d/device" "$d/sub"
 	fallocate -p -o 100000 -l 50000 "$d/large"
+	touch -m -d 2001-02-03 "$d/old"
+	chown "$(id -u)" "$d/owned"
 }
 
 # not_allowed: what changes nothing, because it is not allowed.
@@ -95,7 +107,8 @@ for cache in writeback writethrough; do
 	seen >changed
 	# Each of them has moved, and nothing else.
 	comm -23 made changed | sed 's/ .*//' | sort >differ
-	for f in file1 file2 file3 file5 file6 file7 file8 fifo large sub; do
+	for f in file1 file2 file3 file5 file6 file7 file8 fifo large old owned \
+		sub; do
 		grep -qx "./one/$f" differ || fail "$cache: $f: no new time"
 	done
 	! grep -q "^./two" differ || fail "$cache: others have new times"
@@ -134,17 +147,19 @@ for cache in writeback writethrough; do
 	mount_volume -o "cache=$cache,checkpoint=1" "$work/a" "$work/b"
 	sm attach --wait "$mnt" b >/dev/null
 	unmoved "a resync of the other one" resynced
+	unmount_volume
 
 	echo "-- $cache: a crash"
+	mount_volume -o "cache=$cache,checkpoint=600" "$work/a" "$work/b"
 	change three
 	seen >crashed
 	kill_daemon
+	mkdir copy
+	cp -a a/. copy
 	mount_volume -o "cache=$cache,checkpoint=1" "$work/a" "$work/b"
 	wait_until 60 volume_is healthy
 	seen >after
-	# The kernel's word, which comes after the call, may be lost.
-	join -j 1 crashed after | awk '$4 + 0.1 < $2 + 0 { print; bad = 1 }
-		END { exit bad }' || fail "$cache: earlier after a crash"
+	not_earlier "after a crash"
 	# What only got or lost a name has no number: each store its own.
 	named='/(file[245]|linked|moved|moved_dir|sub/file4|sub/device) '
 	grep -Ev "three$named" after >numbered
@@ -154,4 +169,15 @@ for cache in writeback writethrough; do
 	attach a
 	unmount_volume
 	same_tree "$work/a" "$work/b"
+
+	echo "-- $cache: a copy of what the crash left"
+	rm -rf a/.seqmirror a/*
+	cp -a copy/. a
+	rm -rf copy
+	image_umount b
+	mount_volume -o "cache=$cache,degraded" "$work/a"
+	seen >after
+	not_earlier "in a copy"
+	unmount_volume
+	image_mount b
 done
