@@ -152,6 +152,8 @@ bool node_ctime_is_news(struct node *n, const struct timespec *ctime)
 {
 	bool news;
 
+	if (n->unlinked)
+		return false; /* it lost its last name: no row is left */
 	mutex_lock(&n->ranges);
 	news = !n->ctime_awaited && (n->ctime_by == CTIME_STORES ||
 				     n->ctime != clock_timespec_ns(ctime));

@@ -118,6 +118,18 @@ for cache in writeback writethrough; do
 	mount_volume -o "cache=$cache,checkpoint=1" "$work/a" "$work/b"
 	unmoved "mounting again" changed
 
+	# The kernel's word of what an operation here has moved takes no number.
+	mkdir "$mnt/names"
+	touch "$mnt"/names/{a,b,c,d,e,f,g,h}
+	sync -f "$mnt"
+	before=$(status_of .seq)
+	ln "$mnt/names/a" "$mnt/names/link"
+	rm "$mnt/names/link" "$mnt"/names/{b,c,d,e,f,g,h}
+	seen >/dev/null
+	eq "numbers of nine operations" "$(($(status_of .seq) - before))" 9
+	rm -r "$mnt/names"
+	seen >changed
+
 	echo "-- $cache: another lead"
 	detach a
 	unmoved "a change of lead" changed
