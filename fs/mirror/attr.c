@@ -133,7 +133,8 @@ static void times_fill(struct setting *k)
 /*
  * The kernel tells a modification time again whenever the change time moves,
  * with a rename for one.  If the stores have it, or get it with the checkpoint
- * that is due for this node anyway, there is nothing to do but to remember it.
+ * that is due for this node anyway, there is nothing to do but to remember it,
+ * unless that time is all that somebody changed.
  */
 static bool is_told_again(struct mirror *m, const struct setting *k)
 {
@@ -225,13 +226,6 @@ static int setattr_locked(struct op *op, struct setting *k,
 	return r;
 }
 
-static void ctime_told(struct mirror *m, struct node *n,
-		       const struct timespec *ctime)
-{
-	node_ctime_told(m, n, ctime);
-	dirty_ctime(m, n);
-}
-
 int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		   unsigned int what, const struct mirror_cred *cred,
 		   struct stat *ret_st)
@@ -250,8 +244,10 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		if (!r) {
 			mutex_lock(&k.n->lock);
 			r = setattr_locked(&op, &k, cred);
-			if (!r && (what & MIRROR_SET_CTIME))
-				ctime_told(m, k.n, &want->st_ctim);
+			if (!r && (what & MIRROR_SET_CTIME)) {
+				node_ctime_told(m, k.n, &want->st_ctim);
+				dirty_ctime(m, k.n);
+			}
 			mutex_unlock(&k.n->lock);
 		}
 		r = op_end(&op, r);

@@ -111,8 +111,8 @@ int64_t ctime_of(const struct stat *st)
 	return clock_timespec_ns(&st->st_ctim);
 }
 
-static struct meta_ctime place_ctime(struct mirror *m, struct node *n,
-				     unsigned int i)
+struct meta_ctime node_ctime_row(struct mirror *m, struct node *n,
+				 unsigned int i)
 {
 	struct meta_ctime known;
 
@@ -125,7 +125,7 @@ static struct meta_ctime place_ctime(struct mirror *m, struct node *n,
 void node_ctime_show(struct mirror *m, struct node *n, unsigned int i,
 		     struct stat *st)
 {
-	const struct meta_ctime known = place_ctime(m, n, i);
+	const struct meta_ctime known = node_ctime_row(m, n, i);
 	int64_t backing = ctime_of(st), shown;
 
 	mutex_lock(&n->ranges);
@@ -182,7 +182,7 @@ void node_ctime_tried(struct mirror *m, struct node *n, int r)
 void node_ctime_keep(struct mirror *m, struct node *n, unsigned int i,
 		     const struct stat *st)
 {
-	const struct meta_ctime known = place_ctime(m, n, i);
+	const struct meta_ctime known = node_ctime_row(m, n, i);
 
 	mutex_lock(&n->ranges);
 	if (n->ctime_by == CTIME_STORES) {
@@ -210,8 +210,8 @@ void node_ctime_seal(struct mirror *m, struct node *n, unsigned int i,
 	mutex_lock(&n->ranges);
 	if (backing && n->ctime_by != CTIME_STORES)
 		known = (struct meta_ctime){n->ctime, backing};
-	mutex_lock(
-		&m->fds); /* so that node_ctime_moved() comes before or after */
+	/* Within the other: node_ctime_moved() comes before or after both. */
+	mutex_lock(&m->fds);
 	n->place[i].ctime = known;
 	mutex_unlock(&m->fds);
 	mutex_unlock(&n->ranges);
@@ -223,10 +223,4 @@ void node_ctime_sealed(struct node *n)
 	if (n->ctime_by == CTIME_KEPT)
 		n->ctime_by = CTIME_STORES;
 	mutex_unlock(&n->ranges);
-}
-
-struct meta_ctime node_ctime_row(struct mirror *m, struct node *n,
-				 unsigned int i)
-{
-	return place_ctime(m, n, i);
 }
