@@ -164,6 +164,11 @@ MUST_CHECK int mirror_refused(struct mirror *m, uint64_t node);
 /* The directory of a node that is in memory, if its name is; 0: not known. */
 uint64_t mirror_dir_peek(struct mirror *m, uint64_t node);
 
+/* Up to @max directories in memory that came after @dir into the one above, in
+ * that order. Return: how many. */
+size_t mirror_dirs_beside(struct mirror *m, uint64_t dir, uint64_t *ret_dirs,
+			  size_t max);
+
 /*
  * Entries of a directory after @cookie (0: from the start), "." and ".."
  * included, and no name that came after the walk's start.  @fn gets name, id,

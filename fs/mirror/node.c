@@ -252,6 +252,20 @@ uint64_t mirror_dir_peek(struct mirror *m, uint64_t node)
 	return id;
 }
 
+size_t mirror_dirs_beside(struct mirror *m, uint64_t dir, uint64_t *ret_dirs,
+			  size_t max)
+{
+	size_t count = 0;
+	struct node *n;
+
+	mutex_lock(&m->table);
+	HASH_FIND(by_id, m->nodes, &dir, sizeof(dir), n);
+	for (n = n ? n->dir_next : NULL; n && count < max; n = n->dir_next)
+		ret_dirs[count++] = n->id;
+	mutex_unlock(&m->table);
+	return count;
+}
+
 int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
 	      struct node **ret)
 {

@@ -57,6 +57,22 @@ unsigned int ops_kill(fuse_req_t req, fuse_ino_t node, bool kills,
 	return kill;
 }
 
+/* relist.h */
+static void list_anew(struct mount_session *s, uint64_t file)
+{
+	uint64_t dir = mirror_dir_peek(s->mirror, file);
+	uint64_t beside[RELIST_AHEAD];
+	size_t count;
+
+	if (!relist_asked(&s->relist, dir))
+		return;
+	notify_invalidate(s, dir);
+	count = mirror_dirs_beside(s->mirror, dir, beside, ARRAY_SIZE(beside));
+	for (size_t i = 0; i < count; i++)
+		if (relist_along(&s->relist, beside[i]))
+			notify_invalidate(s, beside[i]);
+}
+
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct mount_session *s = session_of(req);
@@ -67,12 +83,8 @@ void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	err = fi ? mirror_refused(s->mirror, node) : 0;
 	if (!err)
 		err = mirror_getattr(s->mirror, node, &st);
-	if (!err && S_ISREG(st.st_mode) && s->forgets_blocks) {
-		uint64_t dir = mirror_dir_peek(s->mirror, node);
-
-		if (relist_asked(&s->relist, dir))
-			notify_invalidate(s, dir);
-	}
+	if (!err && S_ISREG(st.st_mode) && s->forgets_blocks)
+		list_anew(s, node);
 	reply_attr(req, err, &st);
 }
 

@@ -15,6 +15,10 @@
  * directory that is listed only is a message or two for each listing, for
  * RELIST_TIMES listings; then it has to show again that it is worth it.
  *
+ * The listing that shows it comes too late for itself: its files are asked for
+ * when it has been read. But who reads a tree goes on to the directory beside
+ * it, so those after it in the same directory are taken for such as well.
+ *
  * The memory is a table of fixed size in which directories displace each
  * other. A hint: nothing is wrong when one is missed.
  *
@@ -31,6 +35,7 @@ enum {
 	RELIST_PLACES = 1024,
 	RELIST_ASKED = 8,  /* files asked for, one by one, that make it so */
 	RELIST_TIMES = 16, /* listings for which it stays so */
+	RELIST_AHEAD = 64, /* directories beside it that become so with it */
 };
 
 struct relist_place {
@@ -50,6 +55,9 @@ void relist_done(struct relist *relist);
 /** relist_asked - a file of @dir (0: not known) was asked for by GETATTR.
  * Return: whether the kernel's listing of @dir is better dropped, now. */
 bool relist_asked(struct relist *relist, uint64_t dir);
+
+/** relist_along - @dir lies beside one that was just dropped. Return: the same. */
+bool relist_along(struct relist *relist, uint64_t dir);
 
 /** relist_ended - @dir has been listed to its end. Return: the same. */
 bool relist_ended(struct relist *relist, uint64_t dir);

@@ -12,9 +12,10 @@ mkdir a b
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume -o io_uring=off,checkpoint=1000 "$work/a" "$work/b"
 
+# walk [DIR]
 walk()
 {
-	python3 - "$mnt/tree" <<'PY'
+	python3 - "$mnt/${1:-tree}" <<'PY'
 import os, sys
 for dir, dirs, files in os.walk(sys.argv[1]):
     for name in sorted(files):
@@ -49,6 +50,24 @@ sent=$(($(messages) - before))
 ((sent < 100)) || fail "$sent messages for 300 files that are cached"
 cmp first second || fail "the second walk saw something else"
 cmp first third || fail "the third walk saw something else"
+
+# ---- the directory that shows it stands for those beside it ----
+
+mkdir "$mnt/wide"
+for d in {1..50}; do
+	mkdir "$mnt/wide/$d"
+	for i in {1..20}; do
+		echo "$d $i" >"$mnt/wide/$d/$i"
+	done
+done
+sync -f "$mnt"
+find "$mnt/wide" -ls >/dev/null # now the kernel has all attributes
+walk wide >first
+before=$(messages)
+walk wide >second
+sent=$(($(messages) - before))
+((sent < 400)) || fail "$sent messages for 1000 files that are cached"
+cmp first second || fail "the second walk saw something else"
 
 # ---- what changes is seen at once ----
 
