@@ -10,10 +10,24 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
+#include "resync/reach.h"
 #include "resync/volume_making.h"
 
 enum {
 	PATH_TEXT = 300,
+	WARNING_TEXT = 400,
+};
+
+/* What touches the new directory before it is an open store, made aside: the
+ * disk may hang. Owns all it uses. */
+struct adding {
+	struct reach_job base; /* first */
+	struct making *mk;
+	char volume_uuid[UUID_TEXT_MAX];
+	char name[sizeof(((struct volume_place *)0)->name)]; /* "": its own */
+	struct meta_member rows[META_STORE_MAX];
+	size_t row_count;
+	char warning[WARNING_TEXT]; /* of the filesystem; "": none */
 };
 
 static int read_source(struct making *mk, struct meta *source,
@@ -48,52 +62,71 @@ static int read_source(struct making *mk, struct meta *source,
 
 /* Members away are asked where they were last; who cannot answer is not on a
  * device that is lost together with this one now. */
-static void warn_of_devices(struct making *mk, const struct meta_member *rows,
-			    size_t row_count)
+static void warn_of_devices(const struct adding *a,
+			    const struct volume_add_args *args)
 {
+	const struct volume_place *p = &a->mk->check.v[0];
 	char text[256];
 	struct stat st;
 
-	for (size_t i = 0; mk->warn && i < row_count; i++) {
-		if (stat(rows[i].path_hint, &st) ||
-		    st.st_dev != mk->check.v[0].dev)
+	for (size_t i = 0; args->warn && i < a->row_count; i++) {
+		if (reach_stat(a->rows[i].path_hint, &st, NULL) ||
+		    st.st_dev != p->dev)
 			continue;
 		snprintf(text, sizeof(text),
 			 "stores %s and %s lie on one device: its loss would "
 			 "take both",
-			 rows[i].name, mk->check.v[0].name);
-		mk->warn(mk->arg, text);
+			 a->rows[i].name, p->name);
+		args->warn(args->arg, text);
 		return;
 	}
 }
 
-static int check_added(struct making *mk, const struct volume_add_args *args,
-		       const struct meta_member *rows, size_t row_count)
+static int check_added(struct adding *a)
 {
-	struct volume_check *c = &mk->check;
+	struct volume_check *c = &a->mk->check;
 	char text[PATH_TEXT];
 	int err;
 
-	if (row_count >= META_STORE_MAX)
+	if (a->row_count >= META_STORE_MAX)
 		return volume_refuse(c, -EINVAL,
 				     "a volume has %d stores at most",
 				     META_STORE_MAX);
-	err = volume_check_place(c, args->path, args->name);
+	err = volume_check_place(c, a->base.at.path, a->name);
 	if (err)
 		return err;
 	if (!c->v[0].empty)
 		return volume_refuse(
 			c, -ENOTEMPTY, "%s is not empty",
 			path_quote(text, sizeof(text), c->v[0].path));
-	for (size_t i = 0; i < row_count; i++) {
-		if (!strcmp(rows[i].name, c->v[0].name))
+	for (size_t i = 0; i < a->row_count; i++) {
+		if (!strcmp(a->rows[i].name, c->v[0].name))
 			return volume_refuse(c, -EEXIST,
 					     "the volume has a store named %s "
 					     "already; use --name",
 					     c->v[0].name);
 	}
-	warn_of_devices(mk, rows, row_count);
 	return 0;
+}
+
+static void keep_warning(void *arg, const char *sentence)
+{
+	struct adding *a = arg;
+
+	snprintf(a->warning, sizeof(a->warning), "%s", sentence);
+}
+
+static int adding_run(struct reach_job *j)
+{
+	struct adding *a = (struct adding *)j;
+	int err = check_added(a);
+
+	return err ? err : making_store_make(a->mk, a->volume_uuid);
+}
+
+static void adding_drop(struct reach_job *j)
+{
+	making_free(((struct adding *)j)->mk, false);
 }
 
 static int fill_added(struct making *mk, const struct meta_member *rows,
@@ -127,25 +160,47 @@ static int fill_added(struct making *mk, const struct meta_member *rows,
 	return meta_commit(meta);
 }
 
-static int add_store(struct making *mk, const struct volume_add_args *args,
-		     struct meta_member *rows, struct meta_member *ret_row)
+static int adding_new(const struct volume_add_args *args, struct adding **ret)
 {
-	struct meta_epoch first;
-	size_t row_count = 0;
-	int err = read_source(mk, args->source, rows, &row_count, &first);
+	struct adding *a = calloc(1, sizeof(*a));
+	int err;
 
-	if (!err)
-		err = check_added(mk, args, rows, row_count);
-	if (!err)
-		err = making_store_make(mk, meta_volume_uuid(args->source));
-	if (err)
+	if (!a)
+		return -ENOMEM;
+	err = reach_job_init(&a->base, args->path, adding_run, adding_drop);
+	if (!err) {
+		a->mk = making_new(keep_warning, a);
+		err = a->mk ? 0 : -ENOMEM;
+	}
+	if (err) {
+		free(a);
 		return err;
+	}
+	memcpy(a->volume_uuid, meta_volume_uuid(args->source),
+	       sizeof(a->volume_uuid));
+	snprintf(a->name, sizeof(a->name), "%s", args->name ? args->name : "");
+	*ret = a;
+	return 0;
+}
+
+/* It is open: calls on it have a limit of their own from now on. */
+static int finish_added(struct adding *a, const struct volume_add_args *args,
+			const struct meta_epoch *first,
+			struct meta_member *ret_row)
+{
+	struct making *mk = a->mk;
+	int err;
+
+	reach_opened(mk->v[0].side.store, mk->v[0].side.meta);
+	warn_of_devices(a, args);
+	if (args->warn && *a->warning)
+		args->warn(args->arg, a->warning);
 	*ret_row = (struct meta_member){.state = META_STORE_RESYNCING};
 	memcpy(ret_row->uuid, mk->v[0].id.store_uuid, sizeof(ret_row->uuid));
 	memcpy(ret_row->name, mk->v[0].id.name, sizeof(ret_row->name));
 	memcpy(ret_row->path_hint, mk->check.v[0].path,
 	       sizeof(ret_row->path_hint));
-	err = fill_added(mk, rows, row_count, &first, ret_row);
+	err = fill_added(mk, a->rows, a->row_count, first, ret_row);
 	if (err)
 		return volume_refuse(&mk->check, err,
 				     "cannot write the map of store %s: %s",
@@ -153,21 +208,67 @@ static int add_store(struct making *mk, const struct volume_add_args *args,
 	return 0;
 }
 
+static void adding_end(struct adding *a, bool keep)
+{
+	struct making_store *s = &a->mk->v[0];
+
+	reach_close(s->side.store, s->side.meta, a->base.at.path);
+	s->side = (struct resync_side){0};
+	/* The first error is the news. */
+	if (s->made && !keep)
+		ignore_result(volume_unmake(a->base.at.path));
+	making_free(a->mk, true);
+	free(a);
+}
+
 int volume_add_store(const struct volume_add_args *args,
 		     struct meta_member *ret_row, char *why, size_t why_len)
 {
-	struct making *mk = making_new(args->warn, args->arg);
-	struct meta_member *rows = calloc(META_STORE_MAX, sizeof(*rows));
-	int err = -ENOMEM;
+	struct meta_epoch first;
+	struct adding *a;
+	int err = adding_new(args, &a);
 
-	if (mk && rows)
-		err = add_store(mk, args, rows, ret_row);
+	if (err)
+		return err;
+	err = read_source(a->mk, args->source, a->rows, &a->row_count, &first);
+	if (!err) {
+		err = reach_run(&a->base);
+		if (err) { /* and @a is gone */
+			if (err == -ETIMEDOUT)
+				snprintf(why, why_len,
+					 "does not answer; make it answer or "
+					 "unplug it, and try again");
+			return err;
+		}
+		err = a->base.result;
+	}
+	if (!err)
+		err = finish_added(a, args, &first, ret_row);
 	if (err && why_len)
 		snprintf(why, why_len, "%s",
-			 mk && mk->check.why[0] ? mk->check.why
-						: strerror(-err));
-	if (mk)
-		making_free(mk, !err);
-	free(rows);
+			 *a->mk->check.why ? a->mk->check.why : strerror(-err));
+	adding_end(a, !err);
+	return err;
+}
+
+/* ---- and away again ---- */
+
+static int unmake_run(struct reach_job *j)
+{
+	return store_unmake(j->at.path);
+}
+
+int volume_unmake(const char *path)
+{
+	struct reach_job *j = calloc(1, sizeof(*j));
+	int err = j ? reach_job_init(j, path, unmake_run, NULL) : -ENOMEM;
+
+	if (!err) {
+		err = reach_run(j);
+		if (err)
+			return err;
+		err = j->result;
+	}
+	free(j);
 	return err;
 }

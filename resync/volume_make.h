@@ -70,7 +70,9 @@ MUST_CHECK int volume_make(const struct volume_make_args *args,
  * @name: NULL for the directory's own.
  * @ret_row: its member row, not yet known to @source; the caller records it
  * (mirror_member_add()) and attaches it, or takes the store away again with
- * store_unmake().
+ * volume_unmake().
+ * Return: 0, -ETIMEDOUT (the disk does not answer; what was made goes away when
+ * it does), or as volume_make(); @why has the sentence, or is as it was.
  */
 struct volume_add_args {
 	struct meta *source;
@@ -82,3 +84,6 @@ struct volume_add_args {
 MUST_CHECK int volume_add_store(const struct volume_add_args *args,
 				struct meta_member *ret_row, char *why,
 				size_t why_len);
+
+/** volume_unmake - store_unmake(), -ETIMEDOUT */
+int volume_unmake(const char *path);

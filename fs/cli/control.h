@@ -81,8 +81,12 @@ MUST_CHECK int control_start(const struct control_target *target,
 			     unsigned int major, unsigned int minor,
 			     struct control **ret_control);
 
-/** control_stop - no more requests; waits for those that run. NULL ok. */
-void control_stop(struct control *c);
+/**
+ * control_stop - no more requests; waits for those that run, @wait_ms at most.
+ * NULL ok. Return: whether all have ended; else one is stuck on a store that
+ * hangs, still uses the target, and @c is kept.
+ */
+MUST_CHECK bool control_stop(struct control *c, unsigned int wait_ms);
 
 /** control_socket - the path of the socket. */
 const char *control_socket(const struct control *c);

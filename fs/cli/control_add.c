@@ -53,7 +53,7 @@ static int make_member(struct control_op *op, const char *path,
 	err = mirror_member_add(m, ret_row, ret_slot);
 	if (!err)
 		return 0;
-	ignore_result(store_unmake(path)); /* the first error is the news */
+	ignore_result(volume_unmake(path)); /* the first error is the news */
 	if (err == -ENOSPC)
 		return op_fail(op, err, path,
 			       "no room for another member until the next "
@@ -83,7 +83,7 @@ int op_add(struct control_op *op)
 				   sizeof(why));
 	if (err) {
 		ignore_result(mirror_member_remove(m, slot));
-		ignore_result(store_unmake(path));
+		ignore_result(volume_unmake(path));
 		return op_fail(op, err, path, "%s", *why ? why : ui_why(err));
 	}
 	log_info("store added: store=%s path=%s", row->name, path);

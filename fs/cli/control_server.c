@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fs/cli/control.h"
 #include "fs/cli/control_ops.h"
@@ -342,10 +343,16 @@ int control_start(const struct control_target *target, unsigned int major,
 	return 0;
 }
 
-void control_stop(struct control *c)
+bool control_stop(struct control *c, unsigned int wait_ms)
 {
+	uint64_t end_ns = clock_mono_ns() + wait_ms * CLOCK_NS_PER_MS;
+	const struct timespec end = {
+		.tv_sec = (time_t)(end_ns / CLOCK_NS_PER_SEC),
+		.tv_nsec = (long)(end_ns % CLOCK_NS_PER_SEC),
+	};
+
 	if (!c)
-		return;
+		return true;
 	mutex_lock(&c->lock);
 	c->stopping = true;
 	/* Ends waits for a request, not a request that is being done. */
@@ -354,6 +361,8 @@ void control_stop(struct control *c)
 			(void)shutdown(c->clients[i].fd, SHUT_RD);
 	mutex_unlock(&c->lock);
 	wake(c);
-	(void)pthread_join(c->thread, NULL);
+	if (pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &end))
+		return false;
 	control_free(c);
+	return true;
 }

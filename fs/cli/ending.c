@@ -27,13 +27,13 @@ static void *close_thread(void *arg)
 	return NULL;
 }
 
-static void give_up(unsigned int wait_ms)
+void ending_now(unsigned int waited_ms)
 {
 	pthread_t thread;
 
 	log_err("unmounted, but a store does not answer since %u s: left as "
 		"after a crash, the next mount checks it",
-		wait_ms / 1000);
+		waited_ms / 1000);
 	/* A thread that is stuck keeps all descriptors of the process. */
 	if (!pthread_create(&thread, NULL, close_thread, NULL))
 		clock_sleep_ms(CLOSE_MS);
@@ -60,7 +60,7 @@ static void *ending_thread(void *arg)
 			since_ns = now;
 		count = ended;
 		if (now - since_ns > (uint64_t)e.wait_ms * CLOCK_NS_PER_MS)
-			give_up(e.wait_ms);
+			ending_now(e.wait_ms);
 	}
 	return NULL;
 }

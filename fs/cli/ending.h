@@ -19,3 +19,7 @@
  * Return: 0, -errno
  */
 MUST_CHECK int ending_watch(int fuse_fd, unsigned int wait_ms);
+
+/** ending_now - the same at once, after @waited_ms: somebody who uses the volume
+ * is stuck. Does not return. */
+void ending_now(unsigned int waited_ms) __attribute__((__noreturn__));

@@ -272,12 +272,21 @@ static void assembly_free(struct resync_assembly *a)
 	free(a);
 }
 
+/* How long a call on a store, or what was asked for, may take at the end. */
+static unsigned int patience_ms(const struct volume *v)
+{
+	return (unsigned int)((v->timeout_ms ? v->timeout_ms
+					     : MIRROR_CLOSE_MS) +
+			      MIRROR_LATE_MS);
+}
+
 static int take_down(struct volume *v)
 {
 	int err = 0;
 
 	resync_engine_closing(v->engine);
-	control_stop(v->control);
+	if (!control_stop(v->control, patience_ms(v)))
+		ending_now(patience_ms(v));
 	scrub_stop(v->scrub);
 	if (v->engine)
 		resync_engine_stop(v->engine);
@@ -302,10 +311,7 @@ static int serve(struct volume *v, const char *mountpoint, int *pipe_fd)
 	} else {
 		log_open(LOG_SINK_STDERR, LOG_LEVEL_INFO);
 	}
-	err = ending_watch(mount_session_fd(v->session),
-			   (unsigned int)((v->timeout_ms ? v->timeout_ms
-							 : MIRROR_CLOSE_MS) +
-					  MIRROR_LATE_MS));
+	err = ending_watch(mount_session_fd(v->session), patience_ms(v));
 	if (err) /* then an unmount may have to wait */
 		log_warn("the end is not watched: error=%s", ui_why(err));
 	log_info("mounted: point=%s volume=%s", mountpoint,

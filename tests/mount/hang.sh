@@ -481,6 +481,39 @@ case_unmount_gives_up()
 	taken_back new
 }
 
+# Without a limit a new store on such a disk is waited for, but not by the end,
+# though calls on the other stores end all the time: more often than it waits.
+case_unmount_adding()
+{
+	local rc=0
+
+	can_be_short || return 0
+	mkdir -p a b
+	faulty c
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	SEQMIRROR_FAULT=${short%:*}:is=20000 mount_volume "$work/a" "$work/b"
+	echo new >"$mnt/file"
+	sync "$mnt/file"
+	faults c hang sync
+	start_helper "$SEQMIRROR" add "$mnt" "$work/c"
+	wait_until 10 waits c
+	kill -TERM "$daemon_pid"
+	wait_until 50 is_dead "$daemon_pid"
+	not_mounted "$mnt" || fail "still mounted"
+	grep -q 'left as after a crash' "$daemon_log" || fail "it did not say so"
+	flock -n "$work/a/.seqmirror/lock" true || fail "a is locked"
+	faults c clear
+	wait "$daemon_pid" || rc=$?
+	daemon_pid=
+	eq "status of the daemon" "$rc" 32
+	umount c
+	mount_volume "$work/a" "$work/b"
+	eq contents "$(cat "$mnt/file")" new
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	rm -rf a b c c.below
+}
+
 # A real filesystem that is frozen: its calls sleep in the kernel, and nothing
 # but to thaw it wakes them.
 case_frozen()
@@ -516,10 +549,12 @@ at_end()
 if (($# == 0)) && [[ ${HANG-} == all ]]; then
 	set -- write fsync names released read lookup map map_read checkpoint \
 		target source two slow three last unmount unmount_stuck \
-		unmount_waits unmount_gives_up frozen
+		unmount_waits unmount_gives_up \
+		unmount_adding frozen
 elif (($# == 0)); then # the others belong to the soak
 	set -- write read map checkpoint target two unmount_stuck \
-		unmount_waits unmount_gives_up frozen
+		unmount_waits unmount_gives_up \
+		unmount_adding frozen
 fi
 for name; do
 	echo "case $name: $(date +%T)"

@@ -68,15 +68,20 @@ end()
 	take_away
 }
 
-take_away()
+wait_helpers()
 {
 	local pid
 
-	umount "$work/b" || fail "b is still held"
 	for pid in "${helpers[@]}"; do
 		wait "$pid" || :
 	done
 	helpers=()
+}
+
+take_away()
+{
+	umount "$work/b" || fail "b is still held"
+	wait_helpers
 	rm -rf a b b.below gone
 }
 
@@ -228,7 +233,46 @@ refuse_nothing()
 	unmount_soon
 }
 
-(($# > 0)) || set -- mount alone unclean recovered attach unmount
+# A new store on a disk that hangs: refused in time, at whatever call, and what
+# was made of it goes away when it answers.
+case_add()
+{
+	local rule
+
+	for rule in 'all ?*' 'mkdir .seqmirror' sync 'write meta.*'; do
+		echo "rule: $rule"
+		rm -rf a b
+		mkdir a b
+		faulty c
+		sm init --name a,b "$work/a" "$work/b" >/dev/null
+		mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+		# shellcheck disable=SC2086
+		(set -f && faults c hang $rule)
+		refused timeout "$bound_s" "$SEQMIRROR" add "$mnt" "$work/c"
+		[[ $refusal == *"does not answer"* ]] || fail "said: $refusal"
+		echo new >"$mnt/file"
+		sync -f "$mnt"
+		eq members "$(status_of '.stores | length')" 2
+		refused timeout "$bound_s" "$SEQMIRROR" add "$mnt" "$work/c"
+		[[ $refusal == *"does not answer"* ]] || fail "said: $refusal"
+		faults c clear
+		wait_until 60 adds
+		wait_until 60 store_is c online
+		unmount_volume
+		same_tree "$work/a" "$work/c"
+		umount c || fail "c is still held"
+		wait_helpers
+		rm -rf c c.below
+	done
+}
+
+# Until what was made of it has been taken away, it is refused.
+adds()
+{
+	timeout "$bound_s" "$SEQMIRROR" add "$mnt" "$work/c" >add.out 2>&1
+}
+
+(($# > 0)) || set -- mount alone unclean recovered attach unmount add
 for name; do
 	echo "case $name: $(date +%T)"
 	"case_$name"
