@@ -275,10 +275,12 @@ bad_sector()
 	echo 3 >/proc/sys/vm/drop_caches
 }
 
-# faults NAME COMMAND...: as tests/lib/faultyfs.h lists them.
+# faults NAME COMMAND...: as tests/lib/faultyfs.h lists them. To create it would
+# wait for the lock of the directory, which what hangs may hold.
 faults()
 {
-	echo "${*:2}" >"$work/$1/.faultyfs" || fail "not a command: ${*:2}"
+	echo "${*:2}" | dd of="$work/$1/.faultyfs" conv=nocreat,notrunc \
+		status=none || fail "not a command: ${*:2}"
 }
 
 # fault_hits NAME: how often the rules in force struck, together.
@@ -449,7 +451,8 @@ cleanup()
 	cd /
 	# What hangs goes on, or nothing here would end.
 	for point in "$work"/*/.faultyfs; do
-		[[ -e $point ]] && echo clear >"$point"
+		[[ -e $point ]] && echo clear |
+			dd of="$point" conv=nocreat,notrunc status=none
 	done
 	# Of the test itself, if it has something of its own to put back.
 	if declare -F at_end >/dev/null; then
