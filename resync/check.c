@@ -282,10 +282,12 @@ static int name_differs(struct check *c, const struct check_place *p)
 	if (p->st->st.st_dev != store_dev(c->side->store))
 		return tell_place(c, p, CHECK_WRONG, CHECK_MOUNTED, NULL);
 	if (!p->dentry)
-		return tell_place(c, p, class, CHECK_UNKNOWN,
-				  S_ISDIR(p->st->st.st_mode)
-					  ? "with all that lies in it"
-					  : NULL);
+		return tell_place(
+			c, p, class, CHECK_UNKNOWN,
+			p->moved ? "a directory that the map has elsewhere"
+			: S_ISDIR(p->st->st.st_mode)
+				? "with all that lies in it"
+				: NULL);
 	if (!p->row)
 		return 0; /* dangling: told by the rows */
 	if (side_kind(p->st->st.st_mode) != p->row->kind)

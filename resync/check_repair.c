@@ -95,7 +95,10 @@ static int doubt_names(struct check_repair *r, uint64_t dir)
 	err = meta_node_get(r->rd, dir, &row);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	return put_intent(r, dir, META_INTENT_NAME, (struct range){0, 0});
+	err = put_intent(r, dir, META_INTENT_NAME, (struct range){0, 0});
+	/* Its times say that entries changed, and nothing of its mode. */
+	return err ? err
+		   : put_intent(r, dir, META_INTENT_ATTR, (struct range){0, 0});
 }
 
 /* The directories that hold its names, and the node itself. */
@@ -206,17 +209,30 @@ static int forget_file(struct check_repair *r, uint64_t node)
 	return err ? err : doubt_everywhere(r, node);
 }
 
+/* A node is not where it was. If it lies elsewhere, it was perhaps changed too,
+ * and nothing tells that from the rename. */
+static int doubt_moved(struct check_repair *r, const struct step *s)
+{
+	int err = doubt_names(r, s->parent);
+
+	if (!err && s->node)
+		err = doubt_contents(r, s->node,
+				     (struct range){0, META_RANGE_MAX});
+	return err;
+}
+
 static int put_step(struct check_repair *r, const struct step *s)
 {
 	int err;
 
 	switch (s->kind) {
 	case CHECK_UNKNOWN:
+	case CHECK_DANGLING:
+		return doubt_names(r, s->parent);
 	case CHECK_MISSING:
 	case CHECK_KIND:
 	case CHECK_IDENTITY:
-	case CHECK_DANGLING:
-		return doubt_names(r, s->parent);
+		return doubt_moved(r, s);
 	case CHECK_DATA:
 	case CHECK_CHANGED:
 		return doubt_contents(r, s->node, s->range);

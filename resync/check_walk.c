@@ -22,18 +22,29 @@ struct frame {
 	bool listed;
 };
 
+/* A directory that lies in a frame's, and elsewhere in the map. */
+struct moved {
+	size_t depth; /* frames on the way, that one included */
+	uint64_t node;
+	char *name; /* owned */
+};
+
 struct walk {
 	const struct check_walk *args;
 	const struct store *store;
 	struct meta_reader *rd;
 	VEC(struct frame) way;
-	VEC(char) path; /* of the last frame; ends in NUL */
+	VEC(struct moved) moved; /* those of the last frame are the last */
+	VEC(char) path;		 /* of the last frame; ends in NUL */
 };
 
 static void walk_done(struct walk *w)
 {
 	vec_for_each (f, &w->way)
 		close_fd(&f->fd);
+	vec_for_each (m, &w->moved)
+		free(m->name);
+	vec_done(&w->moved);
 	vec_done(&w->way);
 	vec_done(&w->path);
 }
@@ -107,6 +118,28 @@ static int tell(struct walk *w, struct check_place *p, bool *ret_doubt)
 
 /* ---- a directory ---- */
 
+/* 1: what was found is a directory that the map has, under another name. */
+static int note_moved(struct walk *w, const char *name,
+		      const struct store_stat *st)
+{
+	struct moved m = {.depth = w->way.count};
+	struct meta_node row;
+	int r;
+
+	if (w->args->copied || !S_ISDIR(st->st.st_mode))
+		return 0;
+	r = meta_node_find(w->rd, (struct meta_backing){st->st.st_ino, st->gen},
+			   &row);
+	if (r || row.kind != META_DIR || row.id == META_ROOT_ID)
+		return r == -ENOENT ? 0 : r;
+	m.node = row.id;
+	m.name = strdup(name);
+	r = m.name ? vec_push(&w->moved, m) : -ENOMEM;
+	if (r)
+		free(m.name);
+	return r ? r : 1;
+}
+
 /* A name that the tree has. Directories that match are told when entered. */
 static int walk_entry(void *arg, const struct store_dirent *e)
 {
@@ -130,8 +163,12 @@ static int walk_entry(void *arg, const struct store_dirent *e)
 	r = look_up(w, here, e->name, &d, &row, &p);
 	if (r)
 		return r;
-	if (p.row && row.kind == META_DIR && is_match(w, &row, &st))
-		return 0;
+	if (p.row && is_match(w, &row, &st))
+		return row.kind == META_DIR ? 0 : tell(w, &p, NULL);
+	r = note_moved(w, e->name, &st);
+	if (r < 0)
+		return r;
+	p.moved = r;
 	return tell(w, &p, NULL);
 }
 
@@ -240,6 +277,23 @@ static int walk_enter(struct walk *w, uint64_t node, int fd, bool doubt)
 	return r;
 }
 
+/* Go to a directory in the last frame's. */
+static int walk_go(struct walk *w, const char *name, uint64_t node, bool doubt)
+{
+	const struct frame *here = vec_last(&w->way);
+	int fd = store_openat(w->store, here->fd, name, O_RDONLY | O_DIRECTORY);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = path_enter(w, here->path_len, name);
+	if (r) {
+		close_fd(&fd);
+		return r;
+	}
+	return walk_enter(w, node, fd, doubt);
+}
+
 /* The entry @d of the last frame: if it is a directory and the node, tell it
  * and go there. */
 static int walk_down(struct walk *w, const struct meta_dentry *d,
@@ -253,10 +307,9 @@ static int walk_down(struct walk *w, const struct meta_dentry *d,
 		.dentry = d,
 		.row = row,
 	};
-	size_t len = here->path_len;
 	struct store_stat st;
 	bool doubt = false;
-	int fd, r;
+	int r;
 
 	r = store_statat(w->store, here->fd, d->name, STORE_STAT_GEN, &st);
 	if (r == -ENOENT || (!r && !is_match(w, row, &st)))
@@ -265,17 +318,22 @@ static int walk_down(struct walk *w, const struct meta_dentry *d,
 		return r;
 	p.st = &st;
 	r = tell(w, &p, &doubt);
-	if (r)
-		return r;
-	fd = store_openat(w->store, here->fd, d->name, O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	r = path_enter(w, len, d->name);
-	if (r) {
-		close_fd(&fd);
-		return r;
-	}
-	return walk_enter(w, row->id, fd, doubt);
+	return r ? r : walk_go(w, d->name, row->id, doubt);
+}
+
+/* 1: went to a directory of the last frame's that the map has elsewhere; 0: none
+ * is left. */
+static int walk_down_moved(struct walk *w)
+{
+	struct moved m;
+	int r;
+
+	if (!w->moved.count || vec_last(&w->moved)->depth != w->way.count)
+		return 0;
+	m = vec_pop(&w->moved);
+	r = walk_go(w, m.name, m.node, vec_last(&w->way)->doubt);
+	free(m.name);
+	return r ? r : 1;
 }
 
 /* 1: a subdirectory to go on with; 0: none is left. */
@@ -312,8 +370,10 @@ static int walk_step(struct walk *w)
 	r = next_dir(w, &d, &row);
 	if (r > 0)
 		return walk_down(w, &d, &row);
-	if (r < 0)
-		return r;
+	if (r == 0)
+		r = walk_down_moved(w);
+	if (r)
+		return MIN(r, 0);
 	close_fd(&here->fd);
 	(void)vec_pop(&w->way);
 	if (!w->way.count)

@@ -3,8 +3,9 @@
  * check_walk - a store's tree and its map, read side by side.
  *
  * Every name that the tree has, or the map has, is told once, with what both
- * know of it.  Directories that are the node their row names are entered; one
- * that the map does not know, or knows otherwise, is told and left.
+ * know of it.  Directories that are the node their row names are entered, and
+ * those that the map has at another place, as what they are there; one that it
+ * does not know is told and left.
  *
  * Memory follows the depth of the tree, not its size: a directory is listed
  * as a stream, and goes on from the last number it was entered at.  Nothing is
@@ -26,6 +27,8 @@ struct check_place {
 	/* What the tree has; NULL: nothing under this name. */
 	const struct store_stat *st;
 	bool match; /* both are there, and it is the node */
+	/* No match, but a directory that the map has elsewhere; is entered. */
+	bool moved;
 	/* The directory was said to be in doubt, or one above it. */
 	bool doubt;
 };

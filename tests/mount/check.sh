@@ -106,13 +106,14 @@ wrong unknown link
 wrong identity d/hard
 wrong missing d/sub
 wrong unknown moved
+wrong changed moved
 wrong identity symlink
 wrong changed big
 wrong changed dir
 wrong changed d/n7
 wrong changed d/n6
 wrong limbo 4711
-eq "wrong in all" "$(jq .wrong "$report")" 20
+eq "wrong in all" "$(jq .wrong "$report")" 21
 eq "start of the data" "$(jq '.findings[] | select(.kind == "data") | .start' \
 	"$report")" 98304
 eq "found" "$(jq '.findings[] | select(.kind == "found") | .count' \
@@ -137,6 +138,53 @@ eq "times of dir" "$(stat -c %Y b/dir)" 1000000000
 sound "$work/a"
 sound "$work/b"
 eq "from limbo" "$(cat a/.seqmirror/found/*4711*)" left
+
+# Renamed, and changed as well: nothing tells a change from the rename.
+mount_volume "$work/a" "$work/b"
+mkdir -p "$mnt/t/dir" "$mnt/t/other"
+for name in mode write longer xattr linked from onto x y dir/in other/up; do
+	echo old >"$mnt/t/$name"
+done
+unmount_volume
+wait_until 10 later_than_map
+(
+	cd a/t
+	mv mode mode2
+	chmod 600 mode2
+	mv write write2
+	echo new >write2
+	mv longer longer2
+	echo more >>longer2
+	mv xattr xattr2
+	setfattr -n user.k -v v xattr2
+	ln linked linked2
+	echo new >linked
+	mv from onto
+	echo new >onto
+	mv x z
+	mv y x
+	mv z y
+	echo new >x
+	mv dir dir2
+	echo new >dir2/in
+	touch dir2/unknown
+	chmod 700 dir2
+	mv other/up up
+	echo new >up
+)
+checked "$work/a"
+wrong unknown t/dir2
+wrong changed t/dir2/in
+wrong unknown t/dir2/unknown
+checked --repair "$work/a"
+sound "$work/a"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/b"
+eq "the contents" "$(cd b/t && cat write2 longer2 linked2 onto x dir2/in up)" \
+	$'new\nold\nmore\nnew\nnew\nnew\nnew\nnew'
+sound "$work/b"
 
 # Killed: what was in work is in doubt, not wrong; a repair waits for the
 # mount.
