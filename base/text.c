@@ -322,3 +322,13 @@ char *path_quote(char *buf, size_t size, const char *path)
 	}
 	return buf;
 }
+
+bool path_lies_in(const char *inner, const char *outer)
+{
+	size_t len = strlen(outer);
+
+	if (strcmp(outer, "/") == 0)
+		return true;
+	return strncmp(inner, outer, len) == 0 &&
+	       (inner[len] == '/' || inner[len] == '\0');
+}

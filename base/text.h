@@ -74,3 +74,7 @@ size_t text_escape(char *buf, size_t size, const char *text);
  * "..." (behind the quote, if there is one).
  */
 char *path_quote(char *buf, size_t size, const char *path);
+
+/** path_lies_in - whether @inner is @outer or lies below it; both are absolute
+ * and without symbolic links. */
+bool path_lies_in(const char *inner, const char *outer);

@@ -4,11 +4,14 @@
  * away from the beginning.
  */
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "fs/cli/control_ops.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 #include "resync/volume_make.h"
 
 static void send_warning(void *arg, const char *sentence)
@@ -62,6 +65,29 @@ static int make_member(struct control_op *op, const char *path,
 		       ui_why(err));
 }
 
+int op_place(struct control_op *op, const char *path)
+{
+	const char *point = op->target->mountpoint;
+	struct stat here, there;
+	char real[PATH_MAX];
+	int err = reach_stat(path, &there, real);
+
+	if (!err)
+		err = reach_stat(point, &here, NULL);
+	if (err)
+		return op_fail(op, err, path, "%s",
+			       err == -ETIMEDOUT
+				       ? "does not answer; make it answer or "
+					 "unplug it, and try again"
+				       : ui_why(err));
+	if (here.st_dev != there.st_dev && !path_lies_in(point, real))
+		return 0;
+	return op_fail(op, -EINVAL, path,
+		       "a mount point and a store cannot lie in one another "
+		       "(%s)",
+		       point);
+}
+
 int op_add(struct control_op *op)
 {
 	_cleanup_free_ struct meta_member *row = calloc(1, sizeof(*row));
@@ -76,6 +102,9 @@ int op_add(struct control_op *op)
 	err = json_get_bytes(op->request, "path", path, sizeof(path));
 	if (err || *path != '/')
 		return op_fail(op, err ? err : -EINVAL, "add", "bad path");
+	err = op_place(op, path);
+	if (err)
+		return err;
 	err = make_member(op, path, &slot, row);
 	if (err)
 		return err;

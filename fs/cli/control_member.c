@@ -132,7 +132,8 @@ static const char *attach_path(struct control_op *op,
 
 int op_attach(struct control_op *op)
 {
-	char path[PATH_TEXT_MAX];
+	char buf[PATH_TEXT_MAX];
+	const char *path;
 	char why[512] = "";
 	struct mirror_slot_info info;
 	unsigned int slot;
@@ -140,14 +141,17 @@ int op_attach(struct control_op *op)
 
 	if (err)
 		return err;
+	path = attach_path(op, &info, buf);
+	err = path ? op_place(op, path) : 0;
+	if (err)
+		return err;
 	/* Back by itself, perhaps a moment ago: nothing is left to do. */
 	if (info.state != META_STORE_ONLINE &&
 	    info.state != META_STORE_RESYNCING)
 		err = (json_flag(op->request, "rebuild")
 			       ? resync_engine_take_back
-			       : resync_engine_attach)(
-			op->target->engine, slot, attach_path(op, &info, path),
-			why, sizeof(why));
+			       : resync_engine_attach)(op->target->engine, slot,
+						       path, why, sizeof(why));
 	if (err)
 		return op_fail(op, err, info.name, "%s",
 			       *why ? why : ui_why(err));

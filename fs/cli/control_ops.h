@@ -49,6 +49,10 @@ MUST_CHECK int op_item(struct control_op *op, json_t *item);
 MUST_CHECK int op_slot(struct control_op *op, unsigned int *ret_slot,
 		       struct mirror_slot_info *ret_info);
 
+/** op_place - a store cannot lie in the mount of its own volume, by whatever
+ * path, nor the mount in it. Return: 0, -errno (op_fail()). */
+MUST_CHECK int op_place(struct control_op *op, const char *path);
+
 int op_status(struct control_op *op);
 int op_options(struct control_op *op);
 int op_detach(struct control_op *op);

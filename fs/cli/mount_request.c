@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/text.h"
 #include "fs/cli/mount_run.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
@@ -54,17 +55,6 @@ void mount_request_done(struct mount_request *r)
 	mount_options_done(&r->options);
 }
 
-/* Whether @inner is @outer or lies below it. */
-static bool lies_in(const char *inner, const char *outer)
-{
-	size_t len = strlen(outer);
-
-	if (strcmp(outer, "/") == 0)
-		return true;
-	return strncmp(inner, outer, len) == 0 &&
-	       (inner[len] == '/' || inner[len] == '\0');
-}
-
 int mount_request_check(const struct mount_request *r)
 {
 	_cleanup_free_ char *point = realpath(r->mountpoint, NULL);
@@ -83,7 +73,7 @@ int mount_request_check(const struct mount_request *r)
 		 * business. */
 		if (reach_stat(*path, &st, store))
 			continue;
-		if (lies_in(point, store) || lies_in(store, point)) {
+		if (path_lies_in(point, store) || path_lies_in(store, point)) {
 			ui_error(r->mountpoint,
 				 "a mount point and a store cannot lie in one "
 				 "another (%s)",

@@ -74,6 +74,16 @@ unmount_volume
 # One that is being resynced can be removed.
 mount_volume -o resync_rate=1M "$work/d" "$work/c" "$work/b" "$work/a"
 mkdir e
+# Not in the mount itself: it would wait for itself, or fill itself.
+mkdir "$mnt/inside" bound
+mount --bind "$mnt/inside" bound
+for place in "$mnt/inside" bound; do
+	refused timeout 60 "$SEQMIRROR" add "$mnt" "$place"
+	[[ $refusal == *"cannot lie in one another"* ]] || fail "$refusal"
+	[[ -z $(ls -A "$mnt/inside") ]] || fail "something was made in $place"
+done
+umount bound
+rmdir "$mnt/inside"
 sm add "$mnt" "$work/e" >/dev/null
 wait_until 20 store_is e resyncing
 sm remove "$mnt" e >/dev/null || fail "e cannot be removed"
