@@ -416,6 +416,10 @@ MUST_CHECK int meta_iter_dentries_all(struct meta_reader *rd,
 				      struct meta_iter *ret_it);
 MUST_CHECK int meta_iter_names(struct meta_reader *rd, uint64_t node,
 			       struct meta_iter *ret_it);
+/* Nodes above @after that have several names, by id. */
+MUST_CHECK int meta_iter_linked(struct meta_reader *rd, uint64_t after,
+				struct meta_iter *ret_it);
+MUST_CHECK int meta_next_linked(struct meta_iter *it, uint64_t *ret_node);
 MUST_CHECK int meta_next_dentry(struct meta_iter *it, struct meta_dentry *ret);
 
 /* Nodes with (seq, id) after the given pair, in that order. The delta. */

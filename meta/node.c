@@ -406,6 +406,28 @@ int meta_iter_names(struct meta_reader *rd, uint64_t node,
 	return 0;
 }
 
+int meta_iter_linked(struct meta_reader *rd, uint64_t after,
+		     struct meta_iter *ret_it)
+{
+	struct stmt *s;
+	int r = iter_open(rd, STMT_DENTRY_ITER_LINKED, ret_it, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":node", after);
+	return 0;
+}
+
+int meta_next_linked(struct meta_iter *it, uint64_t *ret_node)
+{
+	int r = stmt_step(it->stmt);
+
+	if (r <= 0)
+		return r;
+	r = stmt_column_u64(it->stmt, 0, ret_node);
+	return r < 0 ? r : 1;
+}
+
 int meta_next_dentry(struct meta_iter *it, struct meta_dentry *ret)
 {
 	int r = stmt_step(it->stmt);

@@ -114,6 +114,8 @@ int side_settle(const struct resync_side *side)
 	if (r == 0)
 		r = meta_number_get(rd, META_NUM_CLEAN, &clean);
 	s.clean = clean;
+	if (r == 0 && copy)
+		r = side_settle_links(side, rd);
 	while (r == 0 && copy && !s.end) {
 		r = settle_read(&s, rd);
 		if (r == 0)

@@ -79,3 +79,10 @@ MUST_CHECK int side_is_copied(const struct resync_side *side,
  * softly now and then.
  */
 MUST_CHECK int side_settle(const struct resync_side *side);
+
+/**
+ * side_settle_links - in such a store, make the names of one node one file again
+ * (settle_links.c). Before side_settle(); reads the index of names.
+ */
+MUST_CHECK int side_settle_links(const struct resync_side *side,
+				 struct meta_reader *rd);

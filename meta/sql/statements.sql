@@ -125,6 +125,11 @@ SELECT parent, name, node, seq, cookie
 FROM dentry INDEXED BY dentry_by_node
 WHERE node = :node ORDER BY parent, name;
 
+-- name: dentry_iter_linked
+-- The end of being a copy. Nodes with several names. Index dentry_by_node.
+SELECT node FROM dentry INDEXED BY dentry_by_node
+WHERE node > :node GROUP BY node HAVING count(*) > 1 ORDER BY node;
+
 -- name: dentry_count_node
 SELECT count(*) FROM dentry INDEXED BY dentry_by_node WHERE node = :node;
 

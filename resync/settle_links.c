@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A copy whose hard links became files of their own (rsync without -H, cp -r).
+ *
+ * Its map says that these names are one node. Found by path, the node would be
+ * the file under one of them, and the next write would leave the others behind
+ * on this store alone. So they become one file again, which costs nothing where
+ * the files are equal; one that is not goes to found/.
+ *
+ * Ref: rsync(1), --hard-links
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "base/vec.h"
+#include "resync/side.h"
+
+#define LINKS_BUFFER ((size_t)64 * 1024)
+#define LINKS_TARGET 4096u
+
+struct links {
+	const struct resync_side *side;
+	struct meta_reader *rd;
+	char *buffer; /* 2 * LINKS_BUFFER */
+	uint64_t made;
+
+	/* The node that is looked at. */
+	struct meta_node row;
+	VEC(struct meta_dentry) names; /* in the order in which it is found */
+};
+
+/* A name of it, and what lies there. */
+struct link_place {
+	const struct meta_dentry *d;
+	int dirfd; /* owned */
+	struct store_stat st;
+};
+
+static void place_done(struct link_place *p)
+{
+	close_fd(&p->dirfd);
+}
+#define _cleanup_place_ _cleanup_(place_done)
+
+/* 1: the node; 0: something else, or nothing that proves anything. */
+static int place_look(struct links *l, const struct meta_dentry *d,
+		      struct link_place *p)
+{
+	int r;
+
+	p->d = d;
+	if (side_is_unproved(l->side, d->parent, &l->row))
+		return 0;
+	p->dirfd = side_open_dir(l->side, l->rd, d->parent);
+	if (p->dirfd < 0)
+		return p->dirfd == -ENOENT || p->dirfd == -ESTALE ? 0
+								  : p->dirfd;
+	r = side_stat_entry(l->side, p->dirfd, d->name, &l->row, &p->st);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* ---- are they equal? ---- */
+
+static int same_target(struct links *l, const struct link_place *a,
+		       const struct link_place *b)
+{
+	const struct store *s = l->side->store;
+	char *other = l->buffer + LINKS_TARGET;
+	ssize_t len = store_readlink(s, a->dirfd, a->d->name, l->buffer,
+				     LINKS_TARGET);
+	ssize_t r = len < 0 ? len
+			    : store_readlink(s, b->dirfd, b->d->name, other,
+					     LINKS_TARGET);
+
+	if (r < 0)
+		return (int)r;
+	return r == len && !memcmp(l->buffer, other, (size_t)len);
+}
+
+static int same_contents(struct links *l, const struct link_place *a,
+			 const struct link_place *b)
+{
+	const struct store *s = l->side->store;
+	_cleanup_close_ int fd =
+		store_openat(s, a->dirfd, a->d->name, O_RDONLY | O_NOFOLLOW);
+	_cleanup_close_ int other_fd = -1;
+	char *other = l->buffer + LINKS_BUFFER;
+	uint64_t off = 0;
+
+	if (fd < 0)
+		return fd;
+	other_fd = store_openat(s, b->dirfd, b->d->name, O_RDONLY | O_NOFOLLOW);
+	if (other_fd < 0)
+		return other_fd;
+	for (;;) {
+		ssize_t len = store_read(s, fd, l->buffer, LINKS_BUFFER, off);
+		ssize_t r = len < 0 ? len
+				    : store_read(s, other_fd, other,
+						 LINKS_BUFFER, off);
+
+		if (r < 0)
+			return (int)r;
+		if (r != len || memcmp(l->buffer, other, (size_t)len) != 0)
+			return 0;
+		if (!len)
+			return 1;
+		off += (uint64_t)len;
+	}
+}
+
+static int is_same(struct links *l, const struct link_place *a,
+		   const struct link_place *b)
+{
+	if (S_ISLNK(a->st.st.st_mode))
+		return same_target(l, a, b);
+	if (!S_ISREG(a->st.st.st_mode))
+		return a->st.st.st_rdev == b->st.st.st_rdev;
+	return a->st.st.st_size == b->st.st.st_size ? same_contents(l, a, b)
+						    : 0;
+}
+
+/* ---- one again ---- */
+
+static int keep_other(struct links *l, const struct link_place *p)
+{
+	const struct store *s = l->side->store;
+	char quoted[4 * META_NAME_MAX + 4];
+	char to[META_NAME_MAX + 1];
+	int r = -EEXIST;
+
+	for (unsigned int i = 0; r == -EEXIST; i++) {
+		(void)snprintf(to, sizeof(to), "link-%.200s-%u", p->d->name, i);
+		r = store_rename(s, p->dirfd, p->d->name, store_found_fd(s), to,
+				 RENAME_NOREPLACE);
+	}
+	if (!r)
+		log_warn("a copy of a hard link that differs, kept in found: "
+			 "store=%s name=%s as=%s",
+			 store_path(s),
+			 path_quote(quoted, sizeof(quoted), p->d->name), to);
+	return r;
+}
+
+/* The name leads to one of the two at any time, if they are equal. */
+static int link_again(struct links *l, const struct link_place *first,
+		      const struct link_place *p)
+{
+	const struct store *s = l->side->store;
+	const struct store_obj dir = {p->dirfd, -1, NULL};
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+	struct store_stat before;
+	char aside[40];
+	int r = store_fstat(s, p->dirfd, 0, &before);
+
+	if (!r)
+		r = is_same(l, first, p);
+	if (r == 0)
+		r = keep_other(l, p);
+	if (r < 0)
+		return r;
+	(void)snprintf(aside, sizeof(aside), "link-%" PRIu64, l->row.id);
+	r = store_unlink(s, store_limbo_fd(s), aside); /* of a crash */
+	if (r && r != -ENOENT)
+		return r;
+	r = store_link(s, first->dirfd, first->d->name, store_limbo_fd(s),
+		       aside);
+	if (!r)
+		r = store_rename(s, store_limbo_fd(s), aside, p->dirfd,
+				 p->d->name, 0);
+	if (r)
+		return r;
+	l->made++;
+	times[1] = before.st.st_mtim;
+	return store_utimens(s, dir, times);
+}
+
+static int links_names(struct links *l, uint64_t node)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int r = meta_node_get(l->rd, node, &l->row);
+
+	vec_clear(&l->names);
+	if (r || l->row.kind == META_DIR)
+		return r == -ENOENT ? 0 : r;
+	r = meta_iter_names(l->rd, node, &it);
+	while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0)
+		r = d.parent == META_LIMBO_ID ? 0 : vec_push(&l->names, d);
+	return r;
+}
+
+/* The name under which the node is found. 1, 0: none. */
+static int links_first(struct links *l, struct link_place *ret_first)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->names.count; i++) {
+		close_fd(&ret_first->dirfd);
+		r = place_look(l, &l->names.data[i], ret_first);
+	}
+	if (r > 0)
+		l->row.backing = (struct meta_backing){ret_first->st.st.st_ino,
+						       ret_first->st.gen};
+	return r;
+}
+
+static int links_node(struct links *l, uint64_t node)
+{
+	_cleanup_place_ struct link_place first = {.dirfd = -1};
+	int r = links_names(l, node);
+
+	if (!r)
+		r = links_first(l, &first);
+	if (r <= 0)
+		return r;
+	vec_for_each (d, &l->names) {
+		_cleanup_place_ struct link_place p = {.dirfd = -1};
+
+		r = place_look(l, d, &p);
+		if (r == 0 && side_kind(p.st.st.st_mode) == l->row.kind)
+			r = link_again(l, &first, &p);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The next node with several names; the reader is free again. 1, 0: none. */
+static int links_next(struct links *l, uint64_t *node)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	int r = meta_iter_linked(l->rd, *node, &it);
+
+	return r ? r : meta_next_linked(&it, node);
+}
+
+int side_settle_links(const struct resync_side *side, struct meta_reader *rd)
+{
+	struct links l = {.side = side, .rd = rd};
+	uint64_t node = 0;
+	int r;
+
+	l.buffer = malloc(2 * LINKS_BUFFER);
+	if (!l.buffer)
+		return -ENOMEM;
+	while ((r = links_next(&l, &node)) > 0) {
+		r = links_node(&l, node);
+		if (r)
+			break;
+	}
+	free(l.buffer);
+	vec_done(&l.names);
+	if (!r && l.made) {
+		r = store_syncfs(side->store);
+		log_info("hard links that the copy had lost: store=%s "
+			 "made=%" PRIu64,
+			 store_path(side->store), l.made);
+	}
+	return r;
+}

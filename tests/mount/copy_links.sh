@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A store is put back by a copy that knows no hard links: its names are one file
+# again, whether it follows another store, is in step, or is all there is; a copy
+# that differs is kept.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+
+mkdir a b
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+mkdir -p "$mnt/d/sub" "$mnt/e"
+head -c 300000 /dev/urandom >"$mnt/d/one"
+ln "$mnt/d/one" "$mnt/d/sub/two"
+ln "$mnt/d/one" "$mnt/e/three"
+ln -s nowhere "$mnt/e/link"
+ln "$mnt/e/link" "$mnt/d/link2"
+mknod "$mnt/d/pipe" p
+ln "$mnt/d/pipe" "$mnt/e/pipe2"
+echo alone >"$mnt/d/single"
+touch -d @1000000000 "$mnt/d" "$mnt/d/sub" "$mnt/e"
+unmount_volume
+
+# put_back: b as cp -r with all attributes makes it.
+put_back()
+{
+	mv b old
+	cp -r --preserve=mode,ownership,timestamps,xattr --no-dereference \
+		old b
+	rm -rf old
+	eq "links of the copy" "$(stat -c %h b/d/one b/e/three)" $'1\n1'
+}
+
+linked()
+{
+	eq "inodes of the file" \
+		"$(stat -c %i b/d/one b/d/sub/two b/e/three | uniq | wc -l)" 1
+	eq "inodes of the symlink" \
+		"$(stat -c %i b/e/link b/d/link2 | uniq | wc -l)" 1
+	eq "inodes of the pipe" \
+		"$(stat -c %i b/d/pipe b/e/pipe2 | uniq | wc -l)" 1
+	eq "left in limbo" "$(ls b/.seqmirror/limbo)" ""
+	same_tree "$work/a" "$work/b"
+}
+
+# In step.
+put_back
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+linked
+echo more >>"$mnt/e/three"
+unmount_volume
+linked
+eq "kept" "$(ls b/.seqmirror/found)" ""
+
+# Behind: the resync writes under one name.
+mv b away
+mount_volume -o degraded "$work/a"
+echo again >>"$mnt/d/sub/two"
+chmod 600 "$mnt/d/single"
+unmount_volume
+mv away b
+put_back
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+linked
+find b/.seqmirror/found -mindepth 1 -delete
+
+# Alone, and one of them edited: what was edited is kept.
+put_back
+echo edited >b/e/three
+mount_volume -o degraded "$work/b"
+eq "links" "$(stat -c %h "$mnt/d/one")" 3
+cmp "$mnt/d/one" a/d/one
+echo new >"$mnt/e/three"
+eq "the other name" "$(cat "$mnt/d/one")" new
+unmount_volume
+eq "kept" "$(cat b/.seqmirror/found/link-three-0)" edited
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+linked
