@@ -22,7 +22,7 @@ FILE_MAX = FILE_BLOCKS * BLOCK
 ENTRIES_MAX = 120
 ZERO = zlib.crc32(bytes(BLOCK))
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
-NOREPLACE, EXCHANGE = 1, 2
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -404,6 +404,11 @@ def rename_noreplace(t):
     t.both("r noreplace", renameat2(NOREPLACE), t.any_path(), t.new_name())
 
 
+def whiteout(t):
+    new = t.new_name() if t.rng.random() < 0.7 else t.any_path()
+    t.both("r whiteout", renameat2(WHITEOUT), t.any_path(), new)
+
+
 def link(t):
     t.both("link", lambda a, b: os.link(a, b, follow_symlinks=False),
            t.rng.choice(t.files + t.others), t.new_name())
@@ -529,7 +534,7 @@ KINDS = [
     (zero_range, 2), (copy_range, 3), (fsync, 6),
     (fdatasync, 2), (fsync_dir, 1), (mkdir, 6), (rmdir, 3),
     (remove_tree, 1), (unlink, 7), (rename, 7), (rename_dir, 4),
-    (exchange, 4), (rename_noreplace, 2), (link, 5), (symlink, 3),
+    (exchange, 4), (rename_noreplace, 2), (whiteout, 2), (link, 5), (symlink, 3),
     (special, 2), (chmod, 3), (chown, 2), (utimens, 3), (setxattr, 3),
     (removexattr, 2), (read, 5), (list_dir, 3), (status, 4), (seek, 4),
     (open_unlinked, 2), (use_unlinked, 2),
