@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "resync/lap.h"
+#include "resync/scan.h"
 
 int doubt_load(struct lap *lap)
 {
@@ -75,12 +76,13 @@ static int doubt_whole(struct lap *lap, const struct meta_node *row)
 	return r;
 }
 
-int doubt_born(struct lap *lap, const struct meta_node *row)
+int doubt_born(struct lap *lap, const struct meta_node *row,
+	       const struct store_stat *st)
 {
 	struct doubt *d = &lap->doubt;
 	int r;
 
-	if (!d->crashed || row->seq <= lap->durable)
+	if (!d->crashed || (row->seq <= lap->durable && scan_is_same(row, st)))
 		return 0;
 	if (row->kind != META_DIR)
 		return doubt_whole(lap, row);

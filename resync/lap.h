@@ -227,10 +227,11 @@ MUST_CHECK int doubt_load(struct lap *lap);
 void doubt_done(struct doubt *d);
 /*
  * A node of the target was found in a directory that a crash left in doubt, or
- * below one that the map does not know: if it was born there, nothing that the
- * map says of it is certain.
+ * below one that the map does not know: if it was born there, or may be another
+ * one, nothing that the map says of it is certain.
  */
-MUST_CHECK int doubt_born(struct lap *lap, const struct meta_node *row);
+MUST_CHECK int doubt_born(struct lap *lap, const struct meta_node *row,
+			  const struct store_stat *st);
 /* A directory of the target got another id: what is in doubt there is still. */
 MUST_CHECK int doubt_renumbered(struct lap *lap, uint64_t from, uint64_t to);
 /* Is anything of it in doubt? */
@@ -310,7 +311,8 @@ MUST_CHECK int limbo_found(struct lap *lap, int dirfd, const char *name);
 MUST_CHECK int limbo_scrap(struct lap *lap, int dirfd, const char *name);
 /* A node that the map knows, found elsewhere, goes to limbo under its id. */
 MUST_CHECK int limbo_keep(struct lap *lap, int dirfd, const char *name,
-			  const struct meta_node *row);
+			  const struct meta_node *row,
+			  const struct store_stat *st);
 MUST_CHECK int limbo_drain(struct lap *lap);
 /* Delete the row of an entry; the node's too when that was its last name. */
 MUST_CHECK int limbo_forget_entry(struct lap *lap, const struct meta_dentry *d);

@@ -163,6 +163,18 @@ static int file_to_limbo(struct lap *lap, int dirfd, const char *name,
 
 /* ---- leftovers of our own work ---- */
 
+/* Not ours, however it came there. */
+static int limbo_foreign(const struct lap *lap, const char *name)
+{
+	char quoted[4 * META_NAME_MAX + 4];
+
+	log_err("another filesystem is mounted where a resync has to change "
+		"something, unmount it: store=%s name=%s",
+		store_path(lap->dst->store),
+		path_quote(quoted, sizeof(quoted), name));
+	return -EXDEV;
+}
+
 static int scrap_child(struct lap *lap, int dirfd, const char *name)
 {
 	struct meta_node row;
@@ -179,7 +191,7 @@ static int scrap_child(struct lap *lap, int dirfd, const char *name)
 			(struct meta_backing){(uint64_t)st.st.st_ino, st.gen},
 			&row);
 	if (r == 0 && row.kind == side_kind(st.st.st_mode))
-		return limbo_keep(lap, dirfd, name, &row);
+		return limbo_keep(lap, dirfd, name, &row, &st);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	return limbo_scrap(lap, dirfd, name);
@@ -195,6 +207,8 @@ int limbo_scrap(struct lap *lap, int dirfd, const char *name)
 	r = store_statat(lap->dst->store, dirfd, name, 0, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
+	if (st.foreign)
+		return limbo_foreign(lap, name);
 	if (!S_ISDIR(st.st.st_mode))
 		return file_unlink(lap, dirfd, name);
 	fd = store_openat_forced(lap->dst->store, dirfd, name,
@@ -210,7 +224,7 @@ int limbo_scrap(struct lap *lap, int dirfd, const char *name)
 }
 
 int limbo_keep(struct lap *lap, int dirfd, const char *name,
-	       const struct meta_node *row)
+	       const struct meta_node *row, const struct store_stat *st)
 {
 	VEC(struct meta_dentry) others = {0};
 	struct meta_dentry to, d;
@@ -226,7 +240,7 @@ int limbo_keep(struct lap *lap, int dirfd, const char *name,
 	r = file_to_limbo(lap, dirfd, name, to.name);
 	/* In a dry run it is not there and could not be listed. */
 	if (r == 0 && !(lap->dry && row->kind == META_DIR))
-		r = doubt_born(lap, row);
+		r = doubt_born(lap, row, st);
 	if (r < 0)
 		return r;
 	if (row->kind == META_DIR) {

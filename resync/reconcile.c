@@ -132,14 +132,15 @@ static int note_large(struct lap *lap, uint64_t node)
 }
 
 /* What follows from the row of a node that was met in a directory in doubt. */
-static int note_known(struct reconcile *rc, const struct meta_node *row)
+static int note_known(struct reconcile *rc, const struct meta_node *row,
+		      const struct store_stat *st)
 {
 	struct lap *lap = rc->lap;
 	uint64_t how = idmap_get(&lap->doubt.dirs, rc->dir);
 
 	if (row->kind == META_FILE && row->attr_seq == 0)
 		return note_large(lap, row->id);
-	return how & 2 ? doubt_born(lap, row) : 0;
+	return how & 2 ? doubt_born(lap, row, st) : 0;
 }
 
 /* @instead: the node that the map had under the name; 0: none */
@@ -218,15 +219,17 @@ static int reconcile_entry(struct reconcile *rc, const char *name)
 	if (r < 0)
 		return r;
 	named = r > 0;
+	if (st.foreign && !named)
+		return 0; /* not the volume's */
 	r = named ? match_by_name(rc, &have, &st, &row) : 0;
 	if (r != 0)
-		return r < 0 ? r : note_known(rc, &row);
+		return r < 0 ? r : note_known(rc, &row, &st);
 	r = match_by_identity(lap, &st, &row);
 	if (r < 0)
 		return r;
 	if (r > 0) {
 		r = put_found_name(rc, name, &row, named ? have.node : 0);
-		return r < 0 ? r : note_known(rc, &row);
+		return r < 0 ? r : note_known(rc, &row, &st);
 	}
 	if (named) {
 		r = meta_dentry_del(lap->dst->meta, rc->dir, name,
@@ -341,7 +344,7 @@ static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
 	}
 	r = match_by_identity(lap, &st, &row);
 	if (r > 0) {
-		r = limbo_keep(lap, rc->dirfd, name, &row);
+		r = limbo_keep(lap, rc->dirfd, name, &row, &st);
 		return r < 0 ? r : tree_want(lap, row.id);
 	}
 	return r < 0 ? r : limbo_scrap(lap, rc->dirfd, name);

@@ -125,6 +125,7 @@ static int collect(struct recover *r, struct meta *const *others, size_t count)
 	r->numbers.next_node =
 		MAX(r->numbers.next_node, (uint64_t)META_FIRST_ID);
 	r->numbers.fresh_seq = r->numbers.next_seq;
+	r->numbers.skips_foreign = true;
 	if (r->intents.count)
 		qsort(r->intents.data, r->intents.count,
 		      sizeof(*r->intents.data), compare_intents);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "resync/recover.h"
 #include "resync/side.h"
 
@@ -44,32 +45,34 @@ static int add_dir(void *arg, uint64_t dir)
 	return vec_push(&r->dirs, ((struct recover_dir){.node = dir}));
 }
 
-static bool is_in_doubt(const struct recover *r, const struct meta_node *row)
+static bool is_in_doubt(const struct recover *r, const struct meta_node *row,
+			const struct store_stat *st)
 {
-	return row->seq > r->numbers.settled_seq &&
-	       row->seq < r->numbers.fresh_seq;
+	return row->seq < r->numbers.fresh_seq &&
+	       (row->seq > r->numbers.settled_seq || !scan_is_same(row, st));
 }
 
 /* The entry leads where its row says: 1 yes, 0 no. A void identity proves
  * nothing here: another file may have been renamed to this name. */
 static int entry_agrees(struct listing *l, const char *name,
-			const struct meta_dentry *d, struct meta_node *row)
+			const struct meta_dentry *d, struct meta_node *row,
+			struct store_stat *st)
 {
-	struct store_stat st;
 	int err;
 
 	err = meta_node_get(l->r->rd, d->node, row);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = store_statat(l->r->side->store, l->fd, name, STORE_STAT_GEN, &st);
+	err = store_statat(l->r->side->store, l->fd, name, STORE_STAT_GEN, st);
 	if (err)
 		return err;
-	return row->kind == side_kind(st.st.st_mode) &&
-	       row->backing.ino == st.st.st_ino && row->backing.gen == st.gen;
+	return row->kind == side_kind(st->st.st_mode) &&
+	       row->backing.ino == st->st.st_ino && row->backing.gen == st->gen;
 }
 
 static int keep_entry(struct listing *l, const char *name,
-		      struct meta_dentry *d, const struct meta_node *row)
+		      struct meta_dentry *d, const struct meta_node *row,
+		      const struct store_stat *st)
 {
 	struct recover *r = l->r;
 	struct meta *meta = r->side->meta;
@@ -77,7 +80,7 @@ static int keep_entry(struct listing *l, const char *name,
 
 	d->seq = r->numbers.next_seq++;
 	err = meta_dentry_put(meta, d);
-	if (err || !is_in_doubt(r, row))
+	if (err || !is_in_doubt(r, row, st))
 		return err;
 	if (row->kind == META_DIR)
 		return add_dir(r, row->id);
@@ -114,6 +117,8 @@ static int take_entry(struct listing *l, const char *name)
 
 	err = scan_object(side->store, side->meta, l->fd, l->dir, name,
 			  &l->r->numbers, &node, &is_new);
+	if (err == -EXDEV)
+		return 0; /* not the volume's */
 	if (err || !is_new)
 		return err;
 	err = meta_node_get(l->r->rd, node, &row);
@@ -122,11 +127,23 @@ static int take_entry(struct listing *l, const char *name)
 	return scan_new_dir(l, name, node);
 }
 
+static int hidden_entry(const struct listing *l, const char *name)
+{
+	char text[4 * META_NAME_MAX + 4];
+
+	log_err("another filesystem is mounted on what the volume has there, "
+		"unmount it: store=%s directory=%" PRIu64 " name=%s",
+		store_path(l->r->side->store), l->dir,
+		path_quote(text, sizeof(text), name));
+	return -EXDEV;
+}
+
 static int recover_entry(void *arg, const struct store_dirent *e)
 {
 	struct listing *l = arg;
 	struct meta_dentry d;
 	struct meta_node row;
+	struct store_stat st;
 	int err;
 
 	err = meta_dentry_get(l->r->rd, l->dir, e->name, strlen(e->name), &d);
@@ -134,11 +151,14 @@ static int recover_entry(void *arg, const struct store_dirent *e)
 		return take_entry(l, e->name);
 	if (err)
 		return err;
-	err = entry_agrees(l, e->name, &d, &row);
+	err = entry_agrees(l, e->name, &d, &row, &st);
 	if (err < 0)
 		return err;
 	if (err > 0)
-		return keep_entry(l, e->name, &d, &row);
+		return keep_entry(l, e->name, &d, &row, &st);
+	/* What the volume has there is hidden, not gone. */
+	if (st.foreign)
+		return hidden_entry(l, e->name);
 	err = recover_lost_name(l->r, d.node);
 	return err ? err : take_entry(l, e->name);
 }

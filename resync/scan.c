@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/range.h"
 #include "base/text.h"
@@ -157,6 +158,13 @@ static bool is_settled(const struct scan_numbers *n,
 	return row->seq <= n->settled_seq || row->seq >= n->fresh_seq;
 }
 
+bool scan_is_same(const struct meta_node *row, const struct store_stat *st)
+{
+	return !st->no_gen ||
+	       (row->ctime.backing &&
+		row->ctime.backing == clock_timespec_ns(&st->st.st_ctim));
+}
+
 /* Directory @dir loses a name that moved away. Raised, its row looks as if it
  * had been read by this run: what else it holds is told to be in doubt now. */
 static int raise_other(struct meta *meta, uint64_t dir, struct scan_numbers *n)
@@ -236,7 +244,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 	kind = side_kind(f->st.st.st_mode);
 	if (!kind)
 		return -EOPNOTSUPP;
-	if (kind == META_DIR && f->st.st.st_dev != store_dev(store)) {
+	if (f->st.foreign) {
 		log_entry(store, f, "another filesystem is mounted here",
 			  -EXDEV);
 		return -EXDEV;
@@ -265,7 +273,9 @@ static int scan_found(struct store *store, struct meta *meta, struct found *f,
 		return err;
 	if (f->is_new) {
 		err = write_object(store, meta, f, n);
-	} else if (!is_settled(n, &f->row)) {
+	} else if (!is_settled(n, &f->row) ||
+		   (f->row.seq < n->fresh_seq &&
+		    !scan_is_same(&f->row, &f->st))) {
 		if (f->row.kind != META_DIR)
 			err = write_object(store, meta, f, n);
 		else if (n->doubtful_dir)
@@ -434,6 +444,8 @@ static int walk_entry(void *arg, const struct store_dirent *e)
 	};
 	int err = scan_found(w->store, w->meta, &f, w->numbers);
 
+	if (err == -EXDEV && w->numbers->skips_foreign)
+		return 0;
 	if (!err)
 		err = walk_note(w, &f);
 	w->rows += 3;

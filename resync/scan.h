@@ -20,13 +20,22 @@ struct scan_numbers {
 	 * below @settled_seq (durable before), and those at or above
 	 * @fresh_seq (read by this very run).  What lies between was never
 	 * made durable: a file is read again under a fresh seq, a directory is
-	 * told to @doubtful_dir.  All zero: every row met again is settled.
+	 * told to @doubtful_dir, as is one that is not scan_is_same().  All
+	 * zero: every row met again is settled.
 	 */
 	uint64_t settled_seq;
 	uint64_t fresh_seq;
 	int (*doubtful_dir)(void *arg, uint64_t dir);
 	void *arg;
+	bool skips_foreign; /* other filesystems mounted inside: left alone */
 };
+
+/*
+ * Is what was found the file that the row was written for? Where there is no
+ * generation, one that got the inode number of a removed one looks like it, but
+ * was changed since.
+ */
+bool scan_is_same(const struct meta_node *row, const struct store_stat *st);
 
 struct scan_counts {
 	uint64_t nodes;
@@ -41,8 +50,8 @@ struct scan_counts {
  * error). Each entry and node takes a seq of its own from @numbers.  A
  * directory that the map knew before is named here and not entered: its rows
  * are its own.  Counts are added to *@ret.
- * Return: 0, -EXDEV (another filesystem is mounted below; logged), -EACCES
- * (logged), what the calls gave.
+ * Return: 0, -EXDEV (another filesystem is mounted below; logged, and skipped
+ * where that is wanted), -EACCES (logged), what the calls gave.
  */
 MUST_CHECK int scan_tree(struct store *store, struct meta *meta, int dirfd,
 			 uint64_t dir, struct scan_numbers *numbers,
@@ -53,7 +62,8 @@ MUST_CHECK int scan_tree(struct store *store, struct meta *meta, int dirfd,
  * updates its node row, dentry and (for a file) all its extents; not its
  * children. @ret_node: the node it is; @ret_new: it was not in the map.
  * What the name held before is replaced; the caller looks after that node, and
- * raises the directory. On error the caller rolls back.
+ * raises the directory. On error the caller rolls back. -EXDEV: another
+ * filesystem is mounted there; nothing was written.
  */
 MUST_CHECK int scan_object(struct store *store, struct meta *meta, int dirfd,
 			   uint64_t parent, const char *name,

@@ -107,6 +107,10 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 			"else is there; the log names the files: restore "
 			"or remove them",
 			size_format(size, counts->bytes_unreadable));
+	else if (err == -EXDEV)
+		(void)snprintf(why, why_len,
+			       "another filesystem is mounted inside of the "
+			       "store; the log names the place: unmount it");
 	else
 		(void)snprintf(why, why_len, "%s", strerror(-err));
 }

@@ -122,11 +122,15 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 	if (want & STORE_STAT_GEN) {
 		err = s->caps.file_handles ? handle_hash(dirfd, name, &out.gen)
 					   : -EOPNOTSUPP;
-		if (err == -EOPNOTSUPP)
-			out.gen = gen_hash(&out.btime_ns, sizeof(out.btime_ns));
-		else if (err)
+		if (err && err != -EOPNOTSUPP)
 			return err;
+		if (err)
+			out.gen = gen_hash(&out.btime_ns, sizeof(out.btime_ns));
+		out.no_gen = err && !out.btime_ns;
 	}
+	/* A descriptor of the root, which may be a mount point, is ours. */
+	out.foreign = out.st.st_dev != s->dev ||
+		      (name[0] && (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT));
 	*ret = out;
 	return 0;
 }

@@ -91,6 +91,12 @@ struct store_stat {
 	/* Hash of the file handle, of the birth time where there is none.
 	 * Never 0 where it was wanted, else 0. */
 	uint64_t gen;
+	/* It was wanted and there is neither (FUSE): all have the same one, and
+	 * an object that got the inode number of a removed one looks like it. */
+	bool no_gen;
+	/* Something is mounted here, or a btrfs subvolume begins: what lies
+	 * below is not of this store. */
+	bool foreign;
 };
 
 /*

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Another filesystem is mounted inside of a store: it is none of the volume's,
+# and nothing in it is touched when the directory it lies in is in doubt, on the
+# source and on the target; one that hides something of the volume is named.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need btrfs
+
+image a 300 btrfs
+image b 300 btrfs
+image other 20
+mkdir a/s b/s near
+for place in other near; do
+	mkdir "$place/dir"
+	echo precious | tee "$place/file" >"$place/dir/file"
+done
+sm init --name a,b "$work/a/s" "$work/b/s" >/dev/null
+
+# Below it another device, a directory of the same one, and a subvolume.
+place_all()
+{
+	local store
+
+	for store in a b; do
+		mkdir -p $store/s/{device,near}
+		mount --bind other "$store/s/device"
+		mount --bind near "$store/s/near"
+		btrfs subvolume create "$store/s/subvolume" >/dev/null
+		echo precious >"$store/s/subvolume/file"
+	done
+}
+
+untouched()
+{
+	local path
+
+	for path in {other,near}/{file,dir/file} {a,b}/s/subvolume/file; do
+		eq "$path" "$(cat "$path")" precious
+	done
+}
+
+# A crash puts the directory in doubt on both.
+mount_volume "$work/a/s" "$work/b/s"
+mkdir "$mnt/d"
+echo old >"$mnt/d/file"
+sync -f "$mnt"
+place_all
+echo new >"$mnt/file"
+kill_daemon
+mount_volume "$work/a/s" "$work/b/s"
+wait_until 60 volume_is healthy
+untouched
+eq "the volume" "$(cat b/s/file a/s/d/file)" $'new\nold'
+
+# An error puts one store out: it comes back by a lap over that directory.
+unmount_volume
+SEQMIRROR_FAULT="mirror.write:eio:4" mount_volume "$work/a/s" "$work/b/s"
+for i in {1..4}; do
+	echo "$i" >"$mnt/$i"
+	sync "$mnt/$i"
+done
+wait_until 60 volume_is healthy
+unmount_volume
+untouched
+
+# What hides something of the volume is not taken for its end.
+mount --bind other a/s/d
+mount --bind other b/s/d
+mount_volume "$work/a/s" "$work/b/s"
+touch "$mnt/newer"
+kill_daemon
+timeout 60 "$SEQMIRROR" mount "$work/a/s" "$work/b/s" "$mnt" 2>said &&
+	fail "mounted"
+grep -q 'unmount it: .*name=d' said || fail "said: $(cat said)"
+untouched
+umount a/s/d b/s/d
+mount_volume "$work/a/s" "$work/b/s"
+wait_until 60 volume_is healthy
+eq "what was hidden" "$(cat "$mnt/d/file")" old
+unmount_volume
+untouched
+umount {a,b}/s/{device,near}

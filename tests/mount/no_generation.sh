@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Stores on a filesystem that tells neither generations nor times of birth, as
+# FUSE ones do: files get the inode numbers of removed ones, and the daemon is
+# killed. What was synced is on all stores, also on one that comes later.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need python3
+need jq
+
+all_durable()
+{
+	[[ $(status_of '.seq as $s | all(.stores[]; .durable_seq == $s)') == true ]]
+}
+
+image ai 200
+image bi 200
+mkdir ai/s bi/s
+faulty a "$work/ai/s"
+faulty b "$work/bi/s"
+sm init --name a,b "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+for i in {1..20}; do
+	echo small >"$mnt/old$i"
+done
+old=$(stat -c %i ai/s/old* | sort)
+wait_until 20 all_durable # then no row of theirs is in doubt
+
+# A number is free again when the file is gone from the journal, too.
+used_again()
+{
+	echo "$1" >"$mnt/try"
+	sync -f ai
+	[[ $old == *"$(stat -c %i ai/s/try)"* ]] && return 0
+	rm "$mnt/try"
+	return 1
+}
+
+rm "$mnt"/old*
+wait_until 20 used_again x
+rm "$mnt/try"
+python3 - "$mnt" <<'PY'
+import os, sys
+for i in range(1, 21):
+    fd = os.open(f"{sys.argv[1]}/new{i}", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"%d." % i * 10000)
+    os.fsync(fd)
+PY
+kill_daemon
+new=$(stat -c %i ai/s/new* | sort)
+[[ -n $(comm -12 <(echo "$old") <(echo "$new")) ]] || fail "no number came back"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+mkdir c
+sm add --wait "$mnt" "$work/c" >/dev/null
+unmount_volume
+same_tree ai/s bi/s
+same_tree ai/s c
+eq "bytes" "$(cat c/new* | wc -c)" "$(cat ai/s/new* | wc -c)"
+((10#$(stat -c %s c/new7) == 20000)) || fail "new7 is short"
+eq "contents" "$(head -c 4 c/new7)" 7.7.
+umount a b
