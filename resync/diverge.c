@@ -17,6 +17,7 @@ struct deed {
 };
 
 struct diverge {
+	const struct diverge_ask *ask;
 	struct meta_reader *rd[2];
 	uint64_t from;
 	uint64_t parted;      /* lower numbers mean the same on both sides */
@@ -293,6 +294,21 @@ static int dir_entries(struct diverge *d, unsigned int side,
 	return r;
 }
 
+/*
+ * An entry that comes or goes numbers its directory as a chmod does: whether
+ * there was more than entries, only the files can say.
+ */
+static int dir_differs(struct diverge *d, uint64_t node)
+{
+	_cleanup_free_ char *a = NULL;
+	_cleanup_free_ char *b = NULL;
+	int r = map_node_path(d->rd[0], node, &a);
+
+	if (r > 0)
+		r = map_node_path(d->rd[1], node, &b);
+	return r <= 0 ? r : d->ask->dirs_differ(d->ask->arg, a, b);
+}
+
 /* ---- one node of the delta ---- */
 
 static int both_have(struct diverge *d, unsigned int side,
@@ -306,7 +322,9 @@ static int both_have(struct diverge *d, unsigned int side,
 		return 0;
 	if (own->kind == META_DIR)
 		r = dir_entries(d, side, own, &told);
-	if (r < 0 || told)
+	if (r == 0 && told)
+		r = dir_differs(d, own->id);
+	if (r < 0 || (r == 0 && told))
 		return r;
 	what->what = DIVERGE_CHANGED;
 	return deed_changed(d, side, what);
@@ -429,8 +447,7 @@ static unsigned int group_of(const struct diverge_item *item)
 	return item->side[0].what ? 0 : 1;
 }
 
-static int tell_group(const struct diverge *d, unsigned int group,
-		      diverge_fn fn, void *arg)
+static int tell_group(const struct diverge *d, unsigned int group)
 {
 	const struct deed *v = d->deeds.data;
 	size_t count = d->deeds.count;
@@ -443,7 +460,7 @@ static int tell_group(const struct diverge *d, unsigned int group,
 		for (; k < count && !strcmp(v[k].path, item.path); k++)
 			side_merge(&item.side[v[k].side], &v[k].what);
 		if (group_of(&item) == group)
-			r = fn(arg, &item);
+			r = d->ask->item(d->ask->arg, &item);
 		i = k;
 	}
 	return r;
@@ -475,10 +492,10 @@ static int collect(struct diverge *d)
 	return r;
 }
 
-int diverge_walk(struct meta *a, struct meta *b, uint64_t from, diverge_fn fn,
-		 void *arg)
+int diverge_walk(struct meta *a, struct meta *b, uint64_t from,
+		 const struct diverge_ask *ask)
 {
-	struct diverge d = {.from = from};
+	struct diverge d = {.ask = ask, .from = from};
 	int r = 0;
 
 	d.rd[0] = meta_reader_get(a);
@@ -490,7 +507,7 @@ int diverge_walk(struct meta *a, struct meta *b, uint64_t from, diverge_fn fn,
 	if (r == 0)
 		r = collect(&d);
 	for (unsigned int group = 0; r == 0 && group < 3; group++)
-		r = tell_group(&d, group, fn, arg);
+		r = tell_group(&d, group);
 	diverge_done(&d);
 	return r;
 }

@@ -5,7 +5,8 @@
  * A map numbers what it has, so both can say what they changed since they
  * parted.  A removal leaves no row; it shows where the other side still has an
  * entry from before, in a directory that this side has changed.  What both
- * removed is told by neither.
+ * removed is told by neither.  Of a directory in which both changed something
+ * and whose attributes differ, neither map says whose they were.
  *
  * Numbers from before the parting that both maps have in one place are shared
  * history and are left out, also where they lie above the number from which a
@@ -39,13 +40,20 @@ struct diverge_item {
 	struct diverge_side side[2];
 };
 
-typedef int (*diverge_fn)(void *arg, const struct diverge_item *item);
+struct diverge_ask {
+	/* Each place; nonzero ends it with that. */
+	int (*item)(void *arg, const struct diverge_item *item);
+	/* Are mode, owner or extended attributes of a directory, which lies
+	 * there on @a and on @b, others? 1 yes (or nobody can tell), 0 no. */
+	int (*dirs_differ)(void *arg, const char *on_a, const char *on_b);
+	void *arg;
+};
 
 /**
- * diverge_walk - call @fn for each place that either side changed above
- * @from: first those of @a alone, then those of @b alone, then those of both,
- * each by path.  Memory follows the number of these places.
- * Return: 0, what @fn returned if not 0, -errno.
+ * diverge_walk - tell each place that either side changed above @from: first
+ * those of @a alone, then those of @b alone, then those of both, each by path.
+ * Memory follows the number of these places.
+ * Return: 0, what @ask->item returned if not 0, -errno.
  */
 MUST_CHECK int diverge_walk(struct meta *a, struct meta *b, uint64_t from,
-			    diverge_fn fn, void *arg);
+			    const struct diverge_ask *ask);

@@ -164,6 +164,26 @@ static const char *what_word(enum diverge_what what)
 	return words[what];
 }
 
+static const char *below_root(const char *path)
+{
+	return strcmp(path, ".") ? path : "";
+}
+
+static int dirs_differ(void *arg, const char *on_a, const char *on_b)
+{
+	const struct diff *d = arg;
+	const char *path[2] = {below_root(on_a), below_root(on_b)};
+	uint64_t xattrs[2];
+	struct stat st[2];
+
+	for (int i = 0; i < 2; i++)
+		if (store_peek(d->ends[i].path, path[i], &st[i]) ||
+		    store_peek_xattrs(d->ends[i].path, path[i], &xattrs[i]))
+			return 1;
+	return st[0].st_mode != st[1].st_mode || st[0].st_uid != st[1].st_uid ||
+	       st[0].st_gid != st[1].st_gid || xattrs[0] != xattrs[1];
+}
+
 static int put_look(const struct diff_end *end, const char *path,
 		    const struct diverge_side *side, json_t *json)
 {
@@ -172,8 +192,7 @@ static int put_look(const struct diff_end *end, const char *path,
 
 	if (side->path)
 		path = side->path;
-	if (!side->kind ||
-	    store_peek(end->path, strcmp(path, ".") ? path : "", &st))
+	if (!side->kind || store_peek(end->path, below_root(path), &st))
 		return json_object_set_new(json, "size", json_null()) ||
 				       json_object_set_new(json, "mtime",
 							   json_null())
@@ -264,5 +283,10 @@ int diff_report(const struct diff_end ends[2], diff_fn fn, void *arg)
 		err = fn(arg, head);
 	if (err || v.relation != RESYNC_FORK)
 		return err;
-	return diverge_walk(ends[0].map, ends[1].map, v.fork_from, on_item, &d);
+	return diverge_walk(ends[0].map, ends[1].map, v.fork_from,
+			    &(struct diverge_ask){
+				    .item = on_item,
+				    .dirs_differ = dirs_differ,
+				    .arg = &d,
+			    });
 }

@@ -412,3 +412,21 @@ int store_xattr_hash(const struct store *s, struct store_obj o,
 		*ret_hash = hash;
 	return err;
 }
+
+int store_peek_xattrs(const char *root, const char *path, uint64_t *ret_hash)
+{
+	_cleanup_close_ int fd = peek_open(root, path);
+	struct store_state state = {0};
+	struct store unopened = {.state = &state};
+	int err;
+
+	if (fd < 0)
+		return fd;
+	unopened.guard = guard_new();
+	if (!unopened.guard)
+		return -ENOMEM;
+	err = store_xattr_hash(&unopened, (struct store_obj){.fd = fd},
+			       ret_hash);
+	guard_free(unopened.guard);
+	return err;
+}

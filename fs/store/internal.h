@@ -211,6 +211,8 @@ enum {
 
 /* An O_PATH descriptor of the object, to be closed. */
 MUST_CHECK int obj_open_path(struct store_obj o);
+/* What lies at @path below @root, of a store that nobody has opened: O_PATH. */
+MUST_CHECK int peek_open(const char *root, const char *path);
 MUST_CHECK int obj_stat(const struct store *s, struct store_obj o,
 			struct stat *ret);
 /* chmod through /proc, for descriptors of every kind; the object is known not

@@ -122,17 +122,22 @@ int now_open_path(const struct store *s, const char *path, int flags)
 	return open_pieces(s->root_fd, path, flags);
 }
 
-int store_peek(const char *root, const char *path, struct stat *ret_st)
+int peek_open(const char *root, const char *path)
 {
 	_cleanup_close_ int root_fd = -1;
-	_cleanup_close_ int fd = -1;
 
 	if (path[0] == '/' || has_dotdot(path))
 		return -EXDEV;
 	root_fd = RETRY_EINTR(open(root, O_PATH | O_DIRECTORY | O_CLOEXEC));
 	if (root_fd < 0)
 		return -errno;
-	fd = open_pieces(root_fd, path, O_PATH);
+	return open_pieces(root_fd, path, O_PATH);
+}
+
+int store_peek(const char *root, const char *path, struct stat *ret_st)
+{
+	_cleanup_close_ int fd = peek_open(root, path);
+
 	if (fd < 0)
 		return fd;
 	return sys_result(RETRY_EINTR(fstat(fd, ret_st)));

@@ -129,6 +129,9 @@ MUST_CHECK int store_probe_identity(const char *path,
  */
 MUST_CHECK int store_peek(const char *root, const char *path,
 			  struct stat *ret_st);
+/* The same of store_xattr_hash(). */
+MUST_CHECK int store_peek_xattrs(const char *root, const char *path,
+				 uint64_t *ret_hash);
 
 /**
  * store_make - make PATH a store: .seqmirror/, limbo/, found/, then the

@@ -34,7 +34,7 @@ tell()
 mkdir a b
 sm init --name a,b a b >/dev/null
 mount_volume a b
-mkdir "$mnt/dir" "$mnt/gone"
+mkdir "$mnt/dir" "$mnt/gone" "$mnt/mode" "$mnt/xattr" "$mnt/entry" "$mnt/hidden"
 for name in both one two removed lost dir/deep "gone/file" moved swapped; do
 	head -c 20000 /dev/urandom >"$mnt/$name"
 done
@@ -78,6 +78,11 @@ rm "$mnt/lost"
 echo a >"$mnt/new"
 chmod 600 "$mnt/two"
 mv "$mnt/dir" "$mnt/renamed"
+# Attributes of directories in which an entry changes as well.
+chmod 700 "$mnt/mode" "$mnt/hidden"
+python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.own", b"a")' \
+	"$mnt/xattr"
+touch "$mnt/mode/new" "$mnt/xattr/new" "$mnt/entry/new"
 unmount_volume
 mv away b
 mv a away
@@ -88,6 +93,7 @@ echo b >>"$mnt/lost"
 echo b >"$mnt/new"
 rm "$mnt/swapped"
 mkdir "$mnt/swapped"
+touch "$mnt/entry/other" "$mnt/hidden/new"
 unmount_volume
 mv away a
 
@@ -107,6 +113,12 @@ did lost removed changed
 did new made made
 did two changed none
 did swapped none replaced
+did mode changed none
+did xattr changed none
+did hidden changed changed
+did entry/new made none
+did entry "" ""
+did . "" ""
 eq "size of both in a" \
 	"$(jq '.changes[] | select(.path == "both") | .sides[0].size' diff.json)" 2
 eq "in" "$(jq -r '.changes[] | select(.path == "only_a") | .in' diff.json)" a
