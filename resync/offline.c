@@ -343,28 +343,61 @@ static int join_all(struct offline *o)
 
 /* ---- all of it ---- */
 
-/* Before a lap may copy from it. A dry run can only say so. */
-static int prepare_source(struct offline *o)
+/* 1: @i, not the source, has left in doubt what the source is to recover. Of a
+ * fork's, the lap looks itself. */
+static int leaves_doubt(struct offline *o, size_t i)
+{
+	struct lineage_verdict verdict;
+	int err;
+
+	if (!o->set.v[i].intents)
+		return 0;
+	err = lineage_ask(present_end(&o->set.v[o->source]),
+			  present_end(&o->set.v[i]), false, &verdict);
+	if (err)
+		return err;
+	return verdict.relation == RESYNC_STALE ||
+	       verdict.relation == RESYNC_IN_STEP;
+}
+
+/* A dry run can only say so. */
+static int remark_on_source(struct offline *o)
 {
 	const struct present *s = &o->set.v[o->source];
+	int who = !s->clean || s->intents ? (int)o->source : -1;
+
+	for (size_t i = 0; who < 0 && i < o->set.count; i++) {
+		int r = i == o->source ? 0 : leaves_doubt(o, i);
+
+		if (r < 0)
+			return r;
+		if (r)
+			who = (int)i;
+	}
+	if (who >= 0)
+		return present_refuse(
+			&o->set, 0,
+			"store %s was not left cleanly, and what that left in "
+			"doubt would be recovered first; more than this may "
+			"differ",
+			present_name(&o->set, (size_t)who));
+	if (s->copy)
+		return present_refuse(
+			&o->set, 0,
+			"store %s is a copy whose files would be found anew "
+			"by path first",
+			present_name(&o->set, o->source));
+	return 0;
+}
+
+/* Before a lap may copy from it. */
+static int prepare_source(struct offline *o)
+{
 	uint64_t bytes;
 	int err;
 
-	if (o->dry) {
-		if (present_needs_recovery(&o->set, o->source))
-			(void)present_refuse(
-				&o->set, 0,
-				"store %s was not left cleanly and would be "
-				"recovered first; more than this may differ",
-				present_name(&o->set, o->source));
-		else if (s->copy)
-			(void)present_refuse(
-				&o->set, 0,
-				"store %s is a copy whose files would be found "
-				"anew by path first",
-				present_name(&o->set, o->source));
-		return 0;
-	}
+	if (o->dry)
+		return remark_on_source(o);
 	err = present_forget(&o->set, o->source);
 	if (!err && present_needs_recovery(&o->set, o->source))
 		err = present_recover(&o->set, o->source, &bytes);

@@ -50,6 +50,21 @@ static void print_behind(const struct show *s, const json_t *behind)
 		seconds >= 0.0 ? ui_seconds(time, seconds) : "");
 }
 
+static void print_fork(const struct show *s, const json_t *head)
+{
+	const json_t *stores = json_object_get(head, "stores");
+
+	(void)printf("fork: %s and %s were changed without each other after "
+		     "seq %" PRIu64 "\n",
+		     s->names[0], s->names[1], json_number(head, "from_seq"));
+	for (int i = 0; i < 2; i++)
+		if (json_flag(side_of(s, stores, i), "in_doubt"))
+			(void)printf("note: %s was not left cleanly; what it "
+				     "changed last may be missing below until "
+				     "it was mounted alone\n",
+				     s->names[i]);
+}
+
 static void print_head(struct show *s, const json_t *head)
 {
 	const char *relation = json_text(head, "relation");
@@ -67,10 +82,7 @@ static void print_head(struct show *s, const json_t *head)
 	else if (!strcmp(relation, "behind"))
 		print_behind(s, json_object_get(head, "behind"));
 	else if (!strcmp(relation, "fork"))
-		(void)printf("fork: %s and %s were changed without each other "
-			     "after seq %" PRIu64 "\n",
-			     s->names[0], s->names[1],
-			     json_number(head, "from_seq"));
+		print_fork(s, head);
 }
 
 static void print_side(const json_t *side)
@@ -210,8 +222,8 @@ static int ask_daemon(struct show *s, struct client *client, const char *other)
 static int ask_maps(struct show *s, struct target *a, struct target *b)
 {
 	struct diff_end ends[2] = {
-		{a->path, a->id.name, a->map},
-		{b->path, b->id.name, b->map},
+		{a->path, a->id.name, a->map, false},
+		{b->path, b->id.name, b->map, false},
 	};
 	int err = diff_report(ends, on_item, s);
 

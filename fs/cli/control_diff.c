@@ -68,8 +68,9 @@ static int report(struct control_op *op, const struct mirror_slot_info *info,
 	if (err)
 		return err;
 	mirror_slot_info(m, (unsigned int)slot, &lead_info);
-	ends[0] = (struct diff_end){lead_info.path, lead_info.name, lead.meta};
-	ends[1] = (struct diff_end){path, info->name, NULL};
+	ends[0] = (struct diff_end){lead_info.path, lead_info.name, lead.meta,
+				    true};
+	ends[1] = (struct diff_end){path, info->name, NULL, false};
 	err = open_map(op, info->name, path, &ends[1].map);
 	if (!err)
 		err = diff_report(ends, send_item, op);

@@ -74,30 +74,45 @@ static int put_behind(json_t *head, const struct diff_end *late,
 	return json_object_set_new(head, "behind", behind) ? -ENOMEM : 0;
 }
 
+static int read_intents(struct meta *map, uint64_t *ret)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	int err = rd ? meta_intent_count(rd, ret) : -EIO;
+
+	meta_reader_put(rd);
+	return err;
+}
+
+static int put_store(const struct diff_end *end, json_t *stores)
+{
+	json_t *store = json_object();
+	uint64_t durable, intents;
+	int err = read_number(end->map, META_NUM_DURABLE_SEQ, &durable);
+
+	if (!err)
+		err = read_intents(end->map, &intents);
+	if (err || json_put_bytes(store, "name", end->name) ||
+	    json_put_text(store, "uuid", meta_store_uuid(end->map)) ||
+	    json_put_bytes(store, "path", end->path) ||
+	    json_put_number(store, "durable_seq", durable) ||
+	    json_object_set_new(store, "in_doubt",
+				json_boolean(intents && !end->live))) {
+		json_decref(store);
+		return err ? err : -ENOMEM;
+	}
+	return json_array_append_new(stores, store) ? -ENOMEM : 0;
+}
+
 static int put_stores(const struct diff_end ends[2], json_t *head)
 {
 	json_t *stores = json_array();
+	int err = 0;
 
 	if (json_object_set_new(head, "stores", stores))
 		return -ENOMEM;
-	for (int i = 0; i < 2; i++) {
-		json_t *store = json_object();
-		uint64_t durable;
-		int err = read_number(ends[i].map, META_NUM_DURABLE_SEQ,
-				      &durable);
-
-		if (err || json_put_bytes(store, "name", ends[i].name) ||
-		    json_put_text(store, "uuid",
-				  meta_store_uuid(ends[i].map)) ||
-		    json_put_bytes(store, "path", ends[i].path) ||
-		    json_put_number(store, "durable_seq", durable)) {
-			json_decref(store);
-			return err ? err : -ENOMEM;
-		}
-		if (json_array_append_new(stores, store))
-			return -ENOMEM;
-	}
-	return 0;
+	for (int i = 0; !err && i < 2; i++)
+		err = put_store(&ends[i], stores);
+	return err;
 }
 
 /* Both are through the same number of one history. */
@@ -259,12 +274,8 @@ static int judge(const struct diff_end ends[2], struct lineage_verdict *ret)
 	int err = resync_verdict(ends[0].map, ends[1].map, ret);
 	uint64_t intents[2] = {0};
 
-	for (int i = 0; !err && i < 2; i++) {
-		struct meta_reader *rd = meta_reader_get(ends[i].map);
-
-		err = rd ? meta_intent_count(rd, &intents[i]) : -EIO;
-		meta_reader_put(rd);
-	}
+	for (int i = 0; !err && i < 2; i++)
+		err = read_intents(ends[i].map, &intents[i]);
 	if (err || ret->relation != RESYNC_FORK || !(intents[0] + intents[1]))
 		return err;
 	return resync_relate_lineage(ends[0].map, ends[1].map, ret);

@@ -14,6 +14,7 @@ struct diff_end {
 	const char *path; /* absolute: where its files are looked at */
 	const char *name;
 	struct meta *map;
+	bool live; /* in use, and checkpointed just now */
 };
 
 /* Gets each item (borrowed); nonzero ends it with that. */
@@ -23,9 +24,10 @@ typedef int (*diff_fn)(void *arg, const json_t *item);
  * diff_report - the head, and after a fork one item for each place.
  *
  * The head: relation (equal, doubt, behind, fork, foreign), stores (of both:
- * name, uuid, path, durable_seq), from_seq; behind (store, nodes, bytes,
- * seconds, exact) or null.  The relation is doubt when both are durable
- * through one number, and a crash left something to be compared.
+ * name, uuid, path, durable_seq, in_doubt), from_seq; behind (store, nodes,
+ * bytes, seconds, exact) or null.  The relation is doubt when both are durable
+ * through one number, and a crash left something to be compared.  A store is
+ * in_doubt when its map may lack some of what it changed last.
  *
  * An item: path, in (the name of a store, or "both"), sides (of both: null, or
  * what, kind, seq, bytes, size, mtime; the last two null where the file cannot

@@ -57,8 +57,17 @@ static int store_name(const char *path, char *buf, size_t size)
 	return err;
 }
 
+/* @remark is about all of them. */
+static int put_remark(json_t *result, const char *remark)
+{
+	if (*remark)
+		return json_put_bytes(result, "remark", remark);
+	return json_object_set_new(result, "remark", json_null()) ? -ENOMEM : 0;
+}
+
 static int show_results(const char *const *paths, int count,
 			unsigned int source, const struct resync_counts *counts,
+			const char *remark,
 			const struct resync_request *request)
 {
 	_cleanup_json_ json_t *results = json_array();
@@ -73,6 +82,8 @@ static int show_results(const char *const *paths, int count,
 		(void)store_name(paths[i], name, sizeof(name));
 		result = json_object();
 		err = report_counts(&counts[i], name, result);
+		if (!err)
+			err = put_remark(result, remark);
 		if (!err && !request->json)
 			follow_print(result, request->dry_run);
 		if (!err && json_array_append(results, result))
@@ -81,6 +92,8 @@ static int show_results(const char *const *paths, int count,
 	}
 	if (!err && request->json)
 		err = follow_print_json(results);
+	else if (!err && *remark)
+		(void)printf("note: %s\n", remark);
 	return err;
 }
 
@@ -136,7 +149,7 @@ static int resync(const struct resync_request *request,
 			     counts, why, sizeof(why));
 	ui_progress_end(&progress);
 	if (!err)
-		return show_results(paths, count, source, counts, request);
+		return show_results(paths, count, source, counts, why, request);
 	ui_error("resync", "%s", *why ? why : ui_why(err));
 	return err;
 }

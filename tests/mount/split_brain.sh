@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Both stores were mounted alone and written: that is refused with a clear
-# message, and nothing is changed.
+# message, and nothing is changed. What a crash of one side hides is said.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -76,3 +76,38 @@ refused "$SEQMIRROR" attach --wait "$mnt" b
 eq "file on b" "$(cat b/file)" "b alone"
 unmount_volume
 eq "files" "$(cat a/file b/file | xargs)" "a alone b alone"
+
+# A side that was not left cleanly: its map lacks what it did last, and whoever
+# shows or forecasts from it says so.
+image_umount b
+mount_volume -o checkpoint=3600 "$work/a"
+echo later >"$mnt/later"
+sync "$mnt/later"
+kill_daemon
+image_mount b
+# remark STORE: on a dry run that keeps it.
+remark()
+{
+	sm resync --dry-run --json --prefer "$1" "$work/a" "$work/b" |
+		jq -r .remark
+}
+sm diff "$work/a" "$work/b" >shown
+grep -q '^note: a was not left cleanly' shown ||
+	fail "diff does not tell of the crash: $(cat shown)"
+eq "in doubt" "$(sm diff --json "$work/b" "$work/a" |
+	jq -c '[.stores[] | .in_doubt]')" "[false,true]"
+[[ $(remark a) == "store a was not left cleanly"* ]] ||
+	fail "the forecast does not tell of the crash: $(remark a)"
+# Under its own intents a target is compared.
+eq "remark on b" "$(remark b)" null
+sm resync --dry-run --prefer a "$work/a" "$work/b" >shown
+grep -q '^note: store a was not left cleanly' shown ||
+	fail "not said in words: $(cat shown)"
+image_umount b
+mount_volume -o degraded "$work/a"
+unmount_volume
+image_mount b
+sm diff "$work/a" "$work/b" >shown
+grep -q '^  later: made' shown || fail "not in the list: $(cat shown)"
+! grep -q '^note:' shown || fail "still a note: $(cat shown)"
+eq "remark on a" "$(remark a)" null
