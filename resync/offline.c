@@ -51,9 +51,25 @@ static int open_all(struct offline *o, const char *const *paths, size_t count)
 	return 0;
 }
 
+/* 1: there is nothing to prefer, and whoever is named has it all. */
+static int is_in_step(struct offline *o, size_t a, size_t b)
+{
+	struct lineage_verdict verdict;
+	int err = lineage_ask(present_end(&o->set.v[a]),
+			      present_end(&o->set.v[b]), true, &verdict);
+
+	if (err)
+		return present_refuse(&o->set, err,
+				      "cannot compare stores %s and %s: %s",
+				      present_name(&o->set, a),
+				      present_name(&o->set, b), strerror(-err));
+	return verdict.relation == RESYNC_IN_STEP && !o->set.v[b].copy;
+}
+
 static int choose(struct offline *o, int prefer)
 {
 	int picked = present_pick(&o->set, true);
+	int same = 0;
 
 	if (picked == -EREMCHG)
 		picked = present_pick(&o->set, false);
@@ -64,6 +80,10 @@ static int choose(struct offline *o, int prefer)
 		return 0;
 	}
 	if (picked >= 0 && picked != prefer)
+		same = is_in_step(o, (size_t)picked, (size_t)prefer);
+	if (same < 0)
+		return same;
+	if (picked >= 0 && picked != prefer && !same)
 		return present_refuse(
 			&o->set, -EINVAL,
 			"store %s has all that store %s has, there is nothing "
@@ -453,6 +473,11 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 		if (i != o->source)
 			err = resync_one(o, i);
 	}
+	if (!err && !o->changed)
+		(void)present_refuse(
+			&o->set, 0,
+			"the stores are in step, there was nothing "
+			"to do");
 	/* Those before one that failed are in step all the same. */
 	joined = o->changed && !o->dry ? join_all(o) : 0;
 	return err ? err : joined;

@@ -240,8 +240,8 @@ MUST_CHECK int resync_engine_wait(struct resync_engine *e, unsigned int slot,
  * @prefer: index of the side to keep after a fork, -1: refuse forks.  With it
  * a store whose map is lost, or was made anew, is compared with that side.
  * @ret_counts: one per path (the source's stays zero).
- * @why: the reason of an error; after a dry run perhaps a remark (the source
- * would be recovered first, so more may differ), else empty.
+ * @why: the reason of an error; else perhaps a remark (there was nothing to do;
+ * of a dry run: the source would be recovered first, so more may differ).
  */
 MUST_CHECK int resync_offline(const char *const *paths, size_t count,
 			      int prefer, const struct resync_control *control,

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 #include "fs/cli/cli.h"
@@ -202,6 +203,16 @@ static int on_item(void *arg, const json_t *item)
 
 /* ---- whom to ask ---- */
 
+static bool is_same_directory(char **words)
+{
+	struct stat st[2];
+
+	for (int i = 0; i < 2; i++)
+		if (store_peek(words[i], "", &st[i]))
+			return false;
+	return st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino;
+}
+
 static void keep_name(struct show *s, int i, const char *name)
 {
 	(void)text_escape(s->names[i], sizeof(s->names[i]), name);
@@ -245,6 +256,11 @@ static int open_ends(struct show *s, char **words, struct target ends[2])
 		is_store[i] = store_probe_identity(words[i], &id) == 0;
 		if (is_store[i])
 			keep_name(s, i, id.name);
+	}
+	if (is_store[0] && is_same_directory(words)) {
+		ui_error("diff", "%s is named twice: both are the same store",
+			 s->names[0]);
+		return -EINVAL;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (!is_store[i] &&

@@ -141,4 +141,6 @@ mkdir c
 sm init --name c c >/dev/null
 refused "$SEQMIRROR" diff a c
 refused "$SEQMIRROR" diff a nothing
+refused "$SEQMIRROR" diff a ./a
+grep -q 'the same store' <<<"$refusal" || fail "not said: $refusal"
 refused "$SEQMIRROR" diff a

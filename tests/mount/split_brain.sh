@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Both stores were mounted alone and written: that is refused with a clear
-# message, and nothing is changed. What a crash of one side hides is said.
+# message, and nothing is changed. What a crash of one side hides is said, and a
+# side is kept once or twice.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -111,3 +112,20 @@ sm diff "$work/a" "$work/b" >shown
 grep -q '^  later: made' shown || fail "not in the list: $(cat shown)"
 ! grep -q '^note:' shown || fail "still a note: $(cat shown)"
 eq "remark on a" "$(remark a)" null
+
+# Done again, as after a kill that came too late, it is a success; one that is
+# merely stale still cannot be kept.
+sm resync --prefer b "$work/a" "$work/b" >/dev/null
+for name in a b; do
+	sm resync --prefer "$name" "$work/a" "$work/b" >shown
+	grep -q '^note: the stores are in step' shown ||
+		fail "nothing to do for $name, and not said: $(cat shown)"
+done
+eq "files" "$(cat a/file b/file | xargs)" "b alone b alone"
+image_umount b
+mount_volume "$work/a"
+echo more >"$mnt/more"
+unmount_volume
+image_mount b
+refused "$SEQMIRROR" resync --prefer b "$work/a" "$work/b"
+grep -q 'nothing to prefer' <<<"$refusal" || fail "not said: $refusal"
