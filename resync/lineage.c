@@ -170,6 +170,33 @@ static bool share_any(const struct lineage_view *a,
 	return false;
 }
 
+/* Is some of what cut laps left in @half from @whole's lineage? */
+static bool gave_any(const struct lineage_view *whole,
+		     const struct lineage_view *half)
+{
+	for (size_t i = 0; i < half->lap_count; i++) {
+		const struct meta_lap *lap = &half->laps[i];
+
+		if (epoch_index(whole->epochs, whole->count,
+				lap->epochs[lap->count - 1].id) != NOT_FOUND)
+			return true;
+	}
+	return false;
+}
+
+bool lineage_completes(const struct lineage_view *whole,
+		       const struct lineage_view *half)
+{
+	struct lineage_verdict verdict;
+
+	if (!half->resyncing || whole->resyncing)
+		return false;
+	if (gave_any(whole, half))
+		return true;
+	lineage_compare(whole, half, &verdict);
+	return verdict.relation == RESYNC_STALE;
+}
+
 static bool in_doubt(const struct lineage_view *v)
 {
 	return v->intents || v->resyncing;
@@ -370,6 +397,17 @@ int lineage_ask(struct lineage_end source, struct lineage_end target, bool maps,
 	p.target.view.copy |= target.copy;
 	lineage_compare(&p.source.view, &p.target.view, ret);
 	return maps ? ask_maps(&p, ret) : 0;
+}
+
+int resync_completes(struct meta *whole, struct meta *half)
+{
+	_cleanup_(pair_close) struct pair p = {
+		.source_meta = whole,
+		.target_meta = half,
+	};
+	int err = pair_open(&p);
+
+	return err ? err : lineage_completes(&p.source.view, &p.target.view);
 }
 
 int resync_verdict(struct meta *source, struct meta *target,

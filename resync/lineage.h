@@ -70,6 +70,14 @@ void lineage_compare(const struct lineage_view *source,
 		     struct lineage_verdict *ret);
 
 /**
+ * lineage_completes - is @half in the middle of a resync, and is @whole, which
+ * is not, of the lineage it came from?  Then @whole alone is a state that ever
+ * was, and what @half had of its own may be gone.
+ */
+bool lineage_completes(const struct lineage_view *whole,
+		       const struct lineage_view *half);
+
+/**
  * lineage_settle - the verdict once the maps have been asked.
  * @newer: whether the side that would be overwritten numbers something above
  * verdict.from that is newer than what the other has there.
@@ -112,6 +120,9 @@ MUST_CHECK int resync_verdict(struct meta *source, struct meta *target,
 			      struct lineage_verdict *ret);
 MUST_CHECK int resync_relate_lineage(struct meta *source, struct meta *target,
 				     struct lineage_verdict *ret);
+
+/** resync_completes - lineage_completes() of two maps: 1, 0, -errno. */
+MUST_CHECK int resync_completes(struct meta *whole, struct meta *half);
 
 /**
  * resync_trim_void - drop a void end from @target's lineage, in a transaction

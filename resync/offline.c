@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "resync/present.h"
 #include "resync/take_back.h"
@@ -26,6 +27,7 @@ struct offline {
 	size_t source;
 	bool dry;
 	bool prefer;  /* the source was named by the user */
+	bool half;    /* and is a mixture: its own resync was never finished */
 	bool changed; /* a lap was done */
 	bool in_step[META_STORE_MAX];
 	struct resync_counts *counts;
@@ -66,19 +68,53 @@ static int is_in_step(struct offline *o, size_t a, size_t b)
 	return verdict.relation == RESYNC_IN_STEP && !o->set.v[b].copy;
 }
 
-static int choose(struct offline *o, int prefer)
+/*
+ * In the middle of a resync it is no state that ever was. It is kept at the
+ * user's word, but not over a store that is complete, has all that the resync
+ * brought, and may be all that is left of it.
+ */
+static int check_half(struct offline *o, size_t prefer)
+{
+	int whole, err;
+
+	if (!o->set.v[prefer].resyncing)
+		return 0;
+	err = present_whole_of(&o->set, prefer, &whole);
+	if (err)
+		return err;
+	if (whole >= 0)
+		return present_refuse_half(&o->set, prefer, (size_t)whole);
+	o->half = true;
+	if (!o->dry)
+		log_warn("a mixture of two states is kept, a resync of it was "
+			 "not finished: store=%s",
+			 present_name(&o->set, prefer));
+	return 0;
+}
+
+static int choose_alone(struct offline *o)
 {
 	int picked = present_pick(&o->set, true);
-	int same = 0;
 
 	if (picked == -EREMCHG)
 		picked = present_pick(&o->set, false);
-	if (prefer < 0) {
-		if (picked < 0)
-			return picked;
+	if (picked >= 0)
 		o->source = (size_t)picked;
-		return 0;
-	}
+	return MIN(picked, 0);
+}
+
+static int choose(struct offline *o, int prefer)
+{
+	int picked, same = 0, err;
+
+	if (prefer < 0)
+		return choose_alone(o);
+	err = check_half(o, (size_t)prefer);
+	if (err)
+		return err;
+	picked = present_pick(&o->set, true);
+	if (picked == -EREMCHG)
+		picked = present_pick(&o->set, false);
 	if (picked >= 0 && picked != prefer)
 		same = is_in_step(o, (size_t)picked, (size_t)prefer);
 	if (same < 0)
@@ -438,6 +474,21 @@ static int judge_all(struct offline *o)
 	return err;
 }
 
+static void remark_on_all(struct offline *o)
+{
+	if (o->half)
+		(void)present_refuse(
+			&o->set, 0,
+			"store %s is a mixture: a resync of it was not "
+			"finished, and the store that it came from is not here",
+			present_name(&o->set, o->source));
+	else if (!o->changed)
+		(void)present_refuse(
+			&o->set, 0,
+			"the stores are in step, there was nothing "
+			"to do");
+}
+
 static int run(struct offline *o, const char *const *paths, size_t count,
 	       int prefer)
 {
@@ -473,11 +524,8 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 		if (i != o->source)
 			err = resync_one(o, i);
 	}
-	if (!err && !o->changed)
-		(void)present_refuse(
-			&o->set, 0,
-			"the stores are in step, there was nothing "
-			"to do");
+	if (!err)
+		remark_on_all(o);
 	/* Those before one that failed are in step all the same. */
 	joined = o->changed && !o->dry ? join_all(o) : 0;
 	return err ? err : joined;

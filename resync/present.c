@@ -402,11 +402,50 @@ static bool ranks_above(const struct present *a, const struct present *b)
 	return b->copy && !a->copy;
 }
 
+int present_whole_of(struct present_set *set, size_t half, int *ret_whole)
+{
+	*ret_whole = -1;
+	for (size_t i = 0; *ret_whole < 0 && i < set->count; i++) {
+		int r = i == half ? 0
+				  : resync_completes(set->v[i].meta,
+						     set->v[half].meta);
+
+		if (r < 0)
+			return present_refuse(
+				set, r, "cannot compare stores %s and %s: %s",
+				present_name(set, i), present_name(set, half),
+				strerror(-r));
+		if (r)
+			*ret_whole = (int)i;
+	}
+	return 0;
+}
+
+int present_refuse_half(struct present_set *set, size_t half, size_t whole)
+{
+	const char *x = present_name(set, whole), *y = present_name(set, half);
+
+	return present_refuse(
+		set, -EREMCHG,
+		"store %s is half overwritten by a resync that was not "
+		"finished, and what it had alone may be gone; store %s is "
+		"complete: finish with 'seqmirror resync --prefer %s %s %s'",
+		y, x, x, store_path(set->v[whole].store),
+		store_path(set->v[half].store));
+}
+
 static int refuse_pick(struct present_set *set, size_t a, size_t b,
 		       enum resync_relation relation)
 {
 	const char *x = present_name(set, a), *y = present_name(set, b);
+	int r = resync_completes(set->v[a].meta, set->v[b].meta);
 
+	if (r < 0)
+		return present_refuse(set, r,
+				      "cannot compare stores %s and %s: %s", x,
+				      y, strerror(-r));
+	if (r)
+		return present_refuse_half(set, b, a);
 	if (relation == RESYNC_FOREIGN)
 		return present_refuse(
 			set, -EREMCHG,
@@ -421,9 +460,9 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 		return present_refuse(
 			set, -EREMCHG,
 			"store %s has a part of what is newer than store %s, "
-			"from a resync that was not finished; bring the store "
-			"it came from, or keep one with 'seqmirror resync "
-			"--prefer'",
+			"from a resync that was not finished: it is a mixture "
+			"of old and new; bring the store it came from, or keep "
+			"one with 'seqmirror resync --prefer STORE'",
 			y, x);
 	return present_refuse(
 		set, -EREMCHG,

@@ -72,6 +72,13 @@ int present_find(const struct present_set *set, const char *uuid);
  */
 MUST_CHECK int present_pick(struct present_set *set, bool settled);
 
+/* @ret_whole: a store that has whole what @half has in part
+ * (lineage_completes()); -1: none is present. */
+MUST_CHECK int present_whole_of(struct present_set *set, size_t half,
+				int *ret_whole);
+/* @half would be a mixture of two states, and @whole is not. */
+int present_refuse_half(struct present_set *set, size_t half, size_t whole);
+
 /*
  * If @i is a copy, take it for what it is: its rows say what lies where, but
  * not in which inode. Only for a source: a lap looks through its target.

@@ -238,10 +238,13 @@ MUST_CHECK int resync_engine_wait(struct resync_engine *e, unsigned int slot,
 /**
  * resync_offline - bring every other of @paths in step with the furthest.
  * @prefer: index of the side to keep after a fork, -1: refuse forks.  With it
- * a store whose map is lost, or was made anew, is compared with that side.
+ * a store whose map is lost, or was made anew, is compared with that side.  One
+ * in the middle of a resync is refused (-EREMCHG) beside a store that has all
+ * of what it has in part; without such a store it is a mixture, and kept.
  * @ret_counts: one per path (the source's stays zero).
  * @why: the reason of an error; else perhaps a remark (there was nothing to do;
- * of a dry run: the source would be recovered first, so more may differ).
+ * the preferred side is a mixture; of a dry run: the source would be recovered
+ * first, so more may differ).
  */
 MUST_CHECK int resync_offline(const char *const *paths, size_t count,
 			      int prefer, const struct resync_control *control,

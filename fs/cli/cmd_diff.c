@@ -51,6 +51,42 @@ static void print_behind(const struct show *s, const json_t *behind)
 		seconds >= 0.0 ? ui_seconds(time, seconds) : "");
 }
 
+/* Of a mounted volume it is one at work, else one that was cut. */
+static void print_resyncing(const struct show *s, const json_t *head)
+{
+	const json_t *complete = json_object_get(head, "complete");
+	const char *store = json_text(head, "store");
+	const char *other = s->names[strcmp(s->names[0], store) == 0];
+	char name[NAME_TEXT_MAX];
+
+	(void)text_escape(name, sizeof(name), store);
+	if (!complete)
+		(void)printf("no fork: %s is being resynced\n", name);
+	else if (json_is_null(complete))
+		(void)printf("%s is half overwritten: a resync of it was not "
+			     "finished, and %s is not what it came from; what "
+			     "%s has is a mixture, of which no list can be "
+			     "made\n",
+			     name, other, name);
+	else
+		(void)printf("%s is half overwritten: a resync of it was not "
+			     "finished, and what it had alone may be gone; %s "
+			     "is complete, finish with 'seqmirror resync "
+			     "--prefer %s'\n",
+			     name, other, other);
+}
+
+static void print_cut(const struct show *s, const json_t *head)
+{
+	const json_t *stores = json_object_get(head, "stores");
+
+	for (int i = 0; i < 2; i++)
+		if (json_flag(side_of(s, stores, i), "resyncing"))
+			(void)printf("note: a resync of %s was not finished; "
+				     "the next one goes on with it\n",
+				     s->names[i]);
+}
+
 static void print_fork(const struct show *s, const json_t *head)
 {
 	const json_t *stores = json_object_get(head, "stores");
@@ -73,8 +109,7 @@ static void print_head(struct show *s, const json_t *head)
 	if (!strcmp(relation, "equal"))
 		(void)printf("equal: both stores are in step\n");
 	else if (!strcmp(relation, "resyncing"))
-		(void)printf("no fork: %s is being resynced\n",
-			     json_text(head, "store"));
+		print_resyncing(s, head);
 	else if (!strcmp(relation, "doubt"))
 		(void)printf("no fork: %s and %s are through the same number, "
 			     "but a crash left something in doubt, which the "
@@ -84,6 +119,8 @@ static void print_head(struct show *s, const json_t *head)
 		print_behind(s, json_object_get(head, "behind"));
 	else if (!strcmp(relation, "fork"))
 		print_fork(s, head);
+	if (strcmp(relation, "resyncing"))
+		print_cut(s, head);
 }
 
 static void print_side(const json_t *side)

@@ -86,9 +86,11 @@ static int read_intents(struct meta *map, uint64_t *ret)
 static int put_store(const struct diff_end *end, json_t *stores)
 {
 	json_t *store = json_object();
-	uint64_t durable, intents;
+	uint64_t durable, resyncing, intents;
 	int err = read_number(end->map, META_NUM_DURABLE_SEQ, &durable);
 
+	if (!err)
+		err = read_number(end->map, META_NUM_RESYNCING, &resyncing);
 	if (!err)
 		err = read_intents(end->map, &intents);
 	if (err || json_put_bytes(store, "name", end->name) ||
@@ -96,7 +98,8 @@ static int put_store(const struct diff_end *end, json_t *stores)
 	    json_put_bytes(store, "path", end->path) ||
 	    json_put_number(store, "durable_seq", durable) ||
 	    json_object_set_new(store, "in_doubt",
-				json_boolean(intents && !end->live))) {
+				json_boolean(intents && !end->live)) ||
+	    json_object_set_new(store, "resyncing", json_boolean(resyncing))) {
 		json_decref(store);
 		return err ? err : -ENOMEM;
 	}
@@ -143,8 +146,50 @@ static const char *relation_word(const struct diff_end ends[2],
 	return "foreign";
 }
 
+/*
+ * The one that is no state that ever was: in the middle of a resync, and not
+ * merely behind the other. Return: its index, 2: none, -errno.
+ */
+static int find_half(const struct diff_end ends[2],
+		     const struct lineage_verdict *v)
+{
+	int late = v->relation == RESYNC_STALE	 ? 1
+		   : v->relation == RESYNC_NEWER ? 0
+						 : 2;
+
+	if (v->relation == RESYNC_FOREIGN)
+		return 2;
+	for (int i = 0; i < 2; i++) {
+		uint64_t resyncing;
+		int err = read_number(ends[i].map, META_NUM_RESYNCING,
+				      &resyncing);
+
+		if (err)
+			return err;
+		if (resyncing && i != late)
+			return i;
+	}
+	return 2;
+}
+
+static int put_half(const struct diff_end *half, const struct diff_end *other,
+		    json_t *head)
+{
+	int whole = resync_completes(other->map, half->map);
+
+	if (whole < 0)
+		return whole;
+	if (json_put_text(head, "relation", "resyncing") ||
+	    json_put_bytes(head, "store", half->name) ||
+	    json_object_set_new(head, "behind", json_null()))
+		return -ENOMEM;
+	if (whole)
+		return json_put_bytes(head, "complete", other->name);
+	return json_object_set_new(head, "complete", json_null()) ? -ENOMEM : 0;
+}
+
 static int put_head(const struct diff_end ends[2],
-		    const struct lineage_verdict *v, json_t *head)
+		    const struct lineage_verdict *v, int half, json_t *head)
 {
 	uint64_t from = v->relation == RESYNC_FORK ? v->fork_from : v->from;
 	const char *word = relation_word(ends, v);
@@ -152,8 +197,11 @@ static int put_head(const struct diff_end ends[2],
 
 	if (err)
 		return err;
-	if (json_put_text(head, "relation", word) ||
-	    json_put_number(head, "from_seq", from))
+	if (json_put_number(head, "from_seq", from))
+		return -ENOMEM;
+	if (half < 2)
+		return put_half(&ends[half], &ends[!half], head);
+	if (json_put_text(head, "relation", word))
 		return -ENOMEM;
 	if (!strcmp(word, "behind") && v->relation == RESYNC_STALE)
 		return put_behind(head, &ends[1], ends[0].map, from);
@@ -286,13 +334,18 @@ int diff_report(const struct diff_end ends[2], diff_fn fn, void *arg)
 	struct diff d = {.ends = ends, .fn = fn, .arg = arg};
 	_cleanup_json_ json_t *head = json_object();
 	struct lineage_verdict v;
+	int half = 2;
 	int err = judge(ends, &v);
 
+	if (!err) {
+		half = find_half(ends, &v);
+		err = MIN(half, 0);
+	}
 	if (!err)
-		err = head ? put_head(ends, &v, head) : -ENOMEM;
+		err = head ? put_head(ends, &v, half, head) : -ENOMEM;
 	if (!err)
 		err = fn(arg, head);
-	if (err || v.relation != RESYNC_FORK)
+	if (err || half < 2 || v.relation != RESYNC_FORK)
 		return err;
 	return diverge_walk(ends[0].map, ends[1].map, v.fork_from,
 			    &(struct diverge_ask){

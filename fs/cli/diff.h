@@ -23,11 +23,16 @@ typedef int (*diff_fn)(void *arg, const json_t *item);
 /**
  * diff_report - the head, and after a fork one item for each place.
  *
- * The head: relation (equal, doubt, behind, fork, foreign), stores (of both:
- * name, uuid, path, durable_seq, in_doubt), from_seq; behind (store, nodes,
+ * The head: relation (equal, doubt, behind, fork, resyncing, foreign), stores
+ * (of both: name, uuid, path, durable_seq, in_doubt, resyncing), from_seq; behind (store, nodes,
  * bytes, seconds, exact) or null.  The relation is doubt when both are durable
  * through one number, and a crash left something to be compared.  A store is
  * in_doubt when its map may lack some of what it changed last.
+ *
+ * The relation is resyncing when a resync of a store was not finished that is
+ * not merely behind the other: what it has is a mixture, and no list is made
+ * of it.  Then store is its name, complete the other's if that has all that the
+ * resync brought, else null.
  *
  * An item: path, in (the name of a store, or "both"), sides (of both: null, or
  * what, kind, seq, bytes, size, mtime; the last two null where the file cannot

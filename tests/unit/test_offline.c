@@ -310,6 +310,30 @@ Test(offline, a_cut_lap_belongs_to_its_source)
 	fixture_done(&f);
 }
 
+/* The user may keep a mixture, but not over the complete store it is of. */
+Test(offline, half_overwritten_is_not_kept)
+{
+	struct fixture f;
+
+	in_step(&f, 3);
+	change_alone(f.path[0], "dir", "of-a");
+	change_alone(f.path[1], "dir", "of-b");
+	cr_assert_eq(offline_pair(&f, 0, 1, 0, 2), -ECANCELED);
+	cr_assert_eq(lap_count(f.path[1]), 1);
+	cr_expect_eq(offline_pair(&f, 0, 1, 1, 0), -EREMCHG, "%s", why);
+	cr_expect_not_null(strstr(why, "half overwritten"));
+	cr_expect_not_null(strstr(why, "--prefer a"));
+	cr_expect_eq(offline_pair(&f, 0, 1, -1, 0), -EREMCHG, "%s", why);
+	cr_expect_not_null(strstr(why, "half overwritten"));
+	/* Beside an older store its source is not there. */
+	must(offline_pair(&f, 1, 2, 0, 0));
+	cr_expect_not_null(strstr(why, "is a mixture"), "%s", why);
+	cr_expect(same_trees(f.path[1], f.path[2]));
+	must(offline_pair(&f, 0, 1, 0, 0));
+	cr_expect(same_trees(f.path[0], f.path[1]));
+	fixture_done(&f);
+}
+
 /* 6: what was there before the fork is the same on both sides, whatever each
  * has done to it. */
 Test(offline, nodes_from_before_a_fork_match)
