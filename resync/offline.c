@@ -343,6 +343,8 @@ static int join_rows(struct offline *o, struct meta *meta,
 	if (!err)
 		err = meta_number_set(meta, META_NUM_RESYNCING, 0);
 	if (!err)
+		err = meta_laps_clear(meta);
+	if (!err)
 		err = meta_number_set(meta, META_NUM_COPY, 0);
 	if (!err)
 		err = meta_epoch_append(meta, &j->epoch);
@@ -446,6 +448,77 @@ static int remark_on_source(struct offline *o)
 	return 0;
 }
 
+/* The highest numbers that laps which were cut can have brought. */
+static int highest_brought(struct meta_reader *rd, uint64_t *ret_seq,
+			   uint64_t *ret_node)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_node row;
+	uint64_t from, durable;
+	int r = meta_number_get(rd, META_NUM_SEQ_RESERVED, ret_seq);
+
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_NODE_RESERVED, ret_node);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_RESYNC_FROM, &from);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_DURABLE_SEQ, &durable);
+	if (r == 0)
+		r = meta_iter_nodes_since(rd, MIN(from, durable), INT64_MAX,
+					  &it);
+	while (r == 0 && (r = meta_next_node(&it, &row)) > 0) {
+		*ret_seq = MAX(*ret_seq, row.seq);
+		*ret_node = MAX(*ret_node, row.id);
+		r = 0;
+	}
+	return r;
+}
+
+static int write_brought(struct meta *meta, uint64_t seq, uint64_t node)
+{
+	int err = meta_begin(meta);
+
+	if (err)
+		return err;
+	err = meta_number_set(meta, META_NUM_SEQ_RESERVED, seq);
+	if (!err)
+		err = meta_number_set(meta, META_NUM_NODE_RESERVED, node);
+	if (!err)
+		err = meta_intent_put(meta, &(struct meta_intent){
+						    .node = META_ROOT_ID,
+						    .kind = META_INTENT_NAME,
+						    .generation = 1,
+					    });
+	if (err) {
+		meta_rollback(meta);
+		return err;
+	}
+	return meta_commit(meta);
+}
+
+/*
+ * A mixture has numbers of the store it came from, above all that are reserved
+ * here: none may be issued again. And it is durable through none of them: an
+ * intent has the recovery begin an epoch above.
+ */
+static int prepare_half(struct offline *o)
+{
+	struct present *s = &o->set.v[o->source];
+	struct meta_reader *rd = meta_reader_get(s->meta);
+	uint64_t seq, node;
+	int err = rd ? highest_brought(rd, &seq, &node) : -ENOMEM;
+
+	meta_reader_put(rd);
+	if (!err)
+		err = write_brought(s->meta, seq, node);
+	if (err)
+		return present_refuse(
+			&o->set, err, "cannot prepare store %s: %s",
+			present_name(&o->set, o->source), strerror(-err));
+	s->intents++;
+	return 0;
+}
+
 /* Before a lap may copy from it. */
 static int prepare_source(struct offline *o)
 {
@@ -454,7 +527,9 @@ static int prepare_source(struct offline *o)
 
 	if (o->dry)
 		return remark_on_source(o);
-	err = present_forget(&o->set, o->source);
+	err = o->half ? prepare_half(o) : 0;
+	if (!err)
+		err = present_forget(&o->set, o->source);
 	if (!err && present_needs_recovery(&o->set, o->source))
 		err = present_recover(&o->set, o->source, &bytes);
 	return err;

@@ -83,6 +83,17 @@ sm resync --json --prefer b b c >shown
 	fail "not said: $(cat shown)"
 same_tree b c
 same_tree b half
+# From then on it is a state like others.
+mv b away/
+mount_volume -o degraded c
+echo more >"$mnt/more"
+unmount_volume
+mv away/b .
+sm resync b c >/dev/null
+eq "file on b" "$(cat b/more)" more
+for name in b c; do
+	sm check "$name"
+done
 mv away/a .
 
 # Whoever comes back then has what both lack.

@@ -334,6 +334,57 @@ Test(offline, half_overwritten_is_not_kept)
 	fixture_done(&f);
 }
 
+static void set_numbers(const char *store, uint64_t to)
+{
+	struct resync_side side;
+
+	fixture_open(&side, store);
+	set_number(&side, META_NUM_SEQ_RESERVED, to);
+	set_number(&side, META_NUM_NODE_RESERVED, to);
+	fixture_close(&side);
+}
+
+/* The numbers of what it has in part are another's, and are not issued anew;
+ * nor does it belong to that one's lineage any more. */
+Test(offline, a_mixture_that_is_kept_issues_no_number_twice)
+{
+	const uint64_t high = 1 << 24;
+	struct resync_side side;
+	struct fixture f;
+	uint64_t node;
+
+	in_step(&f, 3);
+	set_numbers(f.path[0], high);
+	change_alone(f.path[0], "dir", "of-a");
+	for (unsigned int left = 1;; left++) {
+		cr_assert_eq(offline_pair(&f, 0, 1, -1, left), -ECANCELED);
+		fixture_open(&side, f.path[1]);
+		node = node_of(&side, "dir/of-a");
+		fixture_close(&side);
+		if (node)
+			break;
+	}
+	cr_assert_gt(node, high);
+	must(offline_pair(&f, 1, 2, 0, 0));
+	cr_expect_eq(lap_count(f.path[1]), 0);
+	for (size_t i = 1; i < 3; i++) {
+		fixture_open(&side, f.path[i]);
+		cr_expect_gt(number_of(&side, META_NUM_NODE_RESERVED), high);
+		cr_expect_gt(number_of(&side, META_NUM_SEQ_RESERVED), high);
+		cr_expect_gt(number_of(&side, META_NUM_DURABLE_SEQ), high);
+		check_map_of(&side, true);
+		fixture_close(&side);
+	}
+	/* Both go on as one volume. */
+	change_alone(f.path[2], "dir", "more");
+	must(offline_pair(&f, 1, 2, -1, 0));
+	cr_expect(same_trees(f.path[1], f.path[2]));
+	cr_expect_eq(offline_pair(&f, 0, 1, -1, 0), -EREMCHG, "%s", why);
+	offline_ok(&f, 0);
+	all_in_step(&f);
+	fixture_done(&f);
+}
+
 /* 6: what was there before the fork is the same on both sides, whatever each
  * has done to it. */
 Test(offline, nodes_from_before_a_fork_match)
