@@ -5,11 +5,17 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "fs/cli/control.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
 #include "fs/cli/wire.h"
+
+enum {
+	START_MS = 2000, /* between a mount and its socket, at most */
+	START_STEP_MS = 20,
+};
 
 struct client {
 	struct wire wire;
@@ -93,10 +99,25 @@ static int try_entry(const struct mount_entry *entry,
 	return err;
 }
 
+/* A volume is mounted a moment before its socket is there. */
+static int try_entry_starting(const struct mount_entry *entry,
+			      struct client **ret_client)
+{
+	int err = try_entry(entry, ret_client);
+
+	for (unsigned int waited = 0;
+	     (err == -ENOENT || err == -ECONNREFUSED) && waited < START_MS;
+	     waited += START_STEP_MS) {
+		clock_sleep_ms(START_STEP_MS);
+		err = try_entry(entry, ret_client);
+	}
+	return err;
+}
+
 static int open_entry(const struct mount_entry *entry, const char *what,
 		      struct client **ret_client)
 {
-	int err = try_entry(entry, ret_client);
+	int err = try_entry_starting(entry, ret_client);
 
 	if (!err)
 		return 0;

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/fault.h"
 #include "base/guard.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -222,6 +223,7 @@ static void start_control(struct volume *v, const struct mount_options *options)
 	dev_t dev = mount_session_dev(v->session);
 	int err = mount_options_text(options, &v->options);
 
+	FAULT_POINT("control.start");
 	target.options = v->options;
 	if (!err)
 		err = control_start(&target, major(dev), minor(dev),

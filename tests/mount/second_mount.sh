@@ -24,3 +24,10 @@ eq "the file" "$(cat "$mnt/file")" before
 volume_is healthy || fail "the volume is $(status_of .state)"
 unmount_volume
 same_tree "$work/a" "$work/b"
+
+# Whoever asks as soon as it is mounted is answered.
+SEQMIRROR_FAULT=control.start:delay=500 start_mount "$work/a" "$work/b"
+wait_until 20 is_mounted "$mnt"
+sm status "$mnt" >text || fail "the daemon is said to be gone"
+grep -q healthy text || fail "$(cat text)"
+unmount_volume
