@@ -216,6 +216,9 @@ class StoreCheck:
             for offset, checksum in blocks.items():
                 if old_blocks.get(offset, ZERO) != checksum:
                     seq = self.map.seq_at(node, offset)
+                    # Unmapped, where a store keeps a block of zeros (btrfs).
+                    if seq is None and checksum == ZERO:
+                        seq = row[3]
                     if seq is None or seq <= low:
                         self.say(f"node {node} at {offset} changed, "
                                  f"seq {seq} <= {low}")
