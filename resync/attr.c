@@ -8,6 +8,10 @@
  * complete, from this lap or an earlier one that was cut; files that batches
  * went to are not, and have an intent over their attributes that says so.
  *
+ * Where there is no room for what comes else, the unmaps come before that, in a
+ * pass of their own (attr_unmap()); the last one then finds what the source has
+ * unmapped meanwhile, and does all else.
+ *
  * The intents over a node stay until the lap is closed, and the files are made
  * durable then, all at once; a row may say before that what lies under them.
  *
@@ -40,6 +44,7 @@ struct attr_batch {
 
 struct attr_pass {
 	struct lap *lap;
+	bool early; /* only unmaps */
 	struct attr_batch now, before;
 	struct range_set doubt;
 	struct range_set unmap;
@@ -73,18 +78,20 @@ static int item_arm(struct lap *lap, const struct attr_batch *b,
 }
 
 static int item_rows(struct lap *lap, const struct attr_batch *b,
-		     struct attr_item *item)
+		     struct attr_item *item, bool early)
 {
 	struct meta *meta = lap->dst->meta;
 	int r = 0;
 
 	if (item->lost)
-		return tree_lost(lap, item->row.id);
+		return early ? 0 : tree_lost(lap, item->row.id);
 	for (size_t i = 0; r == 0 && i < item->unmap_count; i++) {
 		struct range hole = b->ranges.data[item->unmap_at + i];
 
 		r = meta_extent_clear(meta, item->row.id, hole.start, hole.end);
 	}
+	if (early)
+		return r < 0 ? r : idmap_set(&lap->written, item->row.id, 1);
 	lap_claim(lap, &item->row, &item->own);
 	return r < 0 ? r : meta_node_put(meta, &item->own);
 }
@@ -168,6 +175,20 @@ static int item_apply(struct lap *lap, const struct attr_batch *b,
 	return lap_copy_attrs(lap, &item->row, sfd, tfd, &item->own.ctime);
 }
 
+/* Only its holes. One that is lost is left to the last pass. */
+static int item_make_holes(struct lap *lap, const struct attr_batch *b,
+			   struct attr_item *item)
+{
+	_cleanup_close_ int tfd =
+		lap_target_open(lap, item->row.id, O_RDWR, NULL);
+
+	if (tfd == -ENOENT || tfd == -ESTALE) {
+		item->lost = true;
+		return 0;
+	}
+	return tfd < 0 ? tfd : item_unmap(lap, b, item, tfd);
+}
+
 /* ---- batches ---- */
 
 static int item_keep(struct lap *lap, const struct attr_batch *b,
@@ -209,7 +230,7 @@ static int pass_rows(struct attr_pass *p, struct attr_batch *b)
 	int r = 0;
 
 	vec_for_each (item, &b->items) {
-		r = item_rows(p->lap, b, item);
+		r = item_rows(p->lap, b, item, p->early);
 		if (r < 0)
 			break;
 	}
@@ -218,10 +239,19 @@ static int pass_rows(struct attr_pass *p, struct attr_batch *b)
 
 static int pass_dry(struct attr_pass *p)
 {
-	vec_for_each (range, &p->now.ranges)
-		p->lap->n->bytes_unmapped += range_len(*range);
+	int r = 0;
+
+	vec_for_each (item, &p->now.items) {
+		for (size_t i = 0; r == 0 && i < item->unmap_count; i++) {
+			struct range hole =
+				p->now.ranges.data[item->unmap_at + i];
+
+			p->lap->n->bytes_unmapped += range_len(hole);
+			r = freed_range(p->lap, item->row.id, hole);
+		}
+	}
 	attr_batch_clear(&p->now);
-	return lap_poll(p->lap);
+	return r < 0 ? r : lap_poll(p->lap);
 }
 
 static int pass_run(struct attr_pass *p)
@@ -232,7 +262,8 @@ static int pass_run(struct attr_pass *p)
 
 	if (p->now.items.count == 0)
 		return 0;
-	lap->n->nodes += p->now.items.count;
+	if (!p->early)
+		lap->n->nodes += p->now.items.count;
 	if (lap->dry)
 		return pass_dry(p);
 	r = lap_begin(lap);
@@ -246,7 +277,8 @@ static int pass_run(struct attr_pass *p)
 		r = lap_commit(lap);
 	vec_for_each (item, &p->now.items) {
 		if (r == 0)
-			r = item_apply(lap, &p->now, item);
+			r = p->early ? item_make_holes(lap, &p->now, item)
+				     : item_apply(lap, &p->now, item);
 		if (r == 0)
 			r = lap_poll(lap);
 	}
@@ -318,14 +350,18 @@ static int pass_add(struct attr_pass *p, const struct meta_node *row)
 {
 	struct lap *lap = p->lap;
 	struct attr_item item = {.row = *row};
+	uint64_t filled = idmap_get(&lap->filled, row->id);
 	int r;
 
+	if (p->early && row->kind != META_FILE)
+		return 0;
 	r = lap_target_row(lap, row->id, &item.own);
 	if (r <= 0)
-		return r < 0 ? r : pass_absent(p, row);
-	if (idmap_get(&lap->filled, row->id))
+		return r < 0 || p->early ? r : pass_absent(p, row);
+	/* Of a large file that it goes on with the end is large.c's. */
+	if (filled && !(p->early && filled == 2))
 		return 0;
-	if (!lap->args->both && !doubt_any(lap, row->id) &&
+	if (!filled && !lap->args->both && !doubt_any(lap, row->id) &&
 	    !idmap_get(&lap->written, row->id) && item.own.seq == row->seq &&
 	    item.own.attr_seq == row->attr_seq)
 		return 0;
@@ -340,6 +376,8 @@ static int pass_add(struct attr_pass *p, const struct meta_node *row)
 			return r;
 	}
 	item.unmap_count = p->now.ranges.count - item.unmap_at;
+	if (p->early && item.unmap_count == 0)
+		return 0;
 	r = vec_push(&p->now.items, item);
 	if (r == 0 && (p->now.items.count >= LAP_ROWS / 4 ||
 		       p->now.ranges.count >= LAP_ROWS))
@@ -414,9 +452,9 @@ static int changed_here(struct lap *lap, struct idvec *out)
 	return r;
 }
 
-int attr_files(struct lap *lap)
+static int pass_all(struct lap *lap, bool early)
 {
-	struct attr_pass p = {.lap = lap};
+	struct attr_pass p = {.lap = lap, .early = early};
 	struct idvec ids = {0};
 	int r;
 
@@ -440,6 +478,16 @@ int attr_files(struct lap *lap)
 	vec_done(&p.before.ranges);
 	vec_done(&ids.v);
 	return r;
+}
+
+int attr_unmap(struct lap *lap)
+{
+	return pass_all(lap, true);
+}
+
+int attr_files(struct lap *lap)
+{
+	return pass_all(lap, false);
 }
 
 /* ---- directories ---- */

@@ -23,6 +23,7 @@ struct window {
 
 struct compare {
 	struct lap *lap;
+	bool unmap; /* nothing else is done */
 	/* the file at hand */
 	uint64_t node;
 	int sfd; /* -1: the source has it no more */
@@ -153,6 +154,8 @@ static int step(struct compare *c, struct range range, enum plan_action action)
 {
 	struct lap *lap = c->lap;
 
+	if (c->unmap && action != PLAN_PUNCH)
+		return 0;
 	if (action == PLAN_COMPARE)
 		return compare_range(lap, c->node, c->sfd, c->tfd, range,
 				     c->source_size);
@@ -165,7 +168,7 @@ static int step(struct compare *c, struct range range, enum plan_action action)
 	}
 	lap->n->bytes_unmapped += range_len(range);
 	if (lap->dry)
-		return 0;
+		return freed_open(lap, c->tfd, range);
 	return store_punch(lap->dst->store, c->tfd, range.start,
 			   range_len(range), NULL);
 }
@@ -282,6 +285,11 @@ static int compare_doubtful(struct compare *c, struct range range)
 		w.end = MIN(range.end, w.start + (uint64_t)LAP_BYTES);
 		if (w.start < w.end)
 			r = compare_window(c, w);
+		if (c->unmap) { /* the rows follow when all is equal */
+			vec_clear(&c->extents);
+			at = w.end;
+			continue;
+		}
 		/* The gap before it too: rows there are not to be believed. */
 		w.start = at;
 		if (r == 0)
@@ -311,7 +319,7 @@ static int compare_open(struct compare *c, int *sfd, int *tfd)
 	*tfd = lap_target_open(lap, c->node, lap->dry ? O_RDONLY : O_RDWR,
 			       NULL);
 	if (*tfd == -ENOENT || *tfd == -ESTALE) {
-		if (lap->dry)
+		if (lap->dry || c->unmap)
 			return 0;
 		r = lap_begin(lap);
 		if (r == 0)
@@ -357,12 +365,12 @@ static int compare_node(struct compare *c, struct range_set *doubt)
 		if (r < 0)
 			return r;
 	}
-	return lap_sync_fd(c->lap, tfd, true);
+	return c->unmap ? 0 : lap_sync_fd(c->lap, tfd, true);
 }
 
-int compare_doubt(struct lap *lap)
+static int compare_all(struct lap *lap, bool unmap)
 {
-	struct compare c = {.lap = lap};
+	struct compare c = {.lap = lap, .unmap = unmap};
 	struct range_set doubt;
 	struct idvec nodes = {0};
 	int r;
@@ -386,4 +394,14 @@ int compare_doubt(struct lap *lap)
 	vec_done(&c.extents);
 	vec_done(&nodes.v);
 	return r;
+}
+
+int compare_doubt(struct lap *lap)
+{
+	return compare_all(lap, false);
+}
+
+int compare_unmap(struct lap *lap)
+{
+	return compare_all(lap, true);
 }

@@ -585,7 +585,7 @@ int copy_large(struct lap *lap)
 		r = choose_node(&c, row.id, UINT64_MAX);
 		if (r == 0)
 			r = batch_end(lap);
-		if (r == 0 && !lap->dry)
+		if (r == 0)
 			r = large_finish(lap, &row);
 	}
 	vec_clear(&lap->large.v);

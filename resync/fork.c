@@ -84,7 +84,9 @@ static int renumber(struct lap *lap, const struct meta_node *own)
 	if (r == 0)
 		r = meta_node_del(meta, own->id);
 	if (r == 0)
-		r = idmap_set(&lap->renumbered, own->id, 1);
+		r = idmap_set(&lap->renumbered, own->id, row.id);
+	if (r == 0)
+		r = idmap_set(&lap->renumbered_from, row.id, own->id);
 	return r;
 }
 

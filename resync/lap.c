@@ -6,7 +6,7 @@
  *	begin	the map says "resyncing", and from whom; the target's own
  *		intents are read
  *	names	what must leave its place goes to limbo/, everything is placed,
- *		what is new is made, limbo/ is drained
+ *		limbo/ is drained, what is new is made
  *	data	ranges in doubt are compared, extents of the delta copied
  *	attrs	unmaps and attributes of files, then of directories
  *	close	one transaction: durable_seq, lineage, no intents but the kept
@@ -14,6 +14,11 @@
  * Names, data and attributes make a round.  Where a round finds that files of
  * the target are not where its map says, they are forgotten there and another
  * round makes them anew.
+ *
+ * Where the target has room only for what is left when all that goes is gone,
+ * limbo/ is drained before anything is placed too, and what the source has
+ * unmapped goes before anything is made, all durably (lap_unmap()).  A plain lap
+ * unmaps last: then each file is opened once for it and its attributes.
  *
  * What a crash or a cut leaves: every change of a directory lies under a NAME
  * intent committed before it, every change of a file under a DATA or ATTR
@@ -421,6 +426,8 @@ static void lap_done(struct lap *lap)
 	idmap_done(&lap->written);
 	idmap_done(&lap->climbed);
 	idmap_done(&lap->renumbered);
+	idmap_done(&lap->renumbered_from);
+	freed_done(&lap->freed);
 	idmap_done(&lap->filled);
 	idmap_done(&lap->linked);
 	vec_done(&lap->large.v);
@@ -431,6 +438,24 @@ static void lap_done(struct lap *lap)
 	side_dirs_done(&lap->target_dirs);
 	for (size_t i = 0; i < ARRAY_SIZE(lap->buffer); i++)
 		free(lap->buffer[i]);
+}
+
+/*
+ * Room for what comes, in a lap that has none else.  All that was removed and
+ * unmapped lies under intents that stay until the lap is closed, as it would if
+ * that came last; what the source has written there meanwhile has a number above
+ * the cut.  Some filesystems have the room only when it is durable.
+ */
+static int lap_unmap(struct lap *lap, bool first)
+{
+	int r = 0;
+
+	if (first)
+		r = compare_unmap(lap);
+	if (r == 0 && first)
+		r = attr_unmap(lap);
+	FAULT_POINT("resync.unmapped");
+	return r < 0 ? r : lap_sync(lap);
 }
 
 static int lap_names(struct lap *lap, bool first)
@@ -450,15 +475,13 @@ static int lap_names(struct lap *lap, bool first)
 	if (r == 0)
 		r = tree_round(lap);
 	if (r == 0)
-		r = lap_commit(lap);
-	if (r == 0)
-		r = fill_round(lap);
-	if (r == 0)
-		r = lap_begin(lap);
-	if (r == 0)
 		r = limbo_drain(lap);
 	if (r == 0)
 		r = lap_commit(lap);
+	if (r == 0 && lap->tight && !lap->dry)
+		r = lap_unmap(lap, first);
+	if (r == 0)
+		r = fill_round(lap);
 	/* A dry run's changes end here: files still lie where they did. */
 	lap_rollback(lap);
 	return r;
@@ -506,7 +529,7 @@ static int lap_rounds(struct lap *lap)
 }
 
 static int lap_run(const struct resync_lap_args *args,
-		   struct resync_counts *counts)
+		   struct resync_counts *counts, bool tight)
 {
 	struct lap *lap = calloc(1, sizeof(*lap));
 	int r;
@@ -523,6 +546,7 @@ static int lap_run(const struct resync_lap_args *args,
 	lap->dst = &lap->target;
 	lap->n = counts;
 	lap->dry = args->control && args->control->dry_run;
+	lap->tight = tight;
 	/* A live source goes on counting while the lap looks at it. */
 	lap->limit = args->source.live ? mirror_seq(args->source.live)
 				       : UINT64_MAX;
@@ -540,6 +564,8 @@ static int lap_run(const struct resync_lap_args *args,
 	/* All else is there, and need not be copied again. */
 	if (r == 0 && !lap->dry)
 		r = counts->bytes_unreadable ? -EREMOTEIO : lap_close(lap);
+	if (r == 0 && lap->dry)
+		r = shortfall_count(lap);
 	if (counts->laps == 0)
 		counts->from_seq = args->from;
 	counts->to_seq = args->cut;
@@ -553,18 +579,18 @@ static int lap_run(const struct resync_lap_args *args,
 int resync_lap(const struct resync_lap_args *args, struct resync_counts *counts)
 {
 	bool dry = args->control && args->control->dry_run;
-	int r = 0;
+	bool tight;
+	int r;
 
-	if (!dry && counts->laps == 0)
+	r = shortfall_tight(args, &tight);
+	/* What applications write during the first lap nobody could foresee. */
+	if (r == 0 && tight && !dry && counts->laps == 0)
 		r = shortfall_check(args, counts);
 	if (r < 0)
 		return r;
-	r = lap_run(args, counts);
-	if (dry && r == 0)
-		r = shortfall_count(args, counts);
+	r = lap_run(args, counts, tight);
 	/* Somebody else was faster: what is lacking now. */
-	if (!dry && r == -ENOSPC &&
-	    shortfall_plan(args, &counts->bytes_short) < 0)
+	if (!dry && r == -ENOSPC && shortfall_plan(args, counts) < 0)
 		counts->bytes_short = 0;
 	return r;
 }

@@ -17,6 +17,7 @@
  *	compare.c	ranges in doubt
  *	fork.c		node ids after a fork
  *	keep.c		what stays in doubt when the lap is closed
+ *	freed.c		a dry run: what room there is again before it is needed
  *	attr.c		unmaps and attributes of files; directories last
  */
 #pragma once
@@ -111,6 +112,18 @@ struct fill {
 	uint64_t bytes;
 };
 
+/* What a lap takes from the target's files, as its map has them; freed.c. */
+struct freed_range {
+	uint64_t node;
+	struct range range;
+};
+
+struct freed {
+	struct idvec nodes; /* lost their last name */
+	VEC(struct freed_range) ranges;
+	struct idmap scrapped; /* leftovers by inode number: names met */
+};
+
 struct lap {
 	/* set at the begin, then read-only */
 	const struct resync_lap_args *args;
@@ -121,6 +134,7 @@ struct lap {
 	struct side_dirs source_dirs, target_dirs;
 	struct resync_counts *n;
 	bool dry;
+	bool tight;	  /* all that goes must go before anything comes */
 	bool copied;	  /* dry run: the identities in the map are void */
 	uint64_t limit;	  /* higher numbers are the next lap's */
 	uint64_t durable; /* of the target */
@@ -141,14 +155,17 @@ struct lap {
 	struct idmap armed;	/* directories under this lap's NAME intents */
 	bool arming;		/* some of them are not committed yet */
 	struct idmap climbed;	/* absent directories already looked into */
-	struct idmap
-		renumbered; /* target's ids that the source has otherwise */
+	/* Target's ids that the source has otherwise: their new ones; and
+	 * back. */
+	struct idmap renumbered, renumbered_from;
 	/* Nodes whose attributes need no second look: 1 made by this lap
 	 * though in doubt, or after a fork; 2 large ones that it goes on with. */
 	struct idmap filled;
 	struct idmap linked; /* dry run: new nodes with several names */
 	struct idvec large;  /* new files to be filled by batches */
 	struct idvec moved;  /* names of them came and went on the target */
+
+	struct freed freed; /* a dry run */
 
 	VEC(struct meta_node) dir_rows; /* written when the lap is closed */
 	struct keep keep;
@@ -386,6 +403,8 @@ MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
 /* ---- compare.c ---- */
 
 MUST_CHECK int compare_doubt(struct lap *lap);
+/* Only what is mapped on the target alone: it goes before anything comes. */
+MUST_CHECK int compare_unmap(struct lap *lap);
 /* Both mapped there: read both, write the blocks that differ. */
 MUST_CHECK int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			     struct range range, uint64_t source_size);
@@ -401,22 +420,42 @@ MUST_CHECK int ctime_moved(struct lap *lap, uint64_t node);
 /* That look; outside of transactions, before the lap is closed. */
 MUST_CHECK int ctime_names(struct lap *lap);
 
+/* ---- freed.c ---- */
+
+void freed_done(struct freed *f);
+/* In a dry run; else nothing. The target's node lost its last name. */
+MUST_CHECK int freed_node(struct lap *lap, uint64_t node);
+/* The source has the range unmapped. */
+MUST_CHECK int freed_range(struct lap *lap, uint64_t node, struct range range);
+/* The same, of the target's open file: at once. */
+MUST_CHECK int freed_open(struct lap *lap, int tfd, struct range range);
+/* A leftover file under a name; what has other names left stays. */
+MUST_CHECK int freed_scrap(struct lap *lap, int dirfd, const char *name,
+			   const struct store_stat *st);
+/* At the end: look at the files and sum up, until @wanted bytes are found. */
+MUST_CHECK int freed_sum(struct lap *lap, uint64_t wanted);
+
 /* ---- attr.c ---- */
 
+/* Only what the source has unmapped, before anything comes. */
+MUST_CHECK int attr_unmap(struct lap *lap);
 MUST_CHECK int attr_files(struct lap *lap);
 MUST_CHECK int attr_dirs(struct lap *lap);
 
 /* ---- shortfall.c: room on the target's disk ---- */
 
+/* May it be that there is room only when what goes is gone before? */
+MUST_CHECK int shortfall_tight(const struct resync_lap_args *args,
+			       bool *ret_tight);
 /*
  * Before anything is changed: -ENOSPC when the lap would write more than is
- * free where the target has nothing yet; counts->bytes_short says how much.
+ * free where the target has nothing yet, with what it takes away before;
+ * counts->bytes_short says how much.
  */
 MUST_CHECK int shortfall_check(const struct resync_lap_args *args,
 			       struct resync_counts *counts);
 /* By a dry run, as of now. */
 MUST_CHECK int shortfall_plan(const struct resync_lap_args *args,
-			      uint64_t *ret_short);
-/* Of a dry run that has counted what is needed. */
-MUST_CHECK int shortfall_count(const struct resync_lap_args *args,
-			       struct resync_counts *counts);
+			      struct resync_counts *counts);
+/* At the end of a dry run, which has counted what is needed. */
+MUST_CHECK int shortfall_count(struct lap *lap);

@@ -43,16 +43,26 @@ static int large_unmap(struct lap *lap, uint64_t node, int tfd,
 {
 	_cleanup_meta_iter_ struct meta_iter own = {0};
 	_cleanup_meta_iter_ struct meta_iter theirs = {0};
-	int r = meta_iter_extents(lap->t, node, 0, META_RANGE_MAX, &own);
+	_cleanup_(range_set_done) struct range_set doubt;
+	int r;
 
+	range_set_init(&doubt);
+	/* What was in doubt has been compared; by a dry run only counted. */
+	r = lap->dry ? doubt_ranges(lap, node, &doubt) : 0;
+	if (r == 0)
+		r = meta_iter_extents(lap->t, node, 0, META_RANGE_MAX, &own);
 	if (r == 0)
 		r = meta_iter_extents(lap->s, node, 0, META_RANGE_MAX, &theirs);
 	if (r == 0)
-		r = plan_unmap(next_extent, &own, next_extent, &theirs, NULL,
+		r = plan_unmap(next_extent, &own, next_extent, &theirs, &doubt,
 			       holes);
 	range_set_for_each (hole, holes) {
 		if (r < 0)
 			break;
+		if (lap->dry) {
+			r = freed_range(lap, node, *hole);
+			continue;
+		}
 		lap->n->bytes_unmapped += range_len(*hole);
 		r = store_punch(lap->dst->store, tfd, hole->start,
 				range_len(*hole), NULL);
@@ -119,14 +129,16 @@ static int large_row(struct lap *lap, const struct meta_node *theirs,
 
 int large_finish(struct lap *lap, const struct meta_node *theirs)
 {
-	_cleanup_close_ int sfd = lap_source_open(lap, theirs->id, O_RDONLY);
+	_cleanup_close_ int sfd = -1;
 	_cleanup_close_ int tfd = -1;
 	_cleanup_(range_set_done) struct range_set holes;
 	struct meta_node row;
 	int r;
 
 	range_set_init(&holes);
-
+	if (lap->dry)
+		return large_unmap(lap, theirs->id, -1, &holes);
+	sfd = lap_source_open(lap, theirs->id, O_RDONLY);
 	if (sfd == -ENOENT)
 		return large_skipped(lap, theirs);
 	if (sfd < 0)

@@ -55,9 +55,11 @@ int limbo_forget_entry(struct lap *lap, const struct meta_dentry *d)
 	if (r < 0)
 		return r;
 	r = meta_dentry_of(lap->t, d->node, &other);
-	if (r == -ENOENT)
-		r = meta_node_del(lap->dst->meta, d->node);
-	else if (r == 0)
+	if (r == -ENOENT) {
+		r = freed_node(lap, d->node);
+		if (r == 0)
+			r = meta_node_del(lap->dst->meta, d->node);
+	} else if (r == 0)
 		r = ctime_moved(lap, d->node);
 	return r < 0 ? r : 0;
 }
@@ -209,8 +211,10 @@ int limbo_scrap(struct lap *lap, int dirfd, const char *name)
 		return r == -ENOENT ? 0 : r;
 	if (st.foreign)
 		return limbo_foreign(lap, name);
-	if (!S_ISDIR(st.st.st_mode))
-		return file_unlink(lap, dirfd, name);
+	if (!S_ISDIR(st.st.st_mode)) {
+		r = freed_scrap(lap, dirfd, name, &st);
+		return r < 0 ? r : file_unlink(lap, dirfd, name);
+	}
 	fd = store_openat_forced(lap->dst->store, dirfd, name,
 				 O_RDONLY | O_DIRECTORY);
 	if (fd < 0)

@@ -42,7 +42,9 @@ struct resync_counts {
 	uint64_t found;		 /* foreign objects moved to found/ */
 	/* Of bytes_copied: where the target maps nothing yet. */
 	uint64_t bytes_needed;
-	/* What its disk lacks for that: of a dry run, and after -ENOSPC. */
+	/* Of a dry run: what is free again before any of that is written. */
+	uint64_t bytes_freed;
+	/* What its disk lacks for it: of a dry run, and after -ENOSPC. */
 	uint64_t bytes_short;
 	/* Blocks of the last lap that no store can read (-EREMOTEIO). */
 	uint64_t bytes_unreadable;

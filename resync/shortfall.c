@@ -4,12 +4,14 @@
  *
  * Only a dry run knows how much of it falls where the target has nothing yet.
  * It is made when the sum of the delta does not fit anyway, so that a lap for
- * which there is plenty of room is not planned twice.
+ * which there is plenty of room is not planned twice.  Such a lap takes away all
+ * that goes before it writes, so that room counts too (freed.c).
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "resync/lap.h"
 
@@ -29,15 +31,16 @@ static int free_bytes(const struct store *s, uint64_t *ret)
 	return 0;
 }
 
-int shortfall_count(const struct resync_lap_args *args,
-		    struct resync_counts *counts)
+int shortfall_count(struct lap *lap)
 {
+	struct resync_counts *n = lap->n;
 	uint64_t room = 0;
-	int r = free_bytes(args->target.store, &room);
+	int r = free_bytes(lap->dst->store, &room);
 
-	if (r == 0)
-		counts->bytes_short =
-			counts->bytes_needed - MIN(counts->bytes_needed, room);
+	n->bytes_short = n->bytes_needed - MIN(n->bytes_needed, room);
+	if (r == 0 && n->bytes_short)
+		r = freed_sum(lap, n->bytes_short);
+	n->bytes_short -= MIN(n->bytes_short, n->bytes_freed);
 	return r;
 }
 
@@ -58,11 +61,12 @@ static int is_plenty(const struct resync_lap_args *args)
 	return r < 0 ? r : sum.exact && sum.bytes <= room;
 }
 
-int shortfall_plan(const struct resync_lap_args *args, uint64_t *ret_short)
+int shortfall_plan(const struct resync_lap_args *args,
+		   struct resync_counts *counts)
 {
 	struct resync_control control = {.dry_run = true};
 	struct resync_lap_args dry = *args;
-	struct resync_counts counts = {0};
+	struct resync_counts forecast = {0};
 	int r;
 
 	if (args->control) {
@@ -70,20 +74,25 @@ int shortfall_plan(const struct resync_lap_args *args, uint64_t *ret_short)
 		control.arg = args->control->arg;
 	}
 	dry.control = &control;
-	r = resync_lap(&dry, &counts);
+	r = resync_lap(&dry, &forecast);
 	if (r == 0)
-		*ret_short = counts.bytes_short;
+		counts->bytes_short = forecast.bytes_short;
 	return r;
+}
+
+int shortfall_tight(const struct resync_lap_args *args, bool *ret_tight)
+{
+	int r = is_plenty(args);
+
+	*ret_tight = FAULT_NUMBER("resync.tight", r == 0) != 0;
+	return MIN(r, 0);
 }
 
 int shortfall_check(const struct resync_lap_args *args,
 		    struct resync_counts *counts)
 {
-	int r = is_plenty(args);
+	int r = shortfall_plan(args, counts);
 
-	if (r != 0)
-		return MIN(r, 0);
-	r = shortfall_plan(args, &counts->bytes_short);
 	if (r < 0)
 		return r;
 	return counts->bytes_short ? -ENOSPC : 0;

@@ -5,6 +5,7 @@
  * Every directory of the list is compared with the source's listing, and what
  * it must not hold leaves, before anything is placed anywhere (place.c):
  * nothing can be in the way then, and no two moves can wait for each other.
+ * Where the disk is nearly full, what goes for good is removed then, too.
  *
  * A directory keeps its node, so a moved one costs one rename, whatever is
  * below it, and its subtree is only entered where it changed itself.
@@ -373,5 +374,7 @@ int tree_round(struct lap *lap)
 		if (r == 0)
 			r = lap_poll(lap);
 	}
+	if (r == 0 && lap->tight)
+		r = limbo_drain(lap);
 	return r < 0 ? r : place_round(lap);
 }

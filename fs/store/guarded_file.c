@@ -171,6 +171,23 @@ int store_next_mapped(const struct store *s, int fd, uint64_t off,
 	return r;
 }
 
+static ssize_t make_freeable(struct store_call *k)
+{
+	return now_freeable(k->s, k->fd[0], k->off, k->len, k->out);
+}
+
+int store_freeable(const struct store *s, int fd, uint64_t off, uint64_t len,
+		   uint64_t *ret_bytes)
+{
+	struct store_call k = STORE_CALL(make_freeable);
+
+	k.off = off;
+	k.len = len;
+	k.out = ret_bytes;
+	k.out_len = sizeof(*ret_bytes);
+	return (int)call_file(s, &k, fd);
+}
+
 static ssize_t make_fsync(struct store_call *k)
 {
 	return now_fsync(k->s, k->fd[0], k->flag);

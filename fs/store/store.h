@@ -313,6 +313,14 @@ MUST_CHECK int store_seek(const struct store *s, int fd, uint64_t off,
  */
 MUST_CHECK int store_next_mapped(const struct store *s, int fd, uint64_t off,
 				 uint64_t *ret_start, uint64_t *ret_end);
+/*
+ * How much of the disk is free again when [off, off + len) of a file is punched
+ * out; with @len UINT64_MAX, from 0: when the file goes.  Never too much: what is
+ * shared with another file does not count, nor what is compressed, nor anything
+ * on a filesystem of which it is not known what it gives back.
+ */
+MUST_CHECK int store_freeable(const struct store *s, int fd, uint64_t off,
+			      uint64_t len, uint64_t *ret_bytes);
 MUST_CHECK int store_fsync(const struct store *s, int fd, bool data_only);
 /*
  * The filesystem may begin to write what it holds of this range: a hint that
