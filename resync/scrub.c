@@ -243,11 +243,16 @@ static int one_node(struct scrub *s, uint64_t id)
 	s->at.offset = s->at.node == id ? s->at.offset : 0;
 	s->at.node = id;
 	do {
+		uint64_t unseen = s->pass.unseen;
+
 		r = rest(s);
 		s->node_ns = clock_mono_ns();
 		if (!r)
 			r = mirror_scrub_node(s->m, &s->pass, id,
 					      &s->at.offset);
+		if ((!r || r == -EAGAIN) && s->o.repair &&
+		    s->pass.unseen > unseen && vec_push(&s->unseen, id))
+			r = -ENOMEM;
 	} while (r == -EAGAIN);
 	if (!r)
 		s->at = (struct scrub_position){
@@ -300,6 +305,24 @@ static int compare_all(struct scrub *s)
 	return r;
 }
 
+/*
+ * What was not under its name on a store could not be compared there. Now the
+ * names are right; and each node counts once.
+ */
+static int compare_unseen(struct scrub *s)
+{
+	struct scrub_position at = s->at;
+	size_t count = s->unseen.count;
+	uint64_t nodes = s->pass.nodes;
+	int r = 0;
+
+	for (size_t i = 0; !r && i < count; i++)
+		r = one_node(s, s->unseen.data[i]);
+	s->pass.nodes = nodes;
+	s->at = at;
+	return r ? r : scrub_repair(s);
+}
+
 static int run(struct scrub *s)
 {
 	int r = position(s);
@@ -316,7 +339,10 @@ static int run(struct scrub *s)
 		r = compare_all(s);
 	if (!r)
 		r = scrub_repair(s);
+	if (!r && s->unseen.count)
+		r = compare_unseen(s);
 	vec_clear(&s->pending);
+	vec_clear(&s->unseen);
 	mutex_lock(&s->lock);
 	count_locked(s, clock_mono_ns());
 	if (!r) {
@@ -454,6 +480,7 @@ static void scrub_free(struct scrub *s)
 	reports_clear(s);
 	vec_done(&s->reports);
 	vec_done(&s->pending);
+	vec_done(&s->unseen);
 	cond_done(&s->wake);
 	mutex_done(&s->lock);
 	free(s);

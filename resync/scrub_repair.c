@@ -144,6 +144,13 @@ static int batch_fix(struct scrub *s, const struct batch *b, char *why,
 	/* Nobody was put out. */
 	if (r == -EBUSY || r == -EAGAIN)
 		return r;
+	/* Back as it is, it would be said to be in step. */
+	if (r == -EREMOTEIO) {
+		(void)snprintf(why, why_len,
+			       "it could not be noted in the store's map; that "
+			       "store is left out");
+		return r;
+	}
 	back = all_back(s, b->losers, why, why_len);
 	return r ? r : back;
 }

@@ -45,6 +45,7 @@ struct scrub {
 	uint64_t node_ns; /* when it was begun */
 	uint64_t smooth_ns, smooth_bytes;
 	VEC(struct scrub_report) pending; /* to be repaired; no paths */
+	VEC(uint64_t) unseen; /* nodes to be compared when names are repaired */
 };
 
 /* 0, or -ECANCELED. */

@@ -76,8 +76,9 @@ struct mirror_scrub {
 	/* what was done */
 	uint64_t nodes;
 	uint64_t entries;
-	uint64_t bytes; /* compared; of one replica */
-	uint64_t busy;	/* nodes and slices that never rested, or were shut */
+	uint64_t bytes;	 /* compared; of one replica */
+	uint64_t busy;	 /* nodes and slices that never rested, or were shut */
+	uint64_t unseen; /* nodes not under their name on some store */
 	/* private */
 	char *buffer[META_STORE_MAX];
 };
@@ -117,7 +118,9 @@ bool mirror_scrub_rewriting(struct mirror *m);
  * to lose in doubt in their maps, and give it fresh numbers on the others, so
  * that those who are away get it too.  A resync then brings them back equal.
  * Returns when their stores are closed.
- * Return: 0, -EBUSY (fewer than min_stores, or none, would stay), -EIO, ...
+ * Return: 0, -EBUSY (fewer than min_stores, or none, would stay), -EREMOTEIO
+ * (a map did not take the note: that store is not to be brought back, nothing
+ * would be repaired), -EIO, ...
  */
 MUST_CHECK int mirror_scrub_put_out(struct mirror *m, uint32_t losers,
 				    const struct scrub_finding *v,

@@ -67,6 +67,7 @@ static int look_all(struct scan *c, struct looks *all)
 			r = look_at(c, &h, &all->look[i]);
 			node_handle_put(c->m, &h);
 		}
+		c->unseen |= scrub_is_gone(r);
 		if (scrub_is_answer(r))
 			continue; /* its directory tells */
 		if (r && store_error_is_ours(r))

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -166,7 +167,9 @@ static int aside_unknown(struct mirror *m, unsigned int i, uint64_t dir)
 		r = aside_one(m, i, n, l.names.data + at);
 	vec_done(&l.names);
 	node_put(m, n);
-	return MIN(r, 0);
+	/* The directory itself is missing, or another thing lies there: a lap
+	 * makes it anew, and what is in the other one is set aside with that. */
+	return scrub_is_gone(r) ? 0 : MIN(r, 0);
 }
 
 static bool is_name(const struct scrub_finding *f)
@@ -193,21 +196,39 @@ static int doubt_put(struct meta *meta, const struct scrub_finding *f)
 	return meta_intent_put(meta, &in);
 }
 
+/* Before a lap may look at the directory. One that fails is left as it is. */
+static bool is_prepared(struct mirror *m, unsigned int i,
+			const struct scrub_finding *f)
+{
+	int r;
+
+	if (!(f->losers & SLOT_BIT(i)))
+		return false;
+	r = is_name(f) ? aside_unknown(m, i, f->dir) : 0;
+	if (r)
+		log_warn("store %s: directory %llu is not repaired: what "
+			 "nobody knows there cannot be kept: %s",
+			 m->slot[i].row.name, (unsigned long long)f->dir,
+			 strerror(-r));
+	return !r;
+}
+
 static int doubt_write(struct mirror *m, unsigned int i,
 		       const struct scrub_finding *v, size_t count)
 {
+	_cleanup_free_ bool *prepared = calloc(count, sizeof(*prepared));
 	struct meta *meta = m->slot[i].meta;
-	int r = 0;
+	int r;
 
-	for (size_t k = 0; !r && k < count; k++)
-		if (is_name(&v[k]) && (v[k].losers & SLOT_BIT(i)))
-			r = aside_unknown(m, i, v[k].dir);
-	if (!r)
-		r = meta_begin(meta);
+	if (!prepared)
+		return -ENOMEM;
+	for (size_t k = 0; k < count; k++)
+		prepared[k] = is_prepared(m, i, &v[k]);
+	r = meta_begin(meta);
 	if (r)
 		return r;
 	for (size_t k = 0; !r && k < count; k++)
-		if (v[k].losers & SLOT_BIT(i))
+		if (prepared[k])
 			r = doubt_put(meta, &v[k]);
 	if (r) {
 		meta_rollback(meta);
@@ -227,7 +248,19 @@ static int put_out(struct mirror *m, slot_mask losers,
 	for_each_slot(i, losers) if (!r && !slot_put_out(m, i, "scrub",
 							 -ESTALE)) r = -EIO;
 	FAULT_POINT("mirror.scrub.out");
-	for_each_slot(i, losers) if (!r) r = doubt_write(m, i, v, count);
+	if (r)
+		return r;
+	for_each_slot(i, losers)
+	{
+		int err = doubt_write(m, i, v, count);
+
+		if (!err)
+			continue;
+		log_err("store %s: what differs there could not be noted in "
+			"its map: %s",
+			m->slot[i].row.name, strerror(-err));
+		r = -EREMOTEIO;
+	}
 	FAULT_POINT("mirror.scrub.marked");
 	return r;
 }

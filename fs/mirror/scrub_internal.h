@@ -15,6 +15,7 @@ struct scan {
 	struct mirror_scrub *s;
 	struct node *n;
 	slot_mask mask; /* pinned */
+	bool unseen;	/* it is not under its name on some store */
 };
 
 /* How the stores vote on one thing. */
@@ -29,12 +30,17 @@ bool scrub_agrees(const struct scrub_votes *v);
 void scrub_judge(const struct scan *c, const struct scrub_votes *v,
 		 struct scrub_finding *f);
 
+/* There is no such node under its name on the store. */
+static inline bool scrub_is_gone(int r)
+{
+	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR;
+}
+
 /* Not the store fails: what lies there is not the node, or an ordinary user
  * has shut oneself out of the directory it lies in. */
 static inline bool scrub_is_answer(int r)
 {
-	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR ||
-	       r == -ENXIO || r == -EACCES || r == -EPERM;
+	return scrub_is_gone(r) || r == -ENXIO || r == -EACCES || r == -EPERM;
 }
 
 /* Stores of the scan that are online still. */

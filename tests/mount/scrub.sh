@@ -160,6 +160,37 @@ grep -qx foreign b/.seqmirror/found/*foreign || fail "foreign is gone"
 eq "links" "$(stat -c %h b/tree/xattr)" 2
 eq "in the tree" "$(cat "$mnt/tree/sub/x")" x
 
+echo "-- directories with something in them: gone, replaced, renamed"
+for name in gone file link new old; do
+	mkdir -p "$mnt/full/$name/sub"
+	echo "$name" >"$mnt/full/$name/x"
+	echo "$name" >"$mnt/full/$name/sub/y"
+done
+ln "$mnt/full/old/x" "$mnt/tree/old_x"
+echo plain >"$mnt/full/plain"
+settle
+rm -r b/full/{gone,file,link,new}
+echo mine >b/full/file
+ln -s /nonexistent b/full/link
+mkdir b/full/new
+echo mine >b/full/new/mine
+cp b/full/plain x
+mv x b/full/plain
+chmod 700 b/tree/mode
+# Nothing in it has its name there, so none of it can be compared at first.
+mv b/full/old b/full/other
+chmod 600 b/full/other/sub/y
+rm b/full/other/x
+touch -d @1 b/tree/old_x
+scrub --repair
+jq -c '.findings[] | select(.repaired | not)' scrub.json
+finds missing full/gone b map
+finds replaced full/file b map
+finds attributes full/old/sub/y b map
+repaired
+grep -qx mine b/.seqmirror/found/*-file || fail "file is gone"
+grep -qx mine b/.seqmirror/found/*-new/mine || fail "new is gone"
+
 echo "-- a hole filled with zeros"
 dd if=/dev/zero of=b/tree/hole bs=4096 count=4 conv=notrunc status=none
 touch -r a/tree/hole b/tree/hole
