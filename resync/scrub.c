@@ -168,42 +168,77 @@ static void reports_clear(struct scrub *s)
 	vec_clear(&s->reports);
 }
 
+/* @fn with the lead's map, and the next one's where that cannot be read. */
+static int ask_map(struct scrub *s,
+		   int (*fn)(struct scrub *s, unsigned int slot, void *arg),
+		   void *arg)
+{
+	for (;;) {
+		int lead = mirror_lead(s->m);
+		int r = lead < 0 ? -ENODEV : fn(s, (unsigned int)lead, arg);
+
+		if (r >= 0 || lead < 0)
+			return r;
+		r = mirror_scrub_map(s->m, &s->pass, (unsigned int)lead, r);
+		if (r)
+			return r;
+	}
+}
+
+static int number_until(struct scrub *s, unsigned int slot, void *arg)
+{
+	struct meta_reader *rd;
+	struct mirror_ref ref;
+	int r = mirror_ref_get(s->m, slot, &ref);
+
+	if (r)
+		return r;
+	rd = meta_reader_get(ref.meta);
+	r = rd ? meta_number_get(rd, META_NUM_NODE_RESERVED, arg)
+	       : scrub_reader_error();
+	meta_reader_put(rd);
+	mirror_ref_put(s->m, &ref);
+	return r;
+}
+
+struct loaded {
+	struct scrub_counts now, last;
+	struct scrub_position at;
+};
+
+static int load(struct scrub *s, unsigned int slot, void *arg)
+{
+	struct loaded *l = arg;
+
+	return scrub_load(s->m, slot, &l->now, &l->last, &l->at);
+}
+
 /* Begin, or go on. */
 static int position(struct scrub *s)
 {
-	struct scrub_counts now, last;
-	struct scrub_position at;
-	struct mirror_ref ref;
-	struct meta_reader *rd;
-	int lead, r = mirror_checkpoint(s->m, NULL);
+	struct loaded l;
+	int r = mirror_checkpoint(s->m, NULL);
 
 	if (!r)
-		r = scrub_load(s->m, &now, &last, &at);
+		r = ask_map(s, load, &l);
 	if (r)
 		return r;
-	if (!now.begun_ns || !at.node || s->o.restart) {
-		now = (struct scrub_counts){.begun_ns = clock_real_ns()};
-		at = (struct scrub_position){.node = META_ROOT_ID};
-		lead = mirror_lead(s->m);
-		r = lead < 0 ? -ENODEV
-			     : mirror_ref_get(s->m, (unsigned int)lead, &ref);
-		if (r)
-			return r;
-		rd = meta_reader_get(ref.meta);
-		r = rd ? meta_number_get(rd, META_NUM_NODE_RESERVED, &at.until)
-		       : -EIO;
-		meta_reader_put(rd);
-		mirror_ref_put(s->m, &ref);
+	if (!l.now.begun_ns || !l.at.node || s->o.restart) {
+		l.now = (struct scrub_counts){.begun_ns = clock_real_ns()};
+		l.at = (struct scrub_position){.node = META_ROOT_ID};
+		r = ask_map(s, number_until, &l.at.until);
 	}
+	if (r)
+		return r;
 	mutex_lock(&s->lock);
-	s->now = now;
-	s->last = last;
+	s->now = l.now;
+	s->last = l.last;
 	mutex_unlock(&s->lock);
-	s->at = at;
-	s->before_nodes = now.nodes;
-	s->before_bytes = now.bytes;
-	s->before_busy = now.busy;
-	return r;
+	s->at = l.at;
+	s->before_nodes = l.now.nodes;
+	s->before_bytes = l.now.bytes;
+	s->before_busy = l.now.busy;
+	return 0;
 }
 
 static void save(struct scrub *s)
@@ -262,22 +297,22 @@ static int one_node(struct scrub *s, uint64_t id)
 	return r;
 }
 
-/* The next ids of the lead's map: how many. */
-static int next_ids(struct scrub *s, uint64_t *v)
+/* The next ids of a map: how many. */
+static int next_ids(struct scrub *s, unsigned int slot, void *arg)
 {
-	int lead = mirror_lead(s->m);
 	struct meta_iter it = {0};
 	struct meta_reader *rd;
 	struct mirror_ref ref;
 	struct meta_node row;
+	uint64_t *v = arg;
 	int count = 0;
-	int r = lead < 0 ? -ENODEV
-			 : mirror_ref_get(s->m, (unsigned int)lead, &ref);
+	int r = mirror_ref_get(s->m, slot, &ref);
 
 	if (r)
 		return r;
 	rd = meta_reader_get(ref.meta);
-	r = rd ? meta_iter_nodes(rd, s->at.node - 1, &it) : -EIO;
+	r = rd ? meta_iter_nodes(rd, s->at.node - 1, &it)
+	       : scrub_reader_error();
 	while (!r && count < (int)BATCH_NODES &&
 	       (r = meta_next_node(&it, &row)) > 0) {
 		r = row.id > s->at.until;
@@ -296,7 +331,7 @@ static int compare_all(struct scrub *s)
 	int count, r = ids ? 0 : -ENOMEM;
 
 	while (!r) {
-		count = next_ids(s, ids);
+		count = ask_map(s, next_ids, ids);
 		if (count <= 0)
 			return count;
 		for (int i = 0; !r && i < count; i++)
@@ -325,7 +360,7 @@ static int compare_unseen(struct scrub *s)
 
 static int run(struct scrub *s)
 {
-	int r = position(s);
+	int r;
 
 	s->pass = (struct mirror_scrub){
 		.prefer = s->o.prefer,
@@ -333,6 +368,7 @@ static int run(struct scrub *s)
 		.found = on_found,
 		.arg = s,
 	};
+	r = position(s);
 	s->paid_ns = s->smooth_ns = 0;
 	s->saved_ns = clock_mono_ns();
 	if (!r)
@@ -368,8 +404,9 @@ static void finish_locked(struct scrub *s, int r)
 	(void)snprintf(s->why, sizeof(s->why), "%s",
 		       r == -ECANCELED ? "it was ended; the next one goes on "
 					 "from there"
-		       : r	       ? strerror(-r)
-				       : "");
+		       : r && *s->pass.why ? s->pass.why
+		       : r		   ? strerror(-r)
+					   : "");
 	cond_broadcast(&s->wake);
 }
 
@@ -490,7 +527,7 @@ int scrub_start(struct mirror *m, struct resync_engine *e,
 		uint64_t bytes_per_second, struct scrub **ret)
 {
 	struct scrub *s = calloc(1, sizeof(*s));
-	int r;
+	int lead, r;
 
 	if (!s)
 		return -ENOMEM;
@@ -501,7 +538,10 @@ int scrub_start(struct mirror *m, struct resync_engine *e,
 	s->result = 1;
 	mutex_init(&s->lock, LOCK_RANK_LEAF);
 	cond_init(&s->wake);
-	r = scrub_load(m, &s->now, &s->last, &s->at);
+	lead = mirror_lead(m);
+	r = lead < 0 ? -ENODEV
+		     : scrub_load(m, (unsigned int)lead, &s->now, &s->last,
+				  &s->at);
 	if (!r)
 		r = -pthread_create(&s->thread, NULL, scrub_main, s);
 	if (r) {

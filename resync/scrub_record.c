@@ -39,21 +39,26 @@ static void fields_of(struct scrub_counts *now, struct scrub_counts *last,
 	memcpy(v, fields, sizeof(fields));
 }
 
-int scrub_load(struct mirror *m, struct scrub_counts *now,
+int scrub_reader_error(void)
+{
+	int err = -errno;
+
+	return store_error_is_ours(err) ? err : -EIO;
+}
+
+int scrub_load(struct mirror *m, unsigned int slot, struct scrub_counts *now,
 	       struct scrub_counts *last, struct scrub_position *at)
 {
 	struct field v[FIELDS];
 	struct meta_reader *rd;
 	struct mirror_ref ref;
-	int lead = mirror_lead(m);
-	int r = lead < 0 ? -ENODEV
-			 : mirror_ref_get(m, (unsigned int)lead, &ref);
+	int r = mirror_ref_get(m, slot, &ref);
 
 	if (r)
 		return r;
 	fields_of(now, last, at, v);
 	rd = meta_reader_get(ref.meta);
-	r = rd ? 0 : -EIO;
+	r = rd ? 0 : scrub_reader_error();
 	for (size_t i = 0; !r && i < FIELDS; i++)
 		r = meta_number_get(rd, v[i].number, v[i].value);
 	meta_reader_put(rd);

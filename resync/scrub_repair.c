@@ -141,6 +141,9 @@ static int batch_fix(struct scrub *s, const struct batch *b, char *why,
 		(void)snprintf(why, why_len,
 			       "fewer than min_stores would stay online; mount "
 			       "without that to repair");
+	if (r == -EAGAIN)
+		(void)snprintf(why, why_len,
+			       "a store that it concerns has left meanwhile");
 	/* Nobody was put out. */
 	if (r == -EBUSY || r == -EAGAIN)
 		return r;

@@ -56,9 +56,13 @@ void scrub_phase(struct scrub *s, const char *phase);
 
 /* ---- scrub_record.c ---- */
 
-/* Loads what the lead's map has; begun_ns 0 in @now: no scrub was ended. */
-MUST_CHECK int scrub_load(struct mirror *m, struct scrub_counts *now,
-			  struct scrub_counts *last, struct scrub_position *at);
+/* meta_reader_get() gave none: want of our own, or -EIO, its store's fault. */
+MUST_CHECK int scrub_reader_error(void);
+
+/* Loads what one map has; begun_ns 0 in @now: no scrub was ended. */
+MUST_CHECK int scrub_load(struct mirror *m, unsigned int slot,
+			  struct scrub_counts *now, struct scrub_counts *last,
+			  struct scrub_position *at);
 /* Into every map that is online; one that fails is told and left at that. */
 void scrub_save(struct mirror *m, const struct scrub_counts *now,
 		const struct scrub_counts *last,

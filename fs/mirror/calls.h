@@ -53,6 +53,12 @@ MUST_CHECK int fan_ask(struct mirror *m, slot_fn fn, struct node *about,
 void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 		const char *what);
 
+/*
+ * map_ask.c: the map of slot @i cannot be read: counted, its store is put out.
+ * False: @err is our own want, or it is the last one.
+ */
+bool map_blame(struct mirror *m, unsigned int i, int err);
+
 /* ---- hang.c: stores that do not answer ---- */
 
 /* Calls on every online store are watched from now on, if that is wanted. */

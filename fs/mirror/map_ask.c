@@ -41,6 +41,20 @@ static int ask_one(struct mirror *m, unsigned int i, void *arg)
 	return r;
 }
 
+bool map_blame(struct mirror *m, unsigned int i, int err)
+{
+	bool online;
+
+	if (store_error_is_ours(err) || err == -ETIME)
+		return false;
+	mutex_lock(&m->lock);
+	online = m->online & SLOT_BIT(i);
+	mutex_unlock(&m->lock);
+	if (online)
+		atomic_fetch_add(&m->slot[i].errors_read, 1);
+	return slot_put_out(m, i, "map", err);
+}
+
 static bool is_answered(int r, const void *arg)
 {
 	(void)arg;
@@ -57,13 +71,9 @@ static int ask(struct mirror *m, struct map_question q)
 	count = ask_order(m, pin, order);
 	r = ask_in_turn(m, order, count, ask_one, &q, is_answered, res, &by);
 	/* Only blame a store when another one had the answer. */
-	for (unsigned int j = 0; by < count && j < count; j++) {
-		if (j == by || is_answered(res[j], NULL) || res[j] == -ETIME ||
-		    store_error_is_ours(res[j]))
-			continue;
-		atomic_fetch_add(&m->slot[order[j]].errors_read, 1);
-		(void)slot_put_out(m, order[j], "map", res[j]);
-	}
+	for (unsigned int j = 0; by < count && j < count; j++)
+		if (j != by && !is_answered(res[j], NULL))
+			(void)map_blame(m, order[j], res[j]);
 	slots_unpin(m, pin);
 	return r;
 }

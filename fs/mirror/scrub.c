@@ -2,13 +2,18 @@
 #include "fs/mirror/scrub.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "fs/mirror/scrub_internal.h"
 
 /* Clocks are read in different places. */
 #define SLACK_NS (2 * CLOCK_NS_PER_SEC)
+
+/* A store with more in one scrub is not worth trusting. */
+#define UNREAD_MAX 64u
 
 /* ---- who is right ---- */
 
@@ -103,7 +108,51 @@ slot_mask scrub_online(const struct scan *c)
 	return online;
 }
 
-static int settled_on(const struct scan *c, unsigned int i, uint64_t *ret_ns)
+int mirror_scrub_map(struct mirror *m, struct mirror_scrub *s,
+		     unsigned int slot, int err)
+{
+	struct mirror_slot_info info;
+
+	if (map_blame(m, slot, err))
+		return 0;
+	mirror_slot_info(m, slot, &info);
+	(void)snprintf(s->why, sizeof(s->why),
+		       "the map of store %s cannot be read: %s", info.name,
+		       strerror(-err));
+	return err;
+}
+
+int scrub_map(struct scan *c, unsigned int i, int r)
+{
+	if (r >= 0 || r == -ENOENT)
+		return 0;
+	r = mirror_scrub_map(c->m, c->s, i, r);
+	c->map_error = r ? r : -EAGAIN;
+	return c->map_error;
+}
+
+bool scrub_blame(struct scan *c, unsigned int i, int err)
+{
+	if (scrub_online(c) & SLOT_BIT(i))
+		slot_blame(c->m, i, c->n, err, "scrub");
+	return !(scrub_online(c) & SLOT_BIT(i));
+}
+
+bool scrub_blame_range(struct scan *c, unsigned int i)
+{
+	int device = store_alive(c->m->slot[i].store);
+
+	if (!(scrub_online(c) & SLOT_BIT(i)))
+		return true;
+	atomic_fetch_add(&c->m->slot[i].errors_read, 1);
+	if (device == -EIO || store_error_is_fatal(device))
+		(void)slot_put_out(c->m, i, "scrub", device);
+	else if (++c->s->unread[i] >= UNREAD_MAX)
+		(void)slot_put_out(c->m, i, "scrub", -EIO);
+	return !(scrub_online(c) & SLOT_BIT(i));
+}
+
+static int settled_on(struct scan *c, unsigned int i, uint64_t *ret_ns)
 {
 	struct meta_reader *rd = meta_reader_get(c->m->slot[i].meta);
 	struct meta_node row;
@@ -118,18 +167,18 @@ static int settled_on(const struct scan *c, unsigned int i, uint64_t *ret_ns)
 	return r;
 }
 
-int scrub_settled_ns(const struct scan *c, uint64_t *ret_ns)
+int scrub_settled_ns(struct scan *c, uint64_t *ret_ns)
 {
 	int result = -ENOENT;
 	uint64_t ns;
 
 	/* Each map has a bound; one that came back by a resync a late one. */
-	for_each_slot(i, c->mask)
+	for_each_slot(i, scrub_online(c))
 	{
 		int r = settled_on(c, i, &ns);
 
-		if (r && r != -ENOENT)
-			return r;
+		if (scrub_map(c, i, r))
+			return c->map_error;
 		if (r)
 			continue;
 		*ret_ns = result ? ns : MIN(ns, *ret_ns);
@@ -167,11 +216,27 @@ bool scrub_is_settled(struct node *n, struct range r)
 
 /* ---- one node ---- */
 
+/* Its row, in every map: so that what is asked later fails for the file's sake
+ * only. */
+static int node_rows(struct scan *c)
+{
+	struct meta_backing b;
+
+	for_each_slot(i, c->mask)
+	{
+		int r = node_backing_load(c->m, c->n, i, &b);
+
+		if (!scrub_is_answer(r) && scrub_map(c, i, r))
+			return c->map_error;
+	}
+	return 0;
+}
+
 static int node_parts(struct scan *c, uint64_t *offset)
 {
-	int r = 0;
+	int r = node_rows(c);
 
-	if (!*offset) { /* else they were looked at before it was ended */
+	if (!r && !*offset) { /* else they were looked at before it was ended */
 		r = scrub_attr(c);
 		if (!r && c->n->kind == META_DIR)
 			r = scrub_names(c);

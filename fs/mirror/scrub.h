@@ -25,7 +25,8 @@
 
 #include "fs/mirror/mirror.h"
 
-#define SCRUB_SLICE (1u << 20)
+#define SCRUB_SLICE	(1u << 20)
+#define SCRUB_WHY_BYTES 200
 
 enum scrub_kind {
 	SCRUB_DATA,    /* contents of [start,end) differ */
@@ -79,8 +80,10 @@ struct mirror_scrub {
 	uint64_t bytes;	 /* compared; of one replica */
 	uint64_t busy;	 /* nodes and slices that never rested, or were shut */
 	uint64_t unseen; /* nodes not under their name on some store */
+	char why[SCRUB_WHY_BYTES]; /* in words, of some of what it returns */
 	/* private */
 	char *buffer[META_STORE_MAX];
+	unsigned int unread[META_STORE_MAX]; /* ranges */
 };
 
 void mirror_scrub_done(struct mirror_scrub *s);
@@ -89,10 +92,16 @@ void mirror_scrub_done(struct mirror_scrub *s);
  * mirror_scrub_node - compare @node on all stores that are online.
  * @offset: of a file: where to begin; how far it got, when it was ended.
  * Return: 0 (also: there is no such node any more), what a callback gave,
- * -ENOMEM, -EIO (a map cannot be read).
+ * -EAGAIN (a store was put out: again without it), -ENOMEM, else the map of the
+ * last store cannot be read.
  */
 MUST_CHECK int mirror_scrub_node(struct mirror *m, struct mirror_scrub *s,
 				 uint64_t node, uint64_t *offset);
+
+/* The map of @slot gave @err: put out as one whose map others cannot read. 0:
+ * ask another one; else @err, with a sentence in @s. */
+MUST_CHECK int mirror_scrub_map(struct mirror *m, struct mirror_scrub *s,
+				unsigned int slot, int err);
 
 /* ---- repair ---- */
 

@@ -20,6 +20,7 @@ struct look {
 struct looks {
 	slot_mask mask; /* whose file is the node */
 	slot_mask unreadable;
+	int err[META_STORE_MAX]; /* why */
 	struct look look[META_STORE_MAX];
 };
 
@@ -73,6 +74,7 @@ static int look_all(struct scan *c, struct looks *all)
 		if (r && store_error_is_ours(r))
 			return r;
 		all->mask |= SLOT_BIT(i);
+		all->err[i] = r;
 		if (r)
 			all->unreadable |= SLOT_BIT(i);
 	}
@@ -233,6 +235,9 @@ static int tell(struct scan *c, const struct looks *all)
 
 	if (node_is_unlinked(c->m, c->n))
 		return 0;
+	for_each_slot(
+		i, v.unreadable) if (scrub_blame(c, i,
+						 all->err[i])) return -EAGAIN;
 	for_each_slot(i, v.all & ~v.unreadable)
 	{
 		v.group[i] = (unsigned char)i;
@@ -246,6 +251,8 @@ static int tell(struct scan *c, const struct looks *all)
 	if (scrub_agrees(&v))
 		return 0;
 	v.edited = later_than_map(c, all);
+	if (c->map_error)
+		return c->map_error;
 	scrub_judge(c, &v, &f);
 	if (f.by == SCRUB_BY_NOBODY && c->n->kind == META_DIR &&
 	    f.what == SCRUB_WHAT_MTIME && v.edited)

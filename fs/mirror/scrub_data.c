@@ -123,7 +123,7 @@ static int clear_rows(struct scan *c, unsigned int i, struct slice *sl)
 	int r;
 
 	if (!rd)
-		return map_reader_error();
+		return scrub_map(c, i, map_reader_error());
 	r = meta_iter_extents(rd, c->n->id, sl->range.start, sl->range.end,
 			      &it);
 	while (!r && (r = meta_next_extent(&it, &e)) > 0) {
@@ -132,7 +132,7 @@ static int clear_rows(struct scan *c, unsigned int i, struct slice *sl)
 	}
 	meta_iter_done(&it);
 	meta_reader_put(rd);
-	return r;
+	return scrub_map(c, i, r);
 }
 
 static bool is_zero(const char *block)
@@ -326,6 +326,8 @@ static int slice_again(struct scan *c, struct slice *sl)
 		if (!r && !slice_is_sound(c, sl))
 			find_later(c, sl);
 		if (!r)
+			r = c->map_error;
+		if (!r)
 			r = scrub_online(c) == before;
 	}
 	range_unlock(c->n, &hold);
@@ -339,6 +341,22 @@ static bool same_verdict(const struct scrub_finding *a,
 	       a->losers == b->losers;
 }
 
+/* Each range that a store cannot read counts once. True: one is out now. */
+static bool slice_blame(struct scan *c, const struct slice *sl)
+{
+	slot_mask before = 0, out = 0;
+
+	for (size_t b = 0; b < block_of(sl, sl->range.end); b++) {
+		for_each_slot(i, sl->unreadable[b] & ~before & ~out)
+		{
+			if (scrub_blame_range(c, i))
+				out |= SLOT_BIT(i);
+		}
+		before = sl->unreadable[b];
+	}
+	return out != 0;
+}
+
 static int slice_tell(struct scan *c, const struct slice *sl)
 {
 	struct scrub_finding run = {0}, f;
@@ -346,6 +364,8 @@ static int slice_tell(struct scan *c, const struct slice *sl)
 
 	if (node_is_unlinked(c->m, c->n))
 		return 0;
+	if (slice_blame(c, sl))
+		return -EAGAIN;
 	for (size_t b = 0; !r && b < block_of(sl, sl->range.end); b++) {
 		if (!block_judge(c, sl, b, &f))
 			continue;

@@ -16,6 +16,7 @@ struct scan {
 	struct node *n;
 	slot_mask mask; /* pinned */
 	bool unseen;	/* it is not under its name on some store */
+	int map_error;	/* a map failed, and its store: what ends the node */
 };
 
 /* How the stores vote on one thing. */
@@ -47,10 +48,20 @@ static inline bool scrub_is_answer(int r)
 slot_mask scrub_online(const struct scan *c);
 
 /*
+ * What the map of slot @i gave, if that ends the node: -EAGAIN (its store is
+ * out now), -errno; it is also kept in the scan. 0 for answers.
+ */
+MUST_CHECK int scrub_map(struct scan *c, unsigned int i, int r);
+/* Slot @i could not read: counted as for whoever reads. True: it is out now. */
+bool scrub_blame(struct scan *c, unsigned int i, int err);
+/* The same of contents. */
+bool scrub_blame_range(struct scan *c, unsigned int i);
+
+/*
  * The real time by which the last numbered change of the node was over.
  * -ENOENT: not known.
  */
-MUST_CHECK int scrub_settled_ns(const struct scan *c, uint64_t *ret_ns);
+MUST_CHECK int scrub_settled_ns(struct scan *c, uint64_t *ret_ns);
 /* Was it changed after that? */
 bool scrub_is_later(const struct timespec *t, uint64_t settled_ns);
 

@@ -68,21 +68,21 @@ static int see_row(struct names *k, unsigned int i, const char *name,
 	int r = meta_dentry_get(k->rd[k->lead], k->c->n->id, name, strlen(name),
 				&lead);
 
-	if (r == -ENOENT) {
+	if (scrub_map(k->c, k->lead, r))
+		return k->c->map_error;
+	if (r) {
 		*ret = SEEN_EXTRA;
 		return 0;
 	}
-	if (!r)
-		r = meta_dentry_get(k->rd[i], k->c->n->id, name, strlen(name),
-				    &own);
+	r = meta_dentry_get(k->rd[i], k->c->n->id, name, strlen(name), &own);
 	if (!r)
 		r = meta_node_get(k->rd[i], own.node, &row);
-	if (r == -ENOENT || (!r && own.node != lead.node)) {
+	if (scrub_map(k->c, i, r))
+		return k->c->map_error;
+	if (r || own.node != lead.node) {
 		*ret = SEEN_NO_ROW;
 		return 0;
 	}
-	if (r)
-		return r;
 	*ret = kind_is(row.kind, st->st.st_mode) &&
 			       (!row.backing.ino ||
 				(row.backing.ino == st->st.st_ino &&
@@ -115,7 +115,7 @@ static int see(struct names *k, unsigned int i, const char *name,
 /* A batch of the lead's entries after @cookie; how many. */
 static int batch_read(struct names *k, uint64_t cookie, struct meta_dentry *v)
 {
-	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_iter it = {0};
 	int count = 0;
 	int r = meta_iter_dentries(k->rd[k->lead], k->c->n->id, cookie, &it);
 
@@ -124,7 +124,10 @@ static int batch_read(struct names *k, uint64_t cookie, struct meta_dentry *v)
 		count++;
 		r = 0;
 	}
-	return r < 0 ? r : count;
+	meta_iter_done(&it);
+	if (r < 0 && scrub_map(k->c, k->lead, r))
+		return k->c->map_error;
+	return count;
 }
 
 static int check_entry(struct names *k, const struct meta_dentry *d)
@@ -135,7 +138,7 @@ static int check_entry(struct names *k, const struct meta_dentry *d)
 	{
 		int r = see(k, i, d->name, &seen);
 
-		if (r && store_error_is_ours(r))
+		if (k->c->map_error || (r && store_error_is_ours(r)))
 			return r;
 		if (r || seen != SEEN_RIGHT)
 			return suspect_add(k, d->name);
@@ -170,7 +173,9 @@ static int check_listed(void *arg, const struct store_dirent *e)
 	int r = meta_dentry_get(k->rd[k->lead], k->c->n->id, e->name,
 				strlen(e->name), &d);
 
-	return r == -ENOENT ? suspect_add(k, e->name) : r;
+	if (scrub_map(k->c, k->lead, r))
+		return k->c->map_error;
+	return r ? suspect_add(k, e->name) : 0;
 }
 
 static int check_listings(struct names *k)
@@ -187,8 +192,14 @@ static int check_listings(struct names *k)
 			continue; /* the directory above tells */
 		r = store_list(c->m->slot[i].store, fd, check_listed, k);
 		node_fd_put(c->m, c->n, i);
-		if (r == -ENOMEM)
+		if (r == -ENOMEM || c->map_error)
 			return r;
+		if (r >= 0 || scrub_is_answer(r))
+			continue;
+		/* The names that the map has are asked for one by one. */
+		if (scrub_blame(c, i, r))
+			return -EAGAIN;
+		c->s->busy++;
 	}
 	return 0;
 }
@@ -198,7 +209,8 @@ static int check_listings(struct names *k)
 struct entry_votes {
 	slot_mask with[SEEN_NO_ROW + 1];
 	slot_mask failed;
-	slot_mask shut; /* an ordinary user, to oneself */
+	int err[META_STORE_MAX]; /* why */
+	slot_mask shut;		 /* an ordinary user, to oneself */
 };
 
 static int look_again(struct names *k, const char *name, struct entry_votes *v)
@@ -213,8 +225,9 @@ static int look_again(struct names *k, const char *name, struct entry_votes *v)
 	{
 		int r = see(k, i, name, &seen);
 
-		if (r && store_error_is_ours(r))
+		if (k->c->map_error || (r && store_error_is_ours(r)))
 			return r;
+		v->err[i] = r;
 		if (r == -EACCES || r == -EPERM)
 			v->shut |= SLOT_BIT(i);
 		if (scrub_is_answer(r))
@@ -245,9 +258,11 @@ static int judge(struct names *k, const char *name, const struct entry_votes *v)
 
 	(void)strncpy(f.name, name, sizeof(f.name) - 1);
 	r = meta_dentry_get(k->rd[k->lead], f.dir, name, strlen(name), &d);
-	if (r && r != -ENOENT)
-		return r;
+	if (scrub_map(k->c, k->lead, r))
+		return k->c->map_error;
 	f.node = r ? 0 : d.node;
+	for_each_slot(i, v->failed) if (scrub_blame(k->c, i,
+						    v->err[i])) return -EAGAIN;
 	if (v->failed) {
 		f.by = SCRUB_BY_READING;
 		r = tell(k, &f, SCRUB_READ, v->failed, right);
@@ -316,10 +331,10 @@ int scrub_names(struct scan *c)
 	for_each_slot(i, c->mask)
 	{
 		k.rd[i] = meta_reader_get(c->m->slot[i].meta);
-		if (!k.rd[i])
-			r = map_reader_error();
-		else
+		if (k.rd[i])
 			k.mask |= SLOT_BIT(i);
+		else if (!r)
+			r = scrub_map(c, i, map_reader_error());
 	}
 	if (!r)
 		r = check_entries(&k);
