@@ -255,6 +255,13 @@ MUST_CHECK int meta_open(const char *privdir, enum meta_open_mode mode,
 void meta_close(struct meta *m);
 
 /**
+ * meta_check_place - do the map and its log still lie where they were opened?
+ * What is written to files that were removed is gone when they are closed.
+ * Return: 0, -EIDRM (removed, or others lie there), -errno (cannot tell)
+ */
+MUST_CHECK int meta_check_place(struct meta *m);
+
+/**
  * meta_guard - what the calls on its files are made under, not on
  * (base/guard.h); lives as long as the map, whose close waits for the calls
  * that were left behind. Given up, the map fails with -EIO from then on.

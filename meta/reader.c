@@ -40,6 +40,24 @@ static int reader_check_file(struct meta *m)
 	return 0;
 }
 
+static int stat_wal(struct map_call *k)
+{
+	return fstatat(k->dir_fd, META_DB_NAME "-wal", &k->st,
+		       AT_SYMLINK_NOFOLLOW) < 0
+		       ? -errno
+		       : 0;
+}
+
+int meta_check_place(struct meta *m)
+{
+	struct map_call k = {.fn = stat_wal, .dir_fd = m->dir_fd, .fd = -1};
+	int r = reader_check_file(m);
+
+	if (r == 0 && m->mode == META_OPEN_RW)
+		r = map_call(m, &k);
+	return r == -ENOENT || r == -ESTALE ? -EIDRM : r;
+}
+
 static struct meta_reader *reader_new(struct meta *m)
 {
 	struct meta_reader *rd = calloc(1, sizeof(*rd));

@@ -479,6 +479,27 @@ out:
 	return r;
 }
 
+/*
+ * A map that somebody has removed takes every commit, and is gone with the last
+ * descriptor of it: nothing else would tell before the next mount.
+ */
+static int maps_check(struct mirror *m)
+{
+	slot_mask pinned = slots_pin(m, NULL);
+	int r = 0;
+
+	for_each_slot(i, pinned)
+	{
+		if (meta_check_place(m->slot[i].meta) != -EIDRM ||
+		    slot_put_out(m, i, "map", -EIDRM))
+			continue;
+		mirror_break(m, "the map of the last store was removed");
+		r = -EIO;
+	}
+	slots_unpin(m, pinned);
+	return r;
+}
+
 int checkpoint_locked(struct mirror *m, uint64_t *ret_seq)
 {
 	struct cut c = {0};
@@ -490,6 +511,9 @@ int checkpoint_locked(struct mirror *m, uint64_t *ret_seq)
 	mutex_unlock(&m->lock);
 	if (broken)
 		return -EIO;
+	r = maps_check(m);
+	if (r)
+		return r;
 	if (cut_take(m, &c)) {
 		r = cut_run(m, &c);
 		cut_release(m, &c, !r);

@@ -112,15 +112,25 @@ void slot_map_failed_locked(struct mirror *m, unsigned int i, int err)
 	slot_mark_out_locked(m, i, META_STORE_FAILED, why);
 }
 
+static const char *reason(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case ESTALE:
+		return "its files are not what its map says";
+	case EIDRM:
+		return "it was removed while in use";
+	default:
+		return strerror(err < 0 ? -err : err);
+	}
+}
+
 bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 {
 	struct slot *s = &m->slot[i];
 	char why[sizeof(s->why)];
 	bool out = true;
 
-	(void)snprintf(why, sizeof(why), "%s: %s", what,
-		       err == -ESTALE ? "its files are not what its map says"
-				      : strerror(err < 0 ? -err : err));
+	(void)snprintf(why, sizeof(why), "%s: %s", what, reason(err));
 	mutex_lock(&m->lock);
 	if (s->online) {
 		if (m->online == SLOT_BIT(i)) {

@@ -174,6 +174,38 @@ for name in a b; do
 	same_tree "$work/a" "$work/b"
 done
 
+# Removed or replaced while it is in use: put out with the next checkpoint, or
+# when the volume is unmounted, and taken back as one that was lost.
+for how in removed log replaced directory idle; do
+	echo "--- in use: $how"
+	mount_volume -o checkpoint=1 "$work/a" "$work/b"
+	echo "$how" >"$mnt/sub/in_use"
+	sync -f "$mnt/sub/in_use"
+	case $how in
+	removed) rm "b/$map" "b/$map-wal" ;;
+	log) rm "b/$map-wal" ;;
+	replaced) cp "b/$map" other.db && mv other.db "b/$map" ;;
+	directory) cp "b/.seqmirror/store" . && rm -r "b/.seqmirror" ;;
+	idle) rm "b/$map" ;;
+	esac
+	if [[ $how != idle ]]; then
+		echo "without b: $how" >"$mnt/sub/in_use"
+		wait_until 20 store_is b failed
+		status_of '.stores[] | select(.name == "b") | .why' |
+			grep -q 'map: it was removed' || fail "$(sm status "$mnt")"
+	fi
+	unmount_volume
+	grep -q 'store b is out: map: it was removed' "$daemon_log" ||
+		fail "$how: nothing was said"
+	: >"$daemon_log"
+	if [[ $how == directory ]]; then
+		mkdir -m 700 b/.seqmirror
+		cp store b/.seqmirror/store
+	fi
+	sm resync --prefer a "$work/a" "$work/b" >/dev/null
+	same_tree "$work/a" "$work/b"
+done
+
 # Offline: the preferred side wins.
 harm zeroed "$work/a"
 refused "$SEQMIRROR" resync --dry-run --prefer b "$work/a" "$work/b"
@@ -194,6 +226,22 @@ mount_volume "$work/a"
 eq "extra" "$(cat "$mnt/extra")" rebuilt
 echo alone >"$mnt/alone"
 unmount_volume
+
+# Removed below the last store that is online: nothing is promised any more.
+mount_volume -o checkpoint=1 "$work/a"
+rm "$work/a/$map"
+echo more >>"$mnt/alone"
+wait_until 20 grep -q 'the map of the last store was removed' "$daemon_log"
+if echo more 2>/dev/null >"$mnt/promised"; then
+	fail "a change was acknowledged without a map"
+fi
+eq "alone" "$(head -n 1 "$mnt/alone")" alone
+sm unmount "$mnt" || :
+wait "$daemon_pid" && fail "the daemon ended well without a map"
+daemon_pid=
+refused "$SEQMIRROR" mount -f "$work/a" "$mnt"
+echo alone >"$work/a/alone"
+sm check --rebuild "$work/a" >/dev/null
 
 # It is never taken for one in step.
 refused "$SEQMIRROR" mount -f "$work/a" "$work/b" "$mnt"
