@@ -229,6 +229,13 @@ enum meta_number {
 	META_NUM_SCRUBBED_BUSY = 26,
 };
 
+/* Which members a scrub has compared: UUIDs, a comma after each. */
+enum meta_list {
+	META_LIST_SCRUB = 1, /* so far, of the one that goes on */
+	META_LIST_SCRUBBED = 2,
+};
+#define META_LIST_BYTES (META_STORE_MAX * (META_UUID_LEN + 1) + 1)
+
 /* ---- open, close ---- */
 
 /**
@@ -334,6 +341,12 @@ MUST_CHECK int meta_intent_drop_through(struct meta *m, uint64_t generation);
 /* Remove exactly these: same node, kind, start, end and generation. */
 MUST_CHECK int meta_intent_drop(struct meta *m, const struct meta_intent *in);
 MUST_CHECK int meta_intent_drop_all(struct meta *m);
+
+/* "" if it was never set. */
+MUST_CHECK int meta_list_get(struct meta_reader *rd, enum meta_list what,
+			     char ret_list[META_LIST_BYTES]);
+MUST_CHECK int meta_list_set(struct meta *m, enum meta_list what,
+			     const char *list);
 
 MUST_CHECK int meta_number_set(struct meta *m, enum meta_number what,
 			       uint64_t value);

@@ -162,6 +162,28 @@ int meta_number_get(struct meta_reader *rd, enum meta_number what,
 	return 0;
 }
 
+/* ---- lists ---- */
+
+static const char *list_key(enum meta_list what)
+{
+	return what == META_LIST_SCRUB ? "scrub_stores" : "scrubbed_stores";
+}
+
+int meta_list_get(struct meta_reader *rd, enum meta_list what,
+		  char ret_list[META_LIST_BYTES])
+{
+	int r = volume_text_get(rd, list_key(what), ret_list, META_LIST_BYTES);
+
+	if (r)
+		ret_list[0] = '\0';
+	return r == -ENOENT ? 0 : r;
+}
+
+int meta_list_set(struct meta *m, enum meta_list what, const char *list)
+{
+	return volume_text_put(m, list_key(what), list);
+}
+
 /* ---- members ---- */
 
 int meta_member_put(struct meta *m, const struct meta_member *row)

@@ -62,7 +62,7 @@ static bool resync_runs(struct mirror *m)
 	for (unsigned int i = 0; i < mirror_slot_count(m); i++) {
 		struct mirror_slot_info info;
 
-		mirror_slot_info(m, i, &info);
+		mirror_slot_look(m, i, &info);
 		if (info.used && info.state == META_STORE_RESYNCING)
 			return true;
 	}
@@ -226,6 +226,7 @@ static int position(struct scrub *s)
 	if (!l.now.begun_ns || !l.at.node || s->o.restart) {
 		l.now = (struct scrub_counts){.begun_ns = clock_real_ns()};
 		l.at = (struct scrub_position){.node = META_ROOT_ID};
+		scrub_stores_begin(s->m, l.now.stores);
 		r = ask_map(s, number_until, &l.at.until);
 	}
 	if (r)
@@ -261,8 +262,10 @@ static int rest(struct scrub *s)
 
 	if (!r && s->pending.count >= PENDING_MAX)
 		r = scrub_repair(s);
+	scrub_stores_keep(s, s->pass.missed, true);
 	while (!r && resync_runs(s->m)) {
 		scrub_phase(s, "waiting");
+		scrub_stores_keep(s, s->pass.missed, true);
 		r = scrub_sleep(s, WAIT_MS);
 	}
 	scrub_phase(s, "comparing");
@@ -379,6 +382,7 @@ static int run(struct scrub *s)
 		r = compare_unseen(s);
 	vec_clear(&s->pending);
 	vec_clear(&s->unseen);
+	scrub_stores_keep(s, s->pass.missed, false);
 	mutex_lock(&s->lock);
 	count_locked(s, clock_mono_ns());
 	if (!r) {

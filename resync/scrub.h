@@ -38,6 +38,8 @@ struct scrub_counts {
 	uint64_t found;
 	uint64_t fixed; /* of these, repaired and compared again */
 	uint64_t busy;	/* nodes and slices that never rested */
+	/* Members that every node was compared on: as meta_list_get(). */
+	char stores[META_LIST_BYTES];
 };
 
 struct scrub_state {
@@ -72,6 +74,8 @@ MUST_CHECK int scrub_begin(struct scrub *s, const struct scrub_options *o,
 /* -ENOENT: none runs. */
 MUST_CHECK int scrub_cancel(struct scrub *s);
 void scrub_state(struct scrub *s, struct scrub_state *ret);
+/* Is the member among scrub_counts.stores? */
+bool scrub_has(const char *stores, const char *uuid);
 /*
  * The findings of the one that runs or ran last; the first thousand are kept.
  * A copy of number @at: 1, its path to be freed; 0: there is none.

@@ -61,12 +61,17 @@ int scrub_load(struct mirror *m, unsigned int slot, struct scrub_counts *now,
 	r = rd ? 0 : scrub_reader_error();
 	for (size_t i = 0; !r && i < FIELDS; i++)
 		r = meta_number_get(rd, v[i].number, v[i].value);
+	if (!r)
+		r = meta_list_get(rd, META_LIST_SCRUB, now->stores);
+	if (!r)
+		r = meta_list_get(rd, META_LIST_SCRUBBED, last->stores);
 	meta_reader_put(rd);
 	mirror_ref_put(m, &ref);
 	return r;
 }
 
-static int save_one(struct meta *meta, const struct field v[FIELDS])
+static int save_one(struct meta *meta, const struct field v[FIELDS],
+		    const char *stores, const char *last_stores)
 {
 	int r = meta_begin(meta);
 
@@ -74,6 +79,10 @@ static int save_one(struct meta *meta, const struct field v[FIELDS])
 		return r;
 	for (size_t i = 0; !r && i < FIELDS; i++)
 		r = meta_number_set(meta, v[i].number, *v[i].value);
+	if (!r)
+		r = meta_list_set(meta, META_LIST_SCRUB, stores);
+	if (!r)
+		r = meta_list_set(meta, META_LIST_SCRUBBED, last_stores);
 	if (r) {
 		meta_rollback(meta);
 		return r;
@@ -99,7 +108,7 @@ void scrub_save(struct mirror *m, const struct scrub_counts *now,
 		if (info.state != META_STORE_ONLINE ||
 		    mirror_ref_get(m, i, &ref))
 			continue;
-		r = save_one(ref.meta, v);
+		r = save_one(ref.meta, v, a.stores, b.stores);
 		mirror_ref_put(m, &ref);
 		if (r)
 			log_warn("the scrub's position is not recorded: "

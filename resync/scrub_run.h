@@ -54,6 +54,16 @@ MUST_CHECK int scrub_poll(struct scrub *s);
 MUST_CHECK int scrub_sleep(struct scrub *s, uint64_t ms);
 void scrub_phase(struct scrub *s, const char *phase);
 
+/* ---- scrub_stores.c: which members it covers ---- */
+
+/* Those that are online, at its begin. */
+void scrub_stores_begin(struct mirror *m, char stores[META_LIST_BYTES]);
+/*
+ * Before each node, and at the end: whoever was not compared is none of them any
+ * more. @slots: left out somewhere; @online: the others must be there now.
+ */
+void scrub_stores_keep(struct scrub *s, uint32_t missed, bool online);
+
 /* ---- scrub_record.c ---- */
 
 /* meta_reader_get() gave none: want of our own, or -EIO, its store's fault. */

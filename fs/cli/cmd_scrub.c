@@ -120,17 +120,6 @@ static int follow(struct client *client, json_t **ret_state)
 
 /* ---- tell ---- */
 
-static void print_list(const json_t *list, const char *before)
-{
-	char name[256];
-
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		(void)text_escape(name, sizeof(name),
-				  json_string_value(json_array_get(list, i)));
-		(void)printf("%s%s", i ? ", " : before, name);
-	}
-}
-
 static void print_finding(const json_t *item)
 {
 	const char *by = json_text(item, "decided_by");
@@ -143,13 +132,13 @@ static void print_finding(const json_t *item)
 			       json_number(item, "node"));
 	(void)printf("%s: %s", path_quote(shown, sizeof(shown), path),
 		     json_text(item, "kind"));
-	print_list(json_object_get(item, "what"), " ");
+	report_list(json_object_get(item, "what"), " ");
 	if (json_number(item, "end"))
 		(void)printf(", bytes %" PRIu64 " to %" PRIu64,
 			     json_number(item, "start"),
 			     json_number(item, "end"));
-	print_list(json_object_get(item, "stores"),
-		   *by ? ", wrong on " : ", undecided, differs on ");
+	report_list(json_object_get(item, "stores"),
+		    *by ? ", wrong on " : ", undecided, differs on ");
 	if (*by)
 		(void)printf(" (by %s)", by);
 	if (json_flag(item, "repaired"))
@@ -180,6 +169,7 @@ static int show(const struct words *w, json_t *state, json_t *findings)
 		     size_format(size, json_number(state, "bytes")),
 		     ui_count(count[1], found, "difference", "differences"),
 		     ui_count(count[2], fixed, "", ""));
+	report_scrub_stores(state, "");
 	if (json_number(state, "busy"))
 		(void)printf("%s not at rest, or shut, and left out\n",
 			     ui_count(count[0], json_number(state, "busy"),

@@ -134,5 +134,7 @@ int op_scrub_state(struct control_op *op)
 		err = send_finding(op, &r);
 		free(r.path);
 	}
-	return err ? err : report_scrub(op->target->scrub, op->reply);
+	return err ? err
+		   : report_scrub(op->target->mirror, op->target->scrub,
+				  op->reply);
 }

@@ -199,9 +199,34 @@ static int put_resync(struct mirror *m, struct resync_engine *e, json_t *report,
 	return json_object_set_new(report, "resync", json_null()) ? -ENOMEM : 0;
 }
 
-static int put_scrub_counts(json_t *report, const struct scrub_counts *n)
+/* Members that it has compared, and those that it has not, by name. */
+static int put_scrub_stores(struct mirror *m, json_t *report,
+			    const struct scrub_counts *n)
 {
-	return put_time(report, "begun", n->begun_ns) ||
+	json_t *compared = json_array(), *left_out = json_array();
+	int err = json_object_set_new(report, "stores", compared);
+
+	if (json_object_set_new(report, "not_compared", left_out) || err)
+		return -ENOMEM;
+	for (unsigned int i = 0; n->begun_ns && i < mirror_slot_count(m); i++) {
+		struct mirror_slot_info info;
+
+		mirror_slot_look(m, i, &info);
+		if (info.used &&
+		    json_array_append_new(scrub_has(n->stores, info.uuid)
+						  ? compared
+						  : left_out,
+					  json_string(info.name)))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int put_scrub_counts(struct mirror *m, json_t *report,
+			    const struct scrub_counts *n)
+{
+	return put_scrub_stores(m, report, n) ||
+	       put_time(report, "begun", n->begun_ns) ||
 	       json_put_number(report, "nodes", n->nodes) ||
 	       json_put_number(report, "bytes", n->bytes) ||
 	       json_put_number(report, "found", n->found) ||
@@ -209,7 +234,7 @@ static int put_scrub_counts(json_t *report, const struct scrub_counts *n)
 	       json_put_number(report, "busy", n->busy);
 }
 
-int report_scrub(struct scrub *scrub, json_t *report)
+int report_scrub(struct mirror *m, struct scrub *scrub, json_t *report)
 {
 	struct scrub_state s;
 	json_t *last = json_null();
@@ -217,14 +242,14 @@ int report_scrub(struct scrub *scrub, json_t *report)
 	scrub_state(scrub, &s);
 	if (json_object_set_new(report, "running", json_boolean(s.running)) ||
 	    json_put_text(report, "phase", s.phase) ||
-	    put_scrub_counts(report, &s.now) ||
+	    put_scrub_counts(m, report, &s.now) ||
 	    json_put_number(report, "rate_bytes",
 			    (uint64_t)MAX(s.rate_bytes, 0.0)) ||
 	    json_put_text(report, "failed", s.result < 0 ? s.why : ""))
 		return -ENOMEM;
 	if (s.last.ended_ns) {
 		last = json_object();
-		if (put_scrub_counts(last, &s.last) ||
+		if (put_scrub_counts(m, last, &s.last) ||
 		    put_time(last, "ended", s.last.ended_ns)) {
 			json_decref(last);
 			return -ENOMEM;
@@ -233,13 +258,13 @@ int report_scrub(struct scrub *scrub, json_t *report)
 	return json_object_set_new(report, "last", last) ? -ENOMEM : 0;
 }
 
-static int put_scrub(struct scrub *scrub, json_t *report)
+static int put_scrub(struct mirror *m, struct scrub *scrub, json_t *report)
 {
 	json_t *object = json_object();
 
 	if (json_object_set_new(report, "scrub", object))
 		return -ENOMEM;
-	return report_scrub(scrub, object);
+	return report_scrub(m, scrub, object);
 }
 
 int report_volume(const struct control_target *target, json_t *report)
@@ -261,7 +286,7 @@ int report_volume(const struct control_target *target, json_t *report)
 	if (json_put_text(report, "volume", mirror_volume_uuid(m)) ||
 	    json_put_text(report, "name", target->name) ||
 	    put_resync(m, target->engine, report, &running) ||
-	    put_scrub(target->scrub, report) ||
+	    put_scrub(m, target->scrub, report) ||
 	    json_put_text(report, "state",
 			  running ? "resyncing"
 			  : whole ? "healthy"

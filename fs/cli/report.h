@@ -38,10 +38,11 @@ MUST_CHECK int report_progress(const struct resync_progress *progress,
 
 /**
  * report_scrub - running, phase, begun, nodes, bytes, found, repaired, busy,
- * rate_bytes, failed; last: null, or the same of the last that came to its
- * end, with ended.
+ * stores, not_compared, rate_bytes, failed; last: null, or the same of the last
+ * that came to its end, with ended.
  */
-MUST_CHECK int report_scrub(struct scrub *scrub, json_t *report);
+MUST_CHECK int report_scrub(struct mirror *m, struct scrub *scrub,
+			    json_t *report);
 
 /**
  * report_unmounted - what a store's own map says; the store is not changed.
@@ -49,6 +50,11 @@ MUST_CHECK int report_scrub(struct scrub *scrub, json_t *report);
  */
 MUST_CHECK int report_unmounted(const char *path, struct meta *map,
 				const char *store_name, json_t **ret_report);
+
+/** report_list - @before and the names of a list of texts, with commas. */
+void report_list(const json_t *list, const char *before);
+/* A line of the members that a scrub has compared, and has not. */
+void report_scrub_stores(const json_t *counts, const char *indent);
 
 /** status_print - a report in words, for a terminal of 80 columns. */
 MUST_CHECK int status_print(const json_t *report);

@@ -213,6 +213,31 @@ static void print_resync(const json_t *resync)
 		(void)putchar('\n');
 }
 
+void report_list(const json_t *list, const char *before)
+{
+	char name[256];
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		(void)text_escape(name, sizeof(name),
+				  json_string_value(json_array_get(list, i)));
+		(void)printf("%s%s", i ? ", " : before, name);
+	}
+}
+
+void report_scrub_stores(const json_t *counts, const char *indent)
+{
+	const json_t *stores = json_object_get(counts, "stores");
+	const json_t *others = json_object_get(counts, "not_compared");
+	bool any = json_array_size(stores) != 0;
+
+	if (!any && !json_array_size(others))
+		return;
+	(void)fputs(indent, stdout);
+	report_list(stores, "stores compared: ");
+	report_list(others, any ? "; not compared: " : "not compared: ");
+	(void)putchar('\n');
+}
+
 static void print_scrub_counts(const json_t *s)
 {
 	char count[3][UI_WORDS_MAX];
@@ -230,6 +255,7 @@ static void print_scrub_counts(const json_t *s)
 			     ui_count(count[0], json_number(s, "busy"),
 				      "busy place", "busy places"));
 	(void)putchar('\n');
+	report_scrub_stores(s, "  ");
 }
 
 static void print_scrub(const json_t *scrub)

@@ -317,6 +317,9 @@ struct mirror_slot_info {
 };
 void mirror_slot_info(struct mirror *m, unsigned int slot,
 		      struct mirror_slot_info *ret);
+/* The same but for free_bytes: asks nothing of the store. */
+void mirror_slot_look(struct mirror *m, unsigned int slot,
+		      struct mirror_slot_info *ret);
 /* Changes are refused: fewer than min_stores, or nothing can be recorded. */
 bool mirror_read_only(struct mirror *m, unsigned int *ret_min_stores);
 uint64_t mirror_seq(struct mirror *m); /* last one issued */

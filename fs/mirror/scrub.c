@@ -260,6 +260,8 @@ int mirror_scrub_node(struct mirror *m, struct mirror_scrub *s, uint64_t node,
 	}
 	c.mask = slots_pin(m, NULL);
 	r = node_parts(&c, offset);
+	if (!r)
+		s->missed |= ~scrub_online(&c);
 	slots_unpin(m, c.mask);
 	if (!r)
 		s->nodes++;

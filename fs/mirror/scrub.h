@@ -80,6 +80,7 @@ struct mirror_scrub {
 	uint64_t bytes;	 /* compared; of one replica */
 	uint64_t busy;	 /* nodes and slices that never rested, or were shut */
 	uint64_t unseen; /* nodes not under their name on some store */
+	uint32_t missed; /* slots that some node was not compared on */
 	char why[SCRUB_WHY_BYTES]; /* in words, of some of what it returns */
 	/* private */
 	char *buffer[META_STORE_MAX];

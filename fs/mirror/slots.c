@@ -397,13 +397,10 @@ unsigned int mirror_slot_count(const struct mirror *m)
 	return count;
 }
 
-void mirror_slot_info(struct mirror *m, unsigned int slot,
+void mirror_slot_look(struct mirror *m, unsigned int slot,
 		      struct mirror_slot_info *ret)
 {
 	const struct slot *s = &m->slot[slot];
-	struct statvfs vfs;
-	struct mirror_ref ref;
-	struct guard_hurry before;
 
 	memset(ret, 0, sizeof(*ret));
 	mutex_lock(&m->lock);
@@ -421,6 +418,16 @@ void mirror_slot_info(struct mirror *m, unsigned int slot,
 	ret->errors_read = atomic_load(&s->errors_read);
 	ret->errors_write = atomic_load(&s->errors_write);
 	ret->repaired = atomic_load(&s->repaired);
+}
+
+void mirror_slot_info(struct mirror *m, unsigned int slot,
+		      struct mirror_slot_info *ret)
+{
+	struct guard_hurry before;
+	struct mirror_ref ref;
+	struct statvfs vfs;
+
+	mirror_slot_look(m, slot, ret);
 	if (mirror_ref_get_now(m, slot, &ref))
 		return;
 	before = guard_hurry_begin(INFO_MS);

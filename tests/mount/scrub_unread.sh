@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What a scrub cannot read counts as it does for whoever reads: a few places are
-# findings, of a store that is online still; one with many, with a map that is
-# damaged or a filesystem that has failed is put out, and the others are
-# compared. Where nobody is left, the store is named.
+# What a scrub says of stores that it could not compare. One that is away, or was
+# for a while, is not called compared. What it cannot read counts as it does for
+# whoever reads: a few places are findings, of a store that is online still; one
+# with many, with a map that is damaged or a filesystem that has failed is put
+# out, and the others are compared. Where nobody is left, the store is named.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -59,6 +60,47 @@ done
 echo few >"$mnt/few"
 mkdir "$mnt/dir"
 echo x >"$mnt/dir/x"
+cold
+
+# compared STORES OTHERS: of the last scrub that came to its end.
+compared()
+{
+	eq "compared" "$(status_of '.scrub.last.stores | sort | join(",")')" "$1"
+	eq "others" "$(status_of '.scrub.last.not_compared | join(",")')" "$2"
+}
+
+scrub_ended()
+{
+	[[ $(status_of .scrub.running) == false ]]
+}
+
+echo "-- away"
+detach c
+touch -d @1 c/few
+scrub
+((rc == 0)) || fail "status $rc: $(cat scrub.json)"
+eq "not compared" "$(jq -r '.not_compared[]' scrub.json)" c
+attach c
+compared a,b c
+sm status "$mnt" | grep -q 'stores compared: .*; not compared: c$' ||
+	fail "$(sm status "$mnt")"
+cold
+compared a,b c
+scrub --repair
+((rc == 0)) || fail "status $rc: $(cat scrub.json)"
+eq "repaired" "$(jq .repaired scrub.json)" 1
+compared a,b,c ""
+
+echo "-- away for a while"
+head -c 4M /dev/urandom >"$mnt/large"
+sm scrub --rate 2M "$mnt" >/dev/null
+wait_until 20 eval '(($(status_of .scrub.bytes) > 1000000))'
+detach b
+attach b
+wait_until 60 scrub_ended
+compared a,c b
+scrub --rate 0
+compared a,b,c ""
 cold
 
 echo "-- a place or two: found, counted, and the store stays"
