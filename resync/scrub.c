@@ -141,17 +141,24 @@ static int on_found(void *arg, const struct scrub_finding *f)
 {
 	struct scrub *s = arg;
 	struct scrub_report report = {.f = *f, .path = path_of(s->m, f)};
+	bool linked = f->kind == SCRUB_LINKED;
 	int r = 0;
 
-	log_warn("scrub: stores differ: path=%s kind=%d start=%llu end=%llu "
-		 "losers=%#x",
-		 report.path ? report.path : "?", (int)f->kind,
-		 (unsigned long long)f->start, (unsigned long long)f->end,
-		 f->losers);
-	if (s->o.repair)
+	if (linked)
+		log_warn("scrub: a hard link outside of the volume: path=%s "
+			 "stores=%#x",
+			 report.path ? report.path : "?", f->losers);
+	else
+		log_warn("scrub: stores differ: path=%s kind=%d start=%llu "
+			 "end=%llu losers=%#x",
+			 report.path ? report.path : "?", (int)f->kind,
+			 (unsigned long long)f->start,
+			 (unsigned long long)f->end, f->losers);
+	if (s->o.repair && !linked)
 		r = vec_push(&s->pending, ((struct scrub_report){.f = *f}));
 	mutex_lock(&s->lock);
-	s->now.found++;
+	s->now.linked += linked;
+	s->now.found += !linked;
 	if (r || s->reports.count >= REPORTS_MAX ||
 	    vec_push(&s->reports, report))
 		free(report.path);

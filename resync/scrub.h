@@ -36,8 +36,9 @@ struct scrub_counts {
 	uint64_t nodes;
 	uint64_t bytes; /* compared; of one replica */
 	uint64_t found;
-	uint64_t fixed; /* of these, repaired and compared again */
-	uint64_t busy;	/* nodes and slices that never rested */
+	uint64_t fixed;	 /* of these, repaired and compared again */
+	uint64_t busy;	 /* nodes and slices that never rested */
+	uint64_t linked; /* nodes with links outside of the tree; not kept */
 	/* Members that every node was compared on: as meta_list_get(). */
 	char stores[META_LIST_BYTES];
 };

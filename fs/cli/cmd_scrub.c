@@ -137,6 +137,13 @@ static void print_finding(const json_t *item)
 		(void)printf(", bytes %" PRIu64 " to %" PRIu64,
 			     json_number(item, "start"),
 			     json_number(item, "end"));
+	if (!strcmp(json_text(item, "kind"), "linked")) {
+		report_list(json_object_get(item, "stores"), " on ");
+		(void)printf(", no difference: a hard link to it lies outside "
+			     "of the volume; whoever writes there writes "
+			     "here\n");
+		return;
+	}
 	report_list(json_object_get(item, "stores"),
 		    *by ? ", wrong on " : ", undecided, differs on ");
 	if (*by)

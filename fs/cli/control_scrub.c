@@ -50,7 +50,7 @@ static const char *kind_word(enum scrub_kind kind)
 		[SCRUB_DATA] = "contents",   [SCRUB_READ] = "unreadable",
 		[SCRUB_MAP] = "hole",	     [SCRUB_ATTR] = "attributes",
 		[SCRUB_MISSING] = "missing", [SCRUB_OTHER] = "replaced",
-		[SCRUB_EXTRA] = "unknown",
+		[SCRUB_EXTRA] = "unknown",   [SCRUB_LINKED] = "linked",
 	};
 
 	return words[kind];

@@ -243,6 +243,7 @@ int report_scrub(struct mirror *m, struct scrub *scrub, json_t *report)
 	if (json_object_set_new(report, "running", json_boolean(s.running)) ||
 	    json_put_text(report, "phase", s.phase) ||
 	    put_scrub_counts(m, report, &s.now) ||
+	    json_put_number(report, "linked", s.now.linked) ||
 	    json_put_number(report, "rate_bytes",
 			    (uint64_t)MAX(s.rate_bytes, 0.0)) ||
 	    json_put_text(report, "failed", s.result < 0 ? s.why : ""))

@@ -36,6 +36,7 @@ enum scrub_kind {
 	SCRUB_MISSING, /* a name that the map has is not there */
 	SCRUB_OTHER,   /* something else lies under the name */
 	SCRUB_EXTRA,   /* a name that the map has not */
+	SCRUB_LINKED,  /* no difference: a hard link lies outside of the tree */
 };
 
 #define SCRUB_WHAT_MODE	 (1u << 0)
@@ -62,7 +63,8 @@ struct scrub_finding {
 	char name[META_NAME_MAX + 1];
 	uint64_t start; /* in whole blocks; ATTR with SIZE: the sizes' */
 	uint64_t end;
-	uint32_t losers; /* slots: to be repaired; undecided: all of them */
+	/* Slots: to be repaired; undecided: all of them; LINKED: with links. */
+	uint32_t losers;
 	enum scrub_by by;
 };
 

@@ -12,7 +12,6 @@
 struct look {
 	struct store_stat st;
 	uint64_t xattrs;
-	uint64_t links; /* that the map has; 0: not asked */
 	char target[PATH_MAX];
 	ssize_t target_len;
 };
@@ -109,7 +108,7 @@ static unsigned int differ(const struct scan *c, const struct look *a,
 	    memcmp(a->target, b->target,
 		   (size_t)MAX(a->target_len, (ssize_t)0)))
 		what |= SCRUB_WHAT_VALUE;
-	if (c->n->kind != META_DIR && x->st_nlink != y->st_nlink)
+	if (c->n->kind != META_DIR && x->st_nlink != y->st_nlink && !c->linked)
 		what |= SCRUB_WHAT_LINKS;
 	return what;
 }
@@ -221,6 +220,42 @@ static void judge_dir_time(const struct looks *all, struct scrub_votes *v,
 		f->losers |= SLOT_BIT(i);
 }
 
+static int names_count(struct scan *c, unsigned int i, uint64_t *ret)
+{
+	struct meta_reader *rd = meta_reader_get(c->m->slot[i].meta);
+	int r = rd ? meta_dentry_count(rd, c->n->id, ret) : map_reader_error();
+
+	meta_reader_put(rd);
+	return scrub_map(c, i, r);
+}
+
+/*
+ * Links beyond the names that the maps have lie outside of the tree, as in
+ * found/, where a foreign directory took one along: nothing of the volume is
+ * wrong, but whoever writes there writes here.  Names that are missing or
+ * unknown are found by themselves.
+ */
+static int tell_linked(struct scan *c, const struct looks *all)
+{
+	struct scrub_finding f = {.kind = SCRUB_LINKED, .node = c->n->id};
+	uint64_t names;
+
+	feed_drain(c->m);
+	for_each_slot(i, all->mask & ~all->unreadable)
+	{
+		uint64_t links = all->look[i].st.st.st_nlink;
+
+		if (names_count(c, i, &names))
+			return c->map_error;
+		if (links < names)
+			return 0; /* some are missing, too */
+		if (links > names)
+			f.losers |= SLOT_BIT(i);
+	}
+	c->linked = f.losers;
+	return f.losers ? c->s->found(c->s->arg, &f) : 0;
+}
+
 static int tell(struct scan *c, const struct looks *all)
 {
 	struct scrub_votes v = {
@@ -230,11 +265,16 @@ static int tell(struct scan *c, const struct looks *all)
 	struct scrub_finding f = {
 		.kind = SCRUB_ATTR,
 		.node = c->n->id,
-		.what = differ_any(c, all),
 	};
+	int r = 0;
 
 	if (node_is_unlinked(c->m, c->n))
 		return 0;
+	if (differ_any(c, all) & SCRUB_WHAT_LINKS)
+		r = tell_linked(c, all);
+	if (r)
+		return r;
+	f.what = differ_any(c, all);
 	for_each_slot(
 		i, v.unreadable) if (scrub_blame(c, i,
 						 all->err[i])) return -EAGAIN;

@@ -14,9 +14,10 @@ struct scan {
 	struct mirror *m;
 	struct mirror_scrub *s;
 	struct node *n;
-	slot_mask mask; /* pinned */
-	bool unseen;	/* it is not under its name on some store */
-	int map_error;	/* a map failed, and its store: what ends the node */
+	slot_mask mask;	  /* pinned */
+	bool unseen;	  /* it is not under its name on some store */
+	int map_error;	  /* a map failed, and its store: what ends the node */
+	slot_mask linked; /* it has more links there than names: not compared */
 };
 
 /* How the stores vote on one thing. */

@@ -191,6 +191,31 @@ repaired
 grep -qx mine b/.seqmirror/found/*-file || fail "file is gone"
 grep -qx mine b/.seqmirror/found/*-new/mine || fail "new is gone"
 
+echo "-- a foreign directory takes a link of a file to found/"
+echo live >"$mnt/tree/live"
+settle
+mkdir b/alien
+ln b/tree/live b/alien/extra
+echo mine >b/alien/mine
+scrub --repair
+((rc == 0)) || fail "status $rc: $(cat scrub.err scrub.json)"
+wait_until 20 volume_is healthy
+clean
+eq "linked" "$(jq -r '.findings[] | "\(.kind) \(.path) \(.stores[])"' scrub.json)" \
+	"linked tree/live b"
+sm scrub --wait "$mnt" | grep -q 'tree/live: linked on b, no difference' ||
+	fail "the link is not told of"
+# What else differs is judged without it.
+settle
+chmod 711 b/tree/live
+scrub --repair
+finds attributes tree/live b map
+eq "repaired" "$(jq .repaired scrub.json)" 1
+rm b/.seqmirror/found/*-alien/extra
+same_tree a b
+clean
+eq "linked" "$(jq .linked scrub.json)" 0
+
 echo "-- a hole filled with zeros"
 dd if=/dev/zero of=b/tree/hole bs=4096 count=4 conv=notrunc status=none
 touch -r a/tree/hole b/tree/hole
