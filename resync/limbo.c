@@ -165,6 +165,8 @@ static int file_to_limbo(struct lap *lap, int dirfd, const char *name,
 
 /* ---- leftovers of our own work ---- */
 
+#define SCRAP_DRY_LEVELS 512u
+
 /* Not ours, however it came there. */
 static int limbo_foreign(const struct lap *lap, const char *name)
 {
@@ -177,7 +179,63 @@ static int limbo_foreign(const struct lap *lap, const char *name)
 	return -EXDEV;
 }
 
-static int scrap_child(struct lap *lap, int dirfd, const char *name)
+/* Into limbo/ under a number of its own, to be emptied when its turn comes. */
+static int scrap_aside(struct lap *lap, int dirfd, const char *name)
+{
+	int limbo_fd = store_limbo_fd(lap->dst->store);
+	char to[32];
+	int r;
+
+	do {
+		(void)snprintf(to, sizeof(to), "scrap-%" PRIu64,
+			       lap->scraps_end++);
+		r = file_rename(lap, dirfd, name, limbo_fd, to);
+	} while (r == -EEXIST); /* left by a lap that was cut */
+	return r;
+}
+
+static int scrap_child(struct lap *lap, int dirfd, const char *name,
+		       unsigned int depth);
+
+static int scrap_entries(struct lap *lap, int fd, unsigned int depth)
+{
+	_cleanup_(listing_done) struct listing list = {0};
+	int r = listing_read(lap, fd, SIZE_MAX, &list);
+
+	for (size_t i = 0; r == 0 && i < list.at.count; i++)
+		r = scrap_child(lap, fd, listing_name(&list, i), depth);
+	return r;
+}
+
+/* A dry run moves nothing; far below it does not look for what would stay. */
+static int scrap_dry(struct lap *lap, int dirfd, const char *name,
+		     unsigned int depth)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (depth >= SCRAP_DRY_LEVELS)
+		return 0;
+	fd = store_openat_forced(lap->dst->store, dirfd, name,
+				 O_RDONLY | O_DIRECTORY);
+	return fd < 0 ? fd : scrap_entries(lap, fd, depth + 1);
+}
+
+static int scrap_one(struct lap *lap, int dirfd, const char *name,
+		     const struct store_stat *st, unsigned int depth)
+{
+	int r;
+
+	if (st->foreign)
+		return limbo_foreign(lap, name);
+	if (S_ISDIR(st->st.st_mode))
+		return lap->dry ? scrap_dry(lap, dirfd, name, depth)
+				: scrap_aside(lap, dirfd, name);
+	r = freed_scrap(lap, dirfd, name, st);
+	return r < 0 ? r : file_unlink(lap, dirfd, name);
+}
+
+static int scrap_child(struct lap *lap, int dirfd, const char *name,
+		       unsigned int depth)
 {
 	struct meta_node row;
 	struct store_stat st;
@@ -196,35 +254,44 @@ static int scrap_child(struct lap *lap, int dirfd, const char *name)
 		return limbo_keep(lap, dirfd, name, &row, &st);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	return limbo_scrap(lap, dirfd, name);
+	return scrap_one(lap, dirfd, name, &st, depth);
+}
+
+/* Directories below go to limbo/ as well: however deep, none lies in another. */
+static int scrap_empty(struct lap *lap)
+{
+	int limbo_fd = store_limbo_fd(lap->dst->store);
+	int r = 0;
+
+	while (r == 0 && lap->scraps_begin < lap->scraps_end) {
+		_cleanup_close_ int fd = -1;
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "scrap-%" PRIu64,
+			       lap->scraps_begin++);
+		fd = store_openat_forced(lap->dst->store, limbo_fd, name,
+					 O_RDONLY | O_DIRECTORY);
+		if (fd == -ENOENT) /* another lap's had that number */
+			continue;
+		r = fd < 0 ? fd : scrap_entries(lap, fd, 0);
+		if (r == 0)
+			r = store_rmdir(lap->dst->store, limbo_fd, name);
+		if (r == 0)
+			r = lap_poll(lap);
+	}
+	return r;
 }
 
 int limbo_scrap(struct lap *lap, int dirfd, const char *name)
 {
-	_cleanup_(listing_done) struct listing list = {0};
-	_cleanup_close_ int fd = -1;
 	struct store_stat st;
 	int r;
 
 	r = store_statat(lap->dst->store, dirfd, name, 0, &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (st.foreign)
-		return limbo_foreign(lap, name);
-	if (!S_ISDIR(st.st.st_mode)) {
-		r = freed_scrap(lap, dirfd, name, &st);
-		return r < 0 ? r : file_unlink(lap, dirfd, name);
-	}
-	fd = store_openat_forced(lap->dst->store, dirfd, name,
-				 O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	r = listing_read(lap, fd, SIZE_MAX, &list);
-	for (size_t i = 0; r == 0 && i < list.at.count; i++)
-		r = scrap_child(lap, fd, listing_name(&list, i));
-	if (r < 0 || lap->dry)
-		return r;
-	return store_rmdir(lap->dst->store, dirfd, name);
+	r = scrap_one(lap, dirfd, name, &st, 0);
+	return r < 0 ? r : scrap_empty(lap);
 }
 
 int limbo_keep(struct lap *lap, int dirfd, const char *name,
