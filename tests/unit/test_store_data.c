@@ -6,6 +6,7 @@
 #include "test_store.h"
 
 #include <linux/falloc.h>
+#include <linux/magic.h>
 
 enum {
 	KIB = 1024,
@@ -84,6 +85,27 @@ static void expect_unmapped(uint64_t off)
 	uint64_t s, e;
 
 	cr_expect_eq(store_next_mapped(store, file_fd, off, &s, &e), 0);
+}
+
+Test(store_file, what_a_file_gives_back_is_never_more_than_it_has)
+{
+	uint64_t all = 1, part = 1, none = 1;
+
+	fill(0, 64 << 10);
+	cr_assert_eq(store_allocate(store, file_fd, 0, 1 << 20, 64 << 10), 0);
+	cr_assert_geq(blocks_now(), 256);
+	cr_assert_eq(store_freeable(store, file_fd, 0, UINT64_MAX, &all), 0);
+	cr_assert_leq(all, blocks_now() * 512);
+	cr_assert_eq(store_freeable(store, file_fd, 4096, 8192, &part), 0);
+	cr_assert_leq(part, 8192);
+	cr_assert_eq(store_freeable(store, file_fd, 128 << 10, 8192, &none), 0);
+	cr_assert_eq(none, 0);
+	switch (store_caps(store)->fs_type) {
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+		cr_assert_eq(all, 128 << 10);
+		cr_assert_eq(part, 8192);
+	}
 }
 
 Test(store_file, reads_are_short_only_at_the_end)
