@@ -64,7 +64,10 @@ int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			if (r < 0)
 				return r;
 			FAULT_POINT("resync.copy.write");
-			r = target_write(lap, tfd, lap->buffer[0], data, off);
+			r = misfit_node(lap,
+					target_write(lap, tfd, lap->buffer[0],
+						     data, off),
+					node, "contents");
 		}
 		if (r == 0)
 			r = lap_moved(lap, len);

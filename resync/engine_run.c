@@ -385,7 +385,7 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 			       "could be read for all that it lacks; the log "
 			       "says what");
 	if (!why[0]) {
-		char text[200];
+		char text[300];
 
 		resync_why(r, run->counts, text, sizeof(text));
 		(void)snprintf(why, why_len, "its resync failed: %s", text);

@@ -292,6 +292,7 @@ static int count_new(struct fill_dir *fd, const struct fill_want *w)
 	if (idmap_get(&lap->linked, w->row.id))
 		return 0;
 	lap->n->nodes++;
+	lap->n->inodes_needed++;
 	lap->filled_bytes += w->bytes;
 	lap->n->bytes_needed += w->bytes;
 	r = lap_moved(lap, w->bytes);
@@ -354,6 +355,7 @@ static int make_link(struct fill_dir *fd, const struct fill_want *w,
 			r = store_link(lap->dst->store, from_fd, from->name,
 				       fd->tdir, w->d.name);
 	}
+	r = misfit_name(lap, r, &w->d, "one more link");
 	if (r == -ENOENT) {
 		lap->n->entries_created--;
 		return lap_incomplete(lap, wd, "link");

@@ -68,6 +68,7 @@ int freed_scrap(struct lap *lap, int dirfd, const char *name,
 	r = idmap_set(met, ino, idmap_get(met, ino) + 1);
 	if (r < 0 || idmap_get(met, ino) != (uint64_t)st->st.st_nlink)
 		return r;
+	lap->n->inodes_freed++;
 	if (!S_ISREG(st->st.st_mode))
 		return 0;
 	fd = store_openat(lap->dst->store, dirfd, name, O_RDONLY);
@@ -130,7 +131,10 @@ static int sum_node(struct lap *lap, uint64_t node)
 	if (fd < 0 || meta_dentry_count(lap->plain, was, &names) < 0 ||
 	    store_fstat(lap->dst->store, fd, 0, &st) < 0)
 		return 0;
-	if (row.kind == META_FILE && (uint64_t)st.st.st_nlink <= names)
+	if (row.kind != META_DIR && (uint64_t)st.st.st_nlink > names)
+		return 0;
+	lap->n->inodes_freed++;
+	if (row.kind == META_FILE)
 		credit(lap, fd, 0, UINT64_MAX);
 	return 0;
 }
@@ -157,12 +161,14 @@ static int sum_ranges(struct lap *lap, uint64_t wanted)
 	return r;
 }
 
-int freed_sum(struct lap *lap, uint64_t wanted)
+int freed_sum(struct lap *lap, uint64_t bytes, uint64_t inodes)
 {
-	int r = sum_ranges(lap, wanted);
+	const struct resync_counts *n = lap->n;
+	int r = sum_ranges(lap, bytes);
 
 	vec_for_each (node, &lap->freed.nodes.v) {
-		if (r < 0 || lap->n->bytes_freed >= wanted)
+		if (r < 0 ||
+		    (n->bytes_freed >= bytes && n->inodes_freed >= inodes))
 			break;
 		r = sum_node(lap, *node);
 		if (r == 0)

@@ -188,15 +188,14 @@ int lap_source_err(const struct lap *lap, int r)
 int lap_copy_attrs(const struct lap *lap, const struct meta_node *theirs,
 		   int sfd, int tfd, struct meta_ctime *ret_ctime)
 {
-	bool of_source;
+	struct store_attr_error e;
 	int r = store_copy_attrs(lap->src->store, (struct store_obj){sfd},
-				 lap->dst->store, (struct store_obj){tfd},
-				 &of_source);
+				 lap->dst->store, (struct store_obj){tfd}, &e);
 
 	if (r >= 0)
 		return ctime_copied(lap, theirs, sfd, tfd, ret_ctime);
-	if (!of_source)
-		return r;
+	if (!e.of_source)
+		return misfit_attrs(lap, r, theirs->id, &e);
 	log_err("attributes cannot be read: store=%s node=%llu error=%s",
 		store_path(lap->src->store), (unsigned long long)theirs->id,
 		strerror(-r));
@@ -562,6 +561,7 @@ static int lap_run(const struct resync_lap_args *args,
 	lap->begun_ns = clock_mono_ns();
 	lap->copied_before = counts->bytes_copied;
 	counts->bytes_unreadable = 0;
+	counts->misfit_err = 0;
 	lap->phase = "begin";
 	r = lap_open(lap);
 	if (r == 0)
@@ -600,6 +600,6 @@ int resync_lap(const struct resync_lap_args *args, struct resync_counts *counts)
 	r = lap_run(args, counts, tight);
 	/* Somebody else was faster: what is lacking now. */
 	if (!dry && r == -ENOSPC && shortfall_plan(args, counts) < 0)
-		counts->bytes_short = 0;
+		counts->bytes_short = counts->inodes_short = 0;
 	return r;
 }

@@ -17,6 +17,7 @@
  *	compare.c	ranges in doubt
  *	fork.c		node ids after a fork
  *	keep.c		what stays in doubt when the lap is closed
+ *	misfit.c	the one thing that the target cannot hold
  *	freed.c		a dry run: what room there is again before it is needed
  *	attr.c		unmaps and attributes of files; directories last
  */
@@ -423,6 +424,21 @@ MUST_CHECK int ctime_moved(struct lap *lap, uint64_t node);
 /* That look; outside of transactions, before the lap is closed. */
 MUST_CHECK int ctime_names(struct lap *lap);
 
+/* ---- misfit.c: what the target cannot hold ---- */
+
+/*
+ * If @r is an error that one object is to blame for, say which in the log and in
+ * counts->misfit.  All return @r.
+ */
+int misfit_name(const struct lap *lap, int r, const struct meta_dentry *d,
+		const char *what);
+int misfit_node(const struct lap *lap, int r, uint64_t node, const char *what);
+int misfit_size(const struct lap *lap, int r, uint64_t node, uint64_t bytes);
+int misfit_attrs(const struct lap *lap, int r, uint64_t node,
+		 const struct store_attr_error *e);
+/* It could not be made. */
+int misfit_new(const struct lap *lap, int r, const struct meta_dentry *d);
+
 /* ---- freed.c ---- */
 
 void freed_done(struct freed *f);
@@ -435,8 +451,8 @@ MUST_CHECK int freed_open(struct lap *lap, int tfd, struct range range);
 /* A leftover file under a name; what has other names left stays. */
 MUST_CHECK int freed_scrap(struct lap *lap, int dirfd, const char *name,
 			   const struct store_stat *st);
-/* At the end: look at the files and sum up, until @wanted bytes are found. */
-MUST_CHECK int freed_sum(struct lap *lap, uint64_t wanted);
+/* At the end: look at the files and sum up, until so much is found. */
+MUST_CHECK int freed_sum(struct lap *lap, uint64_t bytes, uint64_t inodes);
 
 /* ---- attr.c ---- */
 
@@ -452,8 +468,8 @@ MUST_CHECK int shortfall_tight(const struct resync_lap_args *args,
 			       bool *ret_tight);
 /*
  * Before anything is changed: -ENOSPC when the lap would write more than is
- * free where the target has nothing yet, with what it takes away before;
- * counts->bytes_short says how much.
+ * free where the target has nothing yet, with what it takes away before, or
+ * make more files; counts->bytes_short and inodes_short say how much.
  */
 MUST_CHECK int shortfall_check(const struct resync_lap_args *args,
 			       struct resync_counts *counts);

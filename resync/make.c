@@ -129,7 +129,8 @@ static int fill_data(struct fill_dir *fd, const struct fill_want *w, int sfd,
 	if (r == 0)
 		r = store_fstat(lap->dst->store, tfd, 0, &st);
 	if (r == 0 && (uint64_t)st.st.st_size != size)
-		r = store_truncate(lap->dst->store, tfd, size);
+		r = misfit_size(lap, store_truncate(lap->dst->store, tfd, size),
+				w->row.id, size);
 	return r;
 }
 
@@ -146,7 +147,7 @@ int fill_make(struct fill_dir *fd, const struct fill_want *w,
 		return sfd;
 	tfd = make(fd, w, sfd);
 	if (tfd < 0)
-		return tfd;
+		return misfit_new(lap, tfd, &w->d);
 	r = w->row.kind == META_FILE && !w->large ? fill_data(fd, w, sfd, tfd)
 						  : 0;
 	if (r == 0)

@@ -227,7 +227,7 @@ static int resync_one(struct offline *o, size_t i)
 	counts->seconds =
 		(double)(clock_mono_ns() - begin_ns) / (double)CLOCK_NS_PER_SEC;
 	if (err) {
-		char why[200];
+		char why[300];
 
 		resync_why(err, counts, why, sizeof(why));
 		return present_refuse(

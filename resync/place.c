@@ -171,8 +171,10 @@ static int place_link(struct place *p, const struct meta_dentry *to,
 	int r = 0;
 
 	if (!lap->dry && !there)
-		r = store_link(lap->dst->store, from_fd, from->name, p->dirfd,
-			       to->name);
+		r = misfit_name(lap,
+				store_link(lap->dst->store, from_fd, from->name,
+					   p->dirfd, to->name),
+				to, "one more link");
 	if (r < 0)
 		return rename_or_later(p, r, "link");
 	r = ctime_moved(lap, to->node);
@@ -225,7 +227,9 @@ static int make_dir(struct place *p, const struct meta_dentry *d,
 	*ret = (struct meta_backing){0};
 	if (lap->dry)
 		return 0;
-	r = store_mkdir(lap->dst->store, p->dirfd, d->name, 0700, NULL);
+	r = misfit_new(
+		lap,
+		store_mkdir(lap->dst->store, p->dirfd, d->name, 0700, NULL), d);
 	if (r == 0)
 		r = store_statat(lap->dst->store, p->dirfd, d->name,
 				 STORE_STAT_GEN, &st);
@@ -268,6 +272,7 @@ static int place_new_dir(struct place *p, const struct want *w)
 		return r;
 	lap->n->entries_created++;
 	lap->n->nodes++;
+	lap->n->inodes_needed++;
 	return tree_push(lap, &wd);
 }
 

@@ -46,9 +46,16 @@ struct resync_counts {
 	uint64_t bytes_freed;
 	/* What its disk lacks for it: of a dry run, and after -ENOSPC. */
 	uint64_t bytes_short;
+	/* The same of inodes, where a filesystem has a fixed number. */
+	uint64_t inodes_needed;
+	uint64_t inodes_freed;
+	uint64_t inodes_short;
 	/* Blocks of the last lap that no store can read (-EREMOTEIO). */
 	uint64_t bytes_unreadable;
 	double seconds;
+	/* After this error: the path and what of it the target cannot hold. */
+	int misfit_err;
+	char misfit[192];
 };
 
 struct resync_progress {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Has the target's disk room for what a lap will write?
+ * Has the target's disk room for what a lap will write, and inodes?
  *
  * Only a dry run knows how much of it falls where the target has nothing yet.
  * It is made when the sum of the delta does not fit anyway, so that a lap for
@@ -8,6 +8,7 @@
  * that goes before it writes, so that room counts too (freed.c).
  */
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,29 +19,47 @@
 /* Rows summed up at most; more of them are planned. */
 #define SUM_ROWS 8000000u
 
-static int free_bytes(const struct store *s, uint64_t *ret)
+/* What the target's disk has; UINT64_MAX: it does not tell. */
+struct room {
+	uint64_t bytes;
+	uint64_t inodes;
+};
+
+/* xfs makes inodes of free blocks as it needs them, others have no limit. */
+static bool inodes_are_counted(const struct store *s, const struct statvfs *v)
+{
+	return v->f_files && store_caps(s)->fs_type != XFS_SUPER_MAGIC;
+}
+
+static int room_get(const struct store *s, struct room *ret)
 {
 	struct statvfs v;
 	int r = store_statvfs(s, &v);
 
 	if (r < 0)
 		return r;
-	*ret = (uint64_t)v.f_bavail * (v.f_frsize ? v.f_frsize : v.f_bsize);
-	if (!v.f_blocks) /* it does not tell its size */
-		*ret = UINT64_MAX;
+	ret->bytes = v.f_blocks ? (uint64_t)v.f_bavail *
+					  (v.f_frsize ? v.f_frsize : v.f_bsize)
+				: UINT64_MAX;
+	ret->inodes = inodes_are_counted(s, &v) ? (uint64_t)v.f_favail
+						: UINT64_MAX;
 	return 0;
 }
 
 int shortfall_count(struct lap *lap)
 {
 	struct resync_counts *n = lap->n;
-	uint64_t room = 0;
-	int r = free_bytes(lap->dst->store, &room);
+	struct room room;
+	int r = room_get(lap->dst->store, &room);
 
-	n->bytes_short = n->bytes_needed - MIN(n->bytes_needed, room);
-	if (r == 0 && n->bytes_short)
-		r = freed_sum(lap, n->bytes_short);
+	if (r < 0)
+		return r;
+	n->bytes_short = n->bytes_needed - MIN(n->bytes_needed, room.bytes);
+	n->inodes_short = n->inodes_needed - MIN(n->inodes_needed, room.inodes);
+	if (n->bytes_short || n->inodes_short)
+		r = freed_sum(lap, n->bytes_short, n->inodes_short);
 	n->bytes_short -= MIN(n->bytes_short, n->bytes_freed);
+	n->inodes_short -= MIN(n->inodes_short, n->inodes_freed);
 	return r;
 }
 
@@ -49,7 +68,7 @@ static int is_plenty(const struct resync_lap_args *args)
 {
 	struct meta_reader *rd = meta_reader_get(args->source.meta);
 	struct meta_delta_sum sum;
-	uint64_t room = 0;
+	struct room room;
 	int r;
 
 	if (!rd)
@@ -57,8 +76,10 @@ static int is_plenty(const struct resync_lap_args *args)
 	r = meta_delta_sum(rd, args->from, SUM_ROWS, &sum);
 	meta_reader_put(rd);
 	if (r == 0)
-		r = free_bytes(args->target.store, &room);
-	return r < 0 ? r : sum.exact && sum.bytes <= room;
+		r = room_get(args->target.store, &room);
+	return r < 0 ? r
+		     : sum.exact && sum.bytes <= room.bytes &&
+			       sum.nodes <= room.inodes;
 }
 
 int shortfall_plan(const struct resync_lap_args *args,
@@ -75,8 +96,10 @@ int shortfall_plan(const struct resync_lap_args *args,
 	}
 	dry.control = &control;
 	r = resync_lap(&dry, &forecast);
-	if (r == 0)
+	if (r == 0) {
 		counts->bytes_short = forecast.bytes_short;
+		counts->inodes_short = forecast.inodes_short;
+	}
 	return r;
 }
 
@@ -95,7 +118,7 @@ int shortfall_check(const struct resync_lap_args *args,
 
 	if (r < 0)
 		return r;
-	return counts->bytes_short ? -ENOSPC : 0;
+	return counts->bytes_short || counts->inodes_short ? -ENOSPC : 0;
 }
 
 void resync_why(int err, const struct resync_counts *counts, char *why,
@@ -109,6 +132,15 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 			       "than is free are needed",
 			       size_format(size, counts->bytes_short),
 			       (unsigned long long)counts->bytes_short);
+	else if (err == -ENOSPC && counts->inodes_short)
+		(void)snprintf(why, why_len,
+			       "its filesystem has too few inodes: %llu more "
+			       "than are free are needed",
+			       (unsigned long long)counts->inodes_short);
+	else if (err == counts->misfit_err)
+		(void)snprintf(why, why_len,
+			       "its filesystem cannot hold %s: %s",
+			       counts->misfit, strerror(-err));
 	else if (err == -EREMOTEIO && counts->bytes_unreadable)
 		(void)snprintf(
 			why, why_len,

@@ -113,6 +113,10 @@ void follow_print(const json_t *counts, bool forecast)
 			     "are needed\n",
 			     size_format(text[0],
 					 json_number(counts, "bytes_short")));
+	if (json_number(counts, "inodes_short"))
+		(void)printf("  its filesystem has too few inodes: %" PRIu64
+			     " more than are free are needed\n",
+			     json_number(counts, "inodes_short"));
 	if (!forecast)
 		(void)printf("  in %s, %s\n",
 			     ui_seconds(time, json_seconds(counts, "seconds")),

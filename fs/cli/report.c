@@ -158,6 +158,7 @@ int report_counts(const struct resync_counts *counts, const char *store,
 		{"bytes_unmapped", counts->bytes_unmapped},
 		{"found", counts->found},
 		{"bytes_short", counts->bytes_short},
+		{"inodes_short", counts->inodes_short},
 	};
 
 	if (json_put_bytes(report, "store", store))

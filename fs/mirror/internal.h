@@ -204,7 +204,7 @@ struct slot {
 	_Atomic unsigned int bad_ranges; /* found since it came online, */
 	_Atomic unsigned int failures;	 /* and reads that failed otherwise */
 	uint64_t away_since_ns;
-	char why[160];
+	char why[256];
 	bool hangs;		   /* its guards were given up */
 	_Atomic uint64_t waits_ms; /* how long its oldest call has lasted */
 };

@@ -308,7 +308,7 @@ struct mirror_slot_info {
 	uint64_t repaired;	/* ranges it could not read, rewritten */
 	uint64_t free_bytes;	/* 0 when away */
 	uint64_t away_since_ns; /* realtime; 0 when online */
-	char why[160];		/* why it is away, for people */
+	char why[256];		/* why it is away, for people */
 	/* With a timeout: how long its oldest call under way has lasted. */
 	uint64_t waits_ms;
 	/* Put out for that, and calls on it have still not ended: it cannot

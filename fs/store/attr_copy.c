@@ -13,6 +13,7 @@
  * when that is denied; trusted.* he does not even see.
  */
 #include <linux/xattr.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -31,7 +32,8 @@ struct side {
 	struct stat st;
 	char *names; /* NUL after NUL */
 	size_t names_len;
-	bool failed; /* the error is of this side */
+	bool failed;			/* the error is of this side */
+	struct store_attr_error *error; /* of the side that is copied to */
 };
 
 static bool has_prefix(const char *name, const char *prefix)
@@ -187,9 +189,14 @@ static int xattr_copy_one(struct side *from, const struct side *to,
 			return 0;
 	}
 	err = side_change(to, name, buf, (size_t)len);
-	if (err)
-		return is_forgiven(name, err) ? 0 : err;
-	return 1;
+	if (err && is_forgiven(name, err))
+		return 0;
+	if (err) {
+		(void)snprintf(to->error->xattr, sizeof(to->error->xattr), "%s",
+			       name);
+		to->error->xattr_len = (size_t)len;
+	}
+	return err ? err : 1;
 }
 
 static int xattr_remove_one(const struct side *to, const char *name)
@@ -348,10 +355,11 @@ static int sides_copy(struct side *from, struct side *to)
 
 int store_copy_attrs(const struct store *src, struct store_obj from_obj,
 		     const struct store *dst, struct store_obj to_obj,
-		     bool *ret_of_source)
+		     struct store_attr_error *ret_error)
 {
+	struct store_attr_error error = {0};
 	struct side from = {.s = src, .o = from_obj};
-	struct side to = {.s = dst, .o = to_obj};
+	struct side to = {.s = dst, .o = to_obj, .error = &error};
 	int err;
 
 	err = store_gate(dst, "store.copy_attrs");
@@ -367,8 +375,9 @@ int store_copy_attrs(const struct store *src, struct store_obj from_obj,
 		err = sides_copy(&from, &to);
 	free(from.names);
 	free(to.names);
-	if (ret_of_source)
-		*ret_of_source = from.failed;
+	error.of_source = from.failed;
+	if (ret_error)
+		*ret_error = error;
 	return err;
 }
 

@@ -387,15 +387,22 @@ MUST_CHECK int store_list(const struct store *s, int dirfd,
 			  int (*fn)(void *arg, const struct store_dirent *e),
 			  void *arg);
 
+/* Why attributes could not be copied. */
+struct store_attr_error {
+	bool of_source;	 /* it is one of reading the source's */
+	char xattr[256]; /* this one could not be set; "": another reason */
+	size_t xattr_len;
+};
+
 /* Copies of all attributes from one object to another, across stores:
  * owner, mode, ACLs and all xattrs (set and removed), times last.
  * What already agrees is not written. Returns the number of changes made, or
  * -EINVAL: they are not of one kind. As an ordinary user: user.* and ACLs;
  * being denied security.* is not an error.
- * @ret_of_source (may be NULL): an error is one of reading @from. */
+ * @ret_error (may be NULL): more about an error. */
 MUST_CHECK int store_copy_attrs(const struct store *src, struct store_obj from,
 				const struct store *dst, struct store_obj to,
-				bool *ret_of_source);
+				struct store_attr_error *ret_error);
 
 /*
  * A hash of the extended attributes that store_copy_attrs() would copy, ACLs

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one thing that a target cannot hold, by its path.
+ *
+ * Filesystems differ in what an attribute, a file or their number may be, and a
+ * single one that goes beyond keeps the whole store out.  Then the error alone
+ * is of no use: the log has the whole path, the sentence for people its end.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "resync/lap.h"
+#include "resync/map_path.h"
+
+/* What of a path fits into the sentence, and of a name of an attribute. */
+#define PATH_SHOWN 80
+#define NAME_SHOWN 48
+
+/* Errors that say something of the object, and not of the disk. */
+static bool is_of_object(int err)
+{
+	return store_error_is_space(err) || err == -EFBIG || err == -E2BIG ||
+	       err == -EMLINK || err == -ENAMETOOLONG || err == -EOPNOTSUPP ||
+	       err == -ERANGE || err == -EILSEQ;
+}
+
+/* The end of a path, from a name on if one begins there. */
+static const char *path_end(const char *path)
+{
+	size_t len = strlen(path);
+	const char *end = path + len - MIN(len, (size_t)PATH_SHOWN / 2);
+	const char *name = strchr(end, '/');
+
+	return end == path || !name ? end : name + 1;
+}
+
+static void note(const struct lap *lap, int err, const char *path,
+		 const char *what)
+{
+	size_t room = MAX(4 * strlen(path) + 3, (size_t)16);
+	_cleanup_free_ char *quoted = malloc(room);
+	const char *end = path_end(path);
+	char shown[PATH_SHOWN];
+
+	/* Between unmounted stores the sentence follows on the same screen. */
+	if (quoted && (lap->src->live || end != path))
+		log_err("a store cannot hold this: store=%s path=%s what=%s "
+			"error=%s",
+			store_path(lap->dst->store),
+			path_quote(quoted, room, path), what, strerror(-err));
+	lap->n->misfit_err = err;
+	(void)snprintf(lap->n->misfit, sizeof(lap->n->misfit), "%s%s: %s",
+		       end == path ? "" : ".../",
+		       path_quote(shown, sizeof(shown), end), what);
+}
+
+int misfit_name(const struct lap *lap, int r, const struct meta_dentry *d,
+		const char *what)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (r < 0 && is_of_object(r))
+		note(lap, r, map_path(lap->s, d, &path) > 0 ? path : d->name,
+		     what);
+	return r;
+}
+
+int misfit_node(const struct lap *lap, int r, uint64_t node, const char *what)
+{
+	_cleanup_free_ char *path = NULL;
+	char number[32];
+
+	if (r >= 0 || !is_of_object(r))
+		return r;
+	(void)snprintf(number, sizeof(number), "node %llu",
+		       (unsigned long long)node);
+	note(lap, r, map_node_path(lap->s, node, &path) > 0 ? path : number,
+	     what);
+	return r;
+}
+
+int misfit_size(const struct lap *lap, int r, uint64_t node, uint64_t bytes)
+{
+	char what[64];
+
+	(void)snprintf(what, sizeof(what), "size of %llu bytes",
+		       (unsigned long long)bytes);
+	return misfit_node(lap, r, node, what);
+}
+
+int misfit_new(const struct lap *lap, int r, const struct meta_dentry *d)
+{
+	struct statvfs v;
+
+	if (r == -ENOSPC && store_statvfs(lap->dst->store, &v) == 0 &&
+	    v.f_files && !v.f_favail)
+		return misfit_name(lap, r, d, "no inode is left for it");
+	return misfit_name(lap, r, d, "its name and inode");
+}
+
+int misfit_attrs(const struct lap *lap, int r, uint64_t node,
+		 const struct store_attr_error *e)
+{
+	char name[NAME_SHOWN];
+	char what[NAME_SHOWN + 64];
+
+	if (!e->xattr[0])
+		return misfit_node(lap, r, node, "attributes");
+	(void)snprintf(what, sizeof(what), "extended attribute %s of %zu bytes",
+		       path_quote(name, sizeof(name), e->xattr), e->xattr_len);
+	return misfit_node(lap, r, node, what);
+}
