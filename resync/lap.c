@@ -354,8 +354,13 @@ static int mark_rows(struct lap *lap)
  * lineage as well, until the lap is closed (docs/model.md, 3). */
 static int lap_mark(struct lap *lap)
 {
-	int r = lap_begin(lap);
+	int r;
 
+	/* It needs room to take away, too: the next checkpoint that finds some
+	 * has it back. */
+	if (lap->tight)
+		ignore_result(meta_ballast_release(lap->dst->meta));
+	r = lap_begin(lap);
 	if (r == 0)
 		r = mark_rows(lap);
 	if (r == 0)

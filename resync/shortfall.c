@@ -25,22 +25,32 @@ struct room {
 	uint64_t inodes;
 };
 
+/* What a new node takes besides: its entry, an inode of an xfs, rows and their
+ * indexes in the map. */
+#define NODE_BYTES 512u
+
 /* xfs makes inodes of free blocks as it needs them, others have no limit. */
 static bool inodes_are_counted(const struct store *s, const struct statvfs *v)
 {
 	return v->f_files && store_caps(s)->fs_type != XFS_SUPER_MAGIC;
 }
 
-static int room_get(const struct store *s, struct room *ret)
+/* Without the map's ballast, where that was given up. */
+static int room_get(const struct resync_side *side, struct room *ret)
 {
+	const struct store *s = side->store;
+	uint64_t ballast = meta_ballast_missing(side->meta);
 	struct statvfs v;
 	int r = store_statvfs(s, &v);
 
 	if (r < 0)
 		return r;
-	ret->bytes = v.f_blocks ? (uint64_t)v.f_bavail *
-					  (v.f_frsize ? v.f_frsize : v.f_bsize)
-				: UINT64_MAX;
+	ret->bytes = UINT64_MAX;
+	if (v.f_blocks) {
+		ret->bytes = (uint64_t)v.f_bavail *
+			     (v.f_frsize ? v.f_frsize : v.f_bsize);
+		ret->bytes -= MIN(ret->bytes, ballast);
+	}
 	ret->inodes = inodes_are_counted(s, &v) ? (uint64_t)v.f_favail
 						: UINT64_MAX;
 	return 0;
@@ -50,11 +60,12 @@ int shortfall_count(struct lap *lap)
 {
 	struct resync_counts *n = lap->n;
 	struct room room;
-	int r = room_get(lap->dst->store, &room);
+	uint64_t bytes = n->bytes_needed + n->inodes_needed * NODE_BYTES;
+	int r = room_get(lap->dst, &room);
 
 	if (r < 0)
 		return r;
-	n->bytes_short = n->bytes_needed - MIN(n->bytes_needed, room.bytes);
+	n->bytes_short = bytes - MIN(bytes, room.bytes);
 	n->inodes_short = n->inodes_needed - MIN(n->inodes_needed, room.inodes);
 	if (n->bytes_short || n->inodes_short)
 		r = freed_sum(lap, n->bytes_short, n->inodes_short);
@@ -76,10 +87,10 @@ static int is_plenty(const struct resync_lap_args *args)
 	r = meta_delta_sum(rd, args->from, SUM_ROWS, &sum);
 	meta_reader_put(rd);
 	if (r == 0)
-		r = room_get(args->target.store, &room);
+		r = room_get(&args->target, &room);
 	return r < 0 ? r
-		     : sum.exact && sum.bytes <= room.bytes &&
-			       sum.nodes <= room.inodes;
+		     : sum.exact && sum.nodes <= room.inodes &&
+			       sum.bytes + sum.nodes * NODE_BYTES <= room.bytes;
 }
 
 int shortfall_plan(const struct resync_lap_args *args,

@@ -63,13 +63,20 @@ volume_ends()
 
 replaced()
 {
+	local left
+
 	random 90 "$mnt/dump.1"
 	detach b
 	rm "$mnt/dump.1"
 	sync -f "$mnt"
 	random 90 "$mnt/dump.2"
+	# Others have filled the disk: nothing can be written before something goes.
+	left=65536
+	[[ $type != xfs ]] || left=$((4 * mib)) # it counts what it keeps, too
+	fallocate -l $(($(free_of b) - left)) b/used
 	forecast 0
 	attach b
+	rm b/used
 }
 
 unmapped()
