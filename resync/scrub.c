@@ -170,8 +170,10 @@ static int on_found(void *arg, const struct scrub_finding *f)
 
 static void reports_clear(struct scrub *s)
 {
-	vec_for_each (report, &s->reports)
+	vec_for_each (report, &s->reports) {
 		free(report->path);
+		free(report->why);
+	}
 	vec_clear(&s->reports);
 }
 
@@ -387,7 +389,7 @@ static int run(struct scrub *s)
 		r = scrub_repair(s);
 	if (!r && s->unseen.count)
 		r = compare_unseen(s);
-	vec_clear(&s->pending);
+	scrub_pending_clear(s);
 	vec_clear(&s->unseen);
 	scrub_stores_keep(s, s->pass.missed, false);
 	mutex_lock(&s->lock);
@@ -515,6 +517,7 @@ int scrub_report(struct scrub *s, size_t at, struct scrub_report *ret)
 	if (at < s->reports.count) {
 		*ret = s->reports.data[at];
 		ret->path = ret->path ? strdup(ret->path) : NULL;
+		ret->why = ret->why ? strdup(ret->why) : NULL;
 		r = 1;
 	}
 	mutex_unlock(&s->lock);
@@ -526,6 +529,7 @@ int scrub_report(struct scrub *s, size_t at, struct scrub_report *ret)
 static void scrub_free(struct scrub *s)
 {
 	reports_clear(s);
+	scrub_pending_clear(s);
 	vec_done(&s->reports);
 	vec_done(&s->pending);
 	vec_done(&s->unseen);

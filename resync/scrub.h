@@ -58,7 +58,7 @@ struct scrub_report {
 	struct scrub_finding f;
 	char *path; /* NULL: not known */
 	bool fixed;
-	char why[96]; /* why it was not */
+	char *why; /* why it was not; NULL: it was, or nothing to say */
 };
 
 MUST_CHECK int scrub_start(struct mirror *m, struct resync_engine *e,
@@ -79,7 +79,7 @@ void scrub_state(struct scrub *s, struct scrub_state *ret);
 bool scrub_has(const char *stores, const char *uuid);
 /*
  * The findings of the one that runs or ran last; the first thousand are kept.
- * A copy of number @at: 1, its path to be freed; 0: there is none.
+ * A copy of number @at: 1, its path and why to be freed; 0: there is none.
  */
 MUST_CHECK int scrub_report(struct scrub *s, size_t at,
 			    struct scrub_report *ret);

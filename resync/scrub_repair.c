@@ -6,7 +6,9 @@
  * together, so that who stays has the right side of all of them.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -23,7 +25,17 @@ struct batch {
 
 static void note(struct scrub_report *p, const char *why)
 {
-	(void)snprintf(p->why, sizeof(p->why), "%s", why);
+	char *copy = strdup(why);
+
+	free(p->why);
+	p->why = copy;
+}
+
+void scrub_pending_clear(struct scrub *s)
+{
+	vec_for_each (p, &s->pending)
+		free(p->why);
+	vec_clear(&s->pending);
 }
 
 /* ---- names that nobody knows ---- */
@@ -92,7 +104,7 @@ static int wait_back(struct scrub *s, unsigned int slot, char *why,
 		if (info.state == META_STORE_ONLINE)
 			return 0;
 		if (!state.running && info.state != META_STORE_RESYNCING) {
-			(void)snprintf(why, why_len, "%.90s",
+			(void)snprintf(why, why_len, "%s",
 				       *state.last_why ? state.last_why
 						       : info.why);
 			return -EIO;
@@ -121,7 +133,7 @@ static int batch_collect(struct scrub *s, size_t from, struct batch *b)
 	for (size_t i = from; !r && i < s->pending.count; i++) {
 		struct scrub_report *p = &s->pending.data[i];
 
-		if (p->fixed || *p->why || is_only_watched(&p->f) ||
+		if (p->fixed || p->why || is_only_watched(&p->f) ||
 		    p->f.losers != b->losers)
 			continue;
 		r = vec_push(&b->v, p->f);
@@ -161,7 +173,7 @@ static int batch_fix(struct scrub *s, const struct batch *b, char *why,
 static int batch_run(struct scrub *s, size_t from)
 {
 	struct batch b = {0};
-	char why[96] = "";
+	char why[PATH_MAX + 256] = "";
 	int r = batch_collect(s, from, &b);
 
 	if (!r)
@@ -268,12 +280,12 @@ static void tell(struct scrub *s)
 		vec_for_each (report, &s->reports)
 			if (same_place(&report->f, &p->f)) {
 				report->fixed = p->fixed;
-				memcpy(report->why, p->why,
-				       sizeof(report->why));
+				free(report->why);
+				report->why = steal_pointer(&p->why);
 			}
 	}
 	mutex_unlock(&s->lock);
-	vec_clear(&s->pending);
+	scrub_pending_clear(s);
 }
 
 int scrub_repair(struct scrub *s)
@@ -292,7 +304,7 @@ int scrub_repair(struct scrub *s)
 	for (size_t i = 0; !r && i < s->pending.count; i++) {
 		const struct scrub_report *p = &s->pending.data[i];
 
-		if (!p->fixed && !*p->why && !is_only_watched(&p->f))
+		if (!p->fixed && !p->why && !is_only_watched(&p->f))
 			r = batch_run(s, i);
 	}
 	vec_for_each (p, &s->pending)

@@ -80,5 +80,6 @@ void scrub_save(struct mirror *m, const struct scrub_counts *now,
 
 /* ---- scrub_repair.c ---- */
 
+void scrub_pending_clear(struct scrub *s);
 /* Everything that is pending: repaired, compared again. -ECANCELED. */
 MUST_CHECK int scrub_repair(struct scrub *s);

@@ -116,7 +116,7 @@ static int send_finding(struct control_op *op, const struct scrub_report *r)
 	    json_object_set_new(item, "stores", loser_names(op, r->f.losers)) ||
 	    json_put_text(item, "decided_by", by_word(r->f.by)) ||
 	    json_object_set_new(item, "repaired", json_boolean(r->fixed)) ||
-	    json_put_text(item, "why", r->why)) {
+	    json_put_text(item, "why", r->why ? r->why : "")) {
 		json_decref(item);
 		return -ENOMEM;
 	}
@@ -133,6 +133,7 @@ int op_scrub_state(struct control_op *op)
 	     i++) {
 		err = send_finding(op, &r);
 		free(r.path);
+		free(r.why);
 	}
 	return err ? err
 		   : report_scrub(op->target->mirror, op->target->scrub,

@@ -231,3 +231,19 @@ mount_volume "$work/a" "$work/b"
 eq "last" "$(status_of .scrub.last.found)" 0
 clean
 unmount_volume
+
+echo "-- why a store did not come back is told in full"
+long=$work/$(printf 'x%.0s' {1..120})
+mkdir c "$long"
+sm init --name c,d "$work/c" "$long" >/dev/null
+mount_volume -o checkpoint=1,no_auto_attach "$work/c" "$long"
+mkdir "$mnt/tree"
+echo x >"$mnt/tree/x"
+settle
+touch -d @1 "$long/tree/x"
+mv "$long" moved
+scrub --repair --prefer c
+((rc == 1)) || fail "status $rc"
+jq -r '.findings[].why' scrub.json | grep -q "no store at $long: No such" ||
+	fail "$(jq -c '.findings[]' scrub.json)"
+unmount_volume
