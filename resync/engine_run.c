@@ -207,12 +207,12 @@ static int give_nameless(struct run *run, bool held)
 	return mirror_nameless_give(run->e->m, &how);
 }
 
-/* 1 joined, 0 it took too long, -errno. */
+/* 1 joined, 0 once more (it took too long, somebody left), -errno. */
 static int last_lap(struct run *run)
 {
 	struct resync_engine *e = run->e;
-	uint64_t cut;
-	bool late;
+	uint64_t cut, epochs = 0;
+	bool late, left = false;
 	int r = give_nameless(run, false);
 
 	if (r < 0)
@@ -220,14 +220,18 @@ static int last_lap(struct run *run)
 	mirror_hold(e->m);
 	set_hold(e, true, clock_mono_ns() + run->hold_ns);
 	r = mirror_checkpoint(e->m, &cut);
-	if (r == 0)
+	if (r == 0) {
+		epochs = mirror_epochs(e->m);
 		r = check_source(run);
+	}
 	if (r == 0)
 		r = run_lap(run, cut, true);
 	if (r == 0)
 		r = give_nameless(run, true);
-	if (r == 0)
-		r = mirror_join(e->m, run->slot);
+	if (r == 0) {
+		r = mirror_join(e->m, run->slot, epochs);
+		left = r == -EAGAIN;
+	}
 	mirror_release(e->m);
 	mutex_lock(&e->lock);
 	late = r == -ECANCELED && e->timed_out && !e->stop && !e->source_gone &&
@@ -235,6 +239,8 @@ static int last_lap(struct run *run)
 	e->timed_out = false;
 	mutex_unlock(&e->lock);
 	set_hold(e, false, 0);
+	if (left)
+		return 0; /* the next lap asks for the source first */
 	if (!late)
 		return r < 0 ? r : 1;
 	run->hold_ns = MIN(run->hold_ns * 2, HOLD_NS_MAX);

@@ -230,6 +230,7 @@ static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 	before = guard_hurry_begin(0);
 	do {
 		failed = 0;
+		m->epochs += first_seq != 0;
 		r = record_fill(m, rec, first_seq);
 		if (!r)
 			r = record_round(m, record_commit, rec, &failed);

@@ -288,7 +288,7 @@ struct mirror {
 	bool closing;
 	uint64_t seq, seq_reserved;
 	uint64_t next_node, node_reserved;
-	uint64_t gen;
+	uint64_t gen, epochs; /* epochs that were begun since the mount */
 	uint32_t inflight[2];
 	struct op *ops;
 	uint64_t durable; /* every online store is durable through it */

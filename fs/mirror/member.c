@@ -207,7 +207,19 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 	return r;
 }
 
-int mirror_join(struct mirror *m, unsigned int slot)
+uint64_t mirror_epochs(struct mirror *m)
+{
+	uint64_t epochs;
+
+	mutex_lock(&m->lock);
+	while (m->recording) /* one may be on some maps and not on others */
+		cond_wait(&m->recorded, &m->lock);
+	epochs = m->epochs;
+	mutex_unlock(&m->lock);
+	return epochs;
+}
+
+int mirror_join(struct mirror *m, unsigned int slot, uint64_t epochs)
 {
 	struct slot *s = &m->slot[slot];
 	int r;
@@ -221,6 +233,15 @@ int mirror_join(struct mirror *m, unsigned int slot)
 	}
 	assert(!m->dirty_any); /* checkpointed under the hold */
 	record_begin(m);
+	/*
+	 * Its lineage is the source's of the lap. An epoch that it lacks may be
+	 * the tip of a store that fails right now: that one would be a fork.
+	 */
+	if (m->epochs != epochs) {
+		record_end(m);
+		r = -EAGAIN;
+		goto out;
+	}
 	s->state = META_STORE_ONLINE;
 	s->online = true;
 	s->recorded = true;

@@ -53,6 +53,17 @@ together()
 	eq "relation" "$(relation a b)" equal
 }
 
+last_lap()
+{
+	[[ $(status_of .resync.lap) == 2 ]]
+}
+
+# Joined, or there is nobody left to join.
+c_is_done()
+{
+	[[ $(status_of .resync) == null ]]
+}
+
 say()
 {
 	echo "$1" >"$mnt/$2"
@@ -168,6 +179,31 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 		no_fork "$fault"
 		together
 	done
+
+	echo "-- the source fails when the last lap is closed, another one in the join"
+	rm -rf a b c
+	mkdir c
+	faulty a
+	faulty b
+	sm init --name a,b,c a b c >/dev/null 2>&1
+	export SEQMIRROR_FAULT=resync.close.after:delay=3000:2
+	mount_volume -o no_auto_attach a b c
+	unset SEQMIRROR_FAULT
+	head -c 100000 /dev/urandom >"$mnt/g"
+	detach c
+	say x other
+	sm attach "$mnt" c >/dev/null
+	wait_until 30 last_lap
+	faults a fail read,getattr,statfs,lookup,open EIO
+	echo 3 >/proc/sys/vm/drop_caches
+	cat "$mnt/g" >/dev/null
+	wait_until 10 store_is a failed
+	faults b fail write,fsync EIO "meta.db*"
+	wait_until 60 c_is_done
+	kill_daemon
+	faults b clear
+	[[ $(relation b c) == @(behind|doubt|equal) ]] || fail "c $(relation b c)"
+	umount a b
 
 	echo "-- on one map and not on the other"
 	fresh

@@ -124,6 +124,38 @@ Test(mirror_leave, an_attached_store_is_as_far_as_its_map_says)
 	mirror_unattach(m, slot_of[1], META_STORE_DETACHED, "");
 }
 
+static void attach(int k)
+{
+	char dir[2200];
+	struct meta *map;
+
+	snprintf(dir, sizeof(dir), "%s/.seqmirror", dirs[k]);
+	cr_assert_eq(store_open(dirs[k], NULL, &store[k]), 0);
+	cr_assert_eq(meta_open(dir, META_OPEN_RW, &map, NULL), 0);
+	cr_assert_eq(mirror_attach(m, slot_of[k], store[k], map), 0);
+}
+
+/* Else it would know nothing of the epoch that another store has for its tip. */
+Test(mirror_leave, who_joins_knows_of_every_departure)
+{
+	uint64_t before;
+
+	(void)file("f");
+	cr_assert_eq(mirror_detach(m, slot_of[2]), 0);
+	attach(2);
+	before = mirror_epochs(m);
+	store_fail_inject(store[0], "store.fsync", EIO);
+	cr_assert_eq(mirror_fsync(m, META_ROOT_ID, false), 0);
+	cr_assert_eq(state_of(0), META_STORE_FAILED);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	mirror_hold(m);
+	cr_expect_eq(mirror_join(m, slot_of[2], before), -EAGAIN);
+	cr_expect_eq(state_of(2), META_STORE_RESYNCING);
+	cr_expect_eq(mirror_join(m, slot_of[2], mirror_epochs(m)), 0);
+	cr_expect_eq(state_of(2), META_STORE_ONLINE);
+	mirror_release(m);
+}
+
 /* ---- who is asked, and who is blamed ---- */
 
 static struct stat stat_on(int k, const char *name)
