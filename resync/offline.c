@@ -21,6 +21,10 @@
 #include "resync/present.h"
 #include "resync/take_back.h"
 
+enum {
+	PATH_TEXT = 300,
+};
+
 struct offline {
 	struct present_set set;
 	const struct resync_control *control;
@@ -156,6 +160,30 @@ static int check_members(struct offline *o)
 					      id->name);
 	}
 	return err;
+}
+
+/* As for a mount: who is missing may have gone on alone, and would be a fork
+ * of what is made here. */
+static int check_missing(struct offline *o)
+{
+	for (size_t k = 0; k < o->row_count; k++) {
+		const struct meta_member *row = &o->rows[k];
+		char text[PATH_TEXT];
+
+		if (o->set.v[o->source].clean ||
+		    row->state != META_STORE_ONLINE ||
+		    present_find(&o->set, row->uuid) >= 0)
+			continue;
+		return present_refuse(
+			&o->set, -ENODEV,
+			"the volume was not left cleanly and store %s (last at "
+			"%s) may have newer data: name it as well, or go on "
+			"without it with --prefer %s",
+			row->name,
+			path_quote(text, sizeof(text), row->path_hint),
+			present_name(&o->set, o->source));
+	}
+	return 0;
 }
 
 /* ---- one target ---- */
@@ -588,6 +616,8 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 		return err;
 	o->set.why[0] = '\0';
 	err = check_members(o);
+	if (!err && prefer < 0)
+		err = check_missing(o);
 	if (!err)
 		err = prepare_source(o);
 	if (!err && !o->dry)

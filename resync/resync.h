@@ -247,7 +247,8 @@ MUST_CHECK int resync_engine_wait(struct resync_engine *e, unsigned int slot,
 /**
  * resync_offline - bring every other of @paths in step with the furthest.
  * @prefer: index of the side to keep after a fork, -1: refuse forks.  With it
- * a store whose map is lost, or was made anew, is compared with that side.  One
+ * a store whose map is lost, or was made anew, is compared with that side, and
+ * a member that may have gone on alone need not be there (else -ENODEV).  One
  * in the middle of a resync is refused (-EREMCHG) beside a store that has all
  * of what it has in part; without such a store it is a mixture, and kept.
  * @ret_counts: one per path (the source's stays zero).

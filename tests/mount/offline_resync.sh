@@ -47,3 +47,39 @@ mount_volume "$work/a" "$work/b"
 wait_until 20 volume_is healthy
 unmount_volume
 same_tree "$work/a" "$work/b"
+
+# After an unclean end one that is missing may have gone on alone, as f did: what
+# is made without it would be a fork of what is merely stale.
+faulty d
+faulty e
+mkdir f
+sm init --name d,e,f d e f >/dev/null
+mount_volume -o no_auto_attach d e f
+echo one >"$mnt/one"
+sync -f "$mnt"
+faults d fail modify EIO
+faults e fail modify EIO
+echo acked >"$mnt/acked"
+sync "$mnt/acked"
+kill_daemon
+faults d clear
+faults e clear
+mv f f.away
+refused "$SEQMIRROR" resync d e
+[[ $refusal == *"store f "*"newer data"*"--prefer "[de]* ]] || fail "$refusal"
+refused "$SEQMIRROR" resync --dry-run d e
+sm resync d e f.away >/dev/null
+eq "d, e" "$(cat d/acked e/acked | xargs)" "acked acked"
+mv f.away f
+mount_volume d e f
+wait_until 20 volume_is healthy
+
+# Unless it is said to go on without it.
+echo two >"$mnt/two"
+sync -f "$mnt"
+kill_daemon
+mv f f.away
+refused "$SEQMIRROR" resync d e
+best=${refusal##*--prefer }
+sm resync --prefer "$best" d e >/dev/null
+same_tree d e
