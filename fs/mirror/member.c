@@ -269,8 +269,7 @@ void mirror_unattach(struct mirror *m, unsigned int slot,
 
 	mutex_lock(&m->lock);
 	if (s->state == META_STORE_RESYNCING && !s->online) {
-		s->state = state;
-		s->recorded = true;
+		s->state = state; /* and not recorded, if it was not before */
 		s->away_since_ns = clock_real_ns();
 		(void)snprintf(s->why, sizeof(s->why), "%s", why);
 		m->reap_due = true;

@@ -130,7 +130,8 @@ static void attach(int k)
 	struct meta *map;
 
 	snprintf(dir, sizeof(dir), "%s/.seqmirror", dirs[k]);
-	cr_assert_eq(store_open(dirs[k], NULL, &store[k]), 0);
+	/* Closed a moment after it has left. */
+	WAIT_UNTIL(!store_open(dirs[k], NULL, &store[k]));
 	cr_assert_eq(meta_open(dir, META_OPEN_RW, &map, NULL), 0);
 	cr_assert_eq(mirror_attach(m, slot_of[k], store[k], map), 0);
 }
@@ -154,6 +155,22 @@ Test(mirror_leave, who_joins_knows_of_every_departure)
 	cr_expect_eq(mirror_join(m, slot_of[2], mirror_epochs(m)), 0);
 	cr_expect_eq(state_of(2), META_STORE_ONLINE);
 	mirror_release(m);
+}
+
+/* That it came back and left again says nothing about its departure. */
+Test(mirror_leave, a_resync_given_up_does_not_record_a_departure)
+{
+	uint64_t id = file("f");
+
+	min_stores = STORES;
+	volume_reopen(0);
+	cr_assert_eq(mirror_write(m, id, "x", 1, 0, false), 0);
+	store_fail_inject(store[2], "store.fsync", EIO);
+	cr_expect_neq(mirror_fsync(m, id, false), 0); /* nobody records it */
+	cr_assert_eq(state_of(2), META_STORE_FAILED);
+	attach(2);
+	mirror_unattach(m, slot_of[2], META_STORE_MISSING, "");
+	cr_expect_eq(mirror_fsync(m, id, false), -EIO);
 }
 
 /* ---- who is asked, and who is blamed ---- */

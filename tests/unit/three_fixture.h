@@ -39,6 +39,7 @@ static unsigned int slot_of[STORES];
 static char uuids[STORES][META_UUID_LEN + 1]; /* who is out is closed */
 static const struct mirror_cred cred = {.umask = 022};
 static struct mirror_entry e;
+static unsigned int min_stores;
 
 static inline void volume_open(unsigned int fd_limit)
 {
@@ -46,6 +47,7 @@ static inline void volume_open(unsigned int fd_limit)
 	struct resync_assembly *a = calloc(1, sizeof(*a));
 	struct mirror_options o = {.checkpoint_ms = 60000,
 				   .prefer_slot = -1,
+				   .min_stores = min_stores,
 				   .fd_limit = fd_limit};
 
 	for (int k = 0; k < STORES; k++)
