@@ -57,6 +57,7 @@ static void finish_locked(struct resync_engine *e, int slot, int result,
 	e->running = -1;
 	s->queued = false;
 	s->cancel = false;
+	s->ending = false;
 	s->last_result = result;
 	s->last_counts = *counts;
 	(void)snprintf(s->last_why, sizeof(s->last_why), "%s", why);
@@ -97,19 +98,31 @@ static void *worker_main(void *arg)
 
 /* ---- attaching ---- */
 
-static int claim(struct resync_engine *e, unsigned int slot)
+/* Is somebody at it who will soon be done? */
+static bool is_passing(const struct engine_slot *s)
 {
+	return (s->attaching && !s->forecast) ||
+	       (s->queued && (s->cancel || s->ending));
+}
+
+/* @wait: for a person, who cannot know what the monitor does just now. */
+static int claim(struct resync_engine *e, unsigned int slot, bool wait)
+{
+	struct engine_slot *s;
 	int r = -EBUSY;
 
 	if (slot >= META_STORE_MAX)
 		return -ENODEV;
+	s = &e->slot[slot];
 	mutex_lock(&e->lock);
+	while (wait && !e->stop && is_passing(s))
+		cond_wait(&e->wake, &e->lock);
 	if (e->stop)
 		r = -ESHUTDOWN;
-	else if (!e->slot[slot].attaching && !e->slot[slot].queued)
+	else if (!s->attaching && !s->queued)
 		r = 0;
 	if (r == 0)
-		e->slot[slot].attaching = true;
+		s->attaching = true;
 	mutex_unlock(&e->lock);
 	return r;
 }
@@ -118,6 +131,7 @@ static void unclaim(struct resync_engine *e, unsigned int slot)
 {
 	mutex_lock(&e->lock);
 	e->slot[slot].attaching = false;
+	e->slot[slot].forecast = false;
 	cond_broadcast(&e->wake);
 	mutex_unlock(&e->lock);
 }
@@ -143,42 +157,20 @@ static int busy(char *why, size_t why_len, int r)
 {
 	if (why_len)
 		(void)snprintf(why, why_len, "%s",
-			       r == -EBUSY ? "it is being resynced already"
+			       r == -EBUSY ? "it is being resynced already, or "
+					     "a forecast of that is made"
 			       : r == -ESHUTDOWN
 				       ? "the volume is being unmounted"
 				       : strerror(-r));
 	return r;
 }
 
-int resync_engine_attach(struct resync_engine *e, unsigned int slot,
-			 const char *path, char *why, size_t why_len)
+static int attach_at(struct resync_engine *e, unsigned int slot,
+		     const char *path, bool rebuild, char *why, size_t why_len)
 {
 	struct engine_store s;
-	int r = claim(e, slot);
+	int r = rebuild ? engine_store_rebuild(e, slot, path, why, why_len) : 0;
 
-	if (r < 0)
-		return busy(why, why_len, r);
-	r = engine_store_open(e, slot, path, &s, why, why_len);
-	if (r == 0) {
-		r = attach_claimed(e, slot, s.store, s.meta);
-		if (r < 0) {
-			engine_store_close(&s);
-			ignore_result(busy(why, why_len, r));
-		}
-	}
-	unclaim(e, slot);
-	return r;
-}
-
-int resync_engine_take_back(struct resync_engine *e, unsigned int slot,
-			    const char *path, char *why, size_t why_len)
-{
-	struct engine_store s;
-	int r = claim(e, slot);
-
-	if (r < 0)
-		return busy(why, why_len, r);
-	r = engine_store_rebuild(e, slot, path, why, why_len);
 	if (r == 0)
 		r = engine_store_open(e, slot, path, &s, why, why_len);
 	if (r == 0) {
@@ -192,10 +184,49 @@ int resync_engine_take_back(struct resync_engine *e, unsigned int slot,
 	return r;
 }
 
+static bool is_back(struct resync_engine *e, unsigned int slot)
+{
+	struct mirror_slot_info info;
+
+	mirror_slot_info(e->m, slot, &info);
+	return info.state == META_STORE_ONLINE ||
+	       info.state == META_STORE_RESYNCING;
+}
+
+/* What was asked for is done as well when the monitor was faster. */
+static int attach_asked(struct resync_engine *e, unsigned int slot,
+			const char *path, bool rebuild, char *why,
+			size_t why_len)
+{
+	int r = claim(e, slot, true);
+
+	if (r == 0)
+		r = attach_at(e, slot, path, rebuild, why, why_len);
+	else
+		ignore_result(busy(why, why_len, r));
+	if (r != -EBUSY || !is_back(e, slot))
+		return r;
+	if (why_len)
+		why[0] = '\0';
+	return 0;
+}
+
+int resync_engine_attach(struct resync_engine *e, unsigned int slot,
+			 const char *path, char *why, size_t why_len)
+{
+	return attach_asked(e, slot, path, false, why, why_len);
+}
+
+int resync_engine_take_back(struct resync_engine *e, unsigned int slot,
+			    const char *path, char *why, size_t why_len)
+{
+	return attach_asked(e, slot, path, true, why, why_len);
+}
+
 int resync_engine_attach_open(struct resync_engine *e, unsigned int slot,
 			      struct store *store, struct meta *meta)
 {
-	int r = claim(e, slot);
+	int r = claim(e, slot, false);
 
 	if (r < 0)
 		return r;
@@ -216,10 +247,14 @@ int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
 	struct mirror_ref ref = {0};
 	struct engine_store s;
 	int lead;
-	int r = claim(e, slot);
+	int r = claim(e, slot, true);
 
 	if (r < 0)
 		return busy(why, why_len, r);
+	mutex_lock(&e->lock);
+	e->slot[slot].forecast = true;
+	cond_broadcast(&e->wake);
+	mutex_unlock(&e->lock);
 	*ret = (struct resync_counts){0};
 	r = engine_store_open(e, slot, NULL, &s, why, why_len);
 	if (r < 0)
@@ -284,7 +319,9 @@ static void look_for(struct resync_engine *e, unsigned int slot)
 	mutex_unlock(&e->lock);
 	if (wait || !engine_store_is_back(e, slot))
 		return;
-	r = resync_engine_attach(e, slot, NULL, why, sizeof(why));
+	if (claim(e, slot, false))
+		return; /* somebody else has begun */
+	r = attach_at(e, slot, NULL, false, why, sizeof(why));
 	name = engine_name(e, slot);
 	if (r == 0) {
 		log_info("a member is back: store=%s", name.text);

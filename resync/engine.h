@@ -25,8 +25,10 @@
 
 struct engine_slot {
 	bool attaching; /* somebody opens or looks at its store */
+	bool forecast;	/* and reads both for a dry run, which may last */
 	bool queued;
 	bool cancel;
+	bool ending; /* it is being given back */
 	int last_result;
 	struct resync_counts last_counts;
 	char last_why[256];

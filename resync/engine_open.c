@@ -10,6 +10,9 @@
 #include "resync/reach.h"
 #include "resync/rebuild.h"
 
+/* How long a store that was put out is waited for until it is closed. */
+#define CLOSING_MS 5000u
+
 static int refuse(char *why, size_t why_len, int err, const char *fmt, ...)
 	__attribute__((__format__(__printf__, 4, 5)));
 
@@ -231,6 +234,11 @@ static int find_member(struct resync_engine *e, unsigned int slot,
 		return refuse(why, why_len, -EBUSY,
 			      "calls on it have still not ended: it does not "
 			      "answer yet");
+	/* What reads there may last longer than whoever put it out. */
+	if (!mirror_closed(e->m, slot, CLOSING_MS))
+		return refuse(why, why_len, -EBUSY,
+			      "it is still being closed: calls on it have not "
+			      "ended; try again");
 	if (!*path)
 		*path = ret->path;
 	return check_identity(e, ret, *path, why, why_len);
@@ -350,5 +358,7 @@ bool engine_store_is_back(struct resync_engine *e, unsigned int slot)
 		return false;
 	if (info.state != META_STORE_MISSING && info.state != META_STORE_FAILED)
 		return false;
+	if (!mirror_closed(e->m, slot, 0))
+		return false; /* not before it has gone */
 	return check_identity(e, &info, info.path, NULL, 0) == 0;
 }

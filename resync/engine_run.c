@@ -396,6 +396,9 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 		resync_why(r, run->counts, text, sizeof(text));
 		(void)snprintf(why, why_len, "its resync failed: %s", text);
 	}
+	mutex_lock(&e->lock);
+	e->slot[run->slot].ending = true;
+	mutex_unlock(&e->lock);
 	log_warn("a resync ended early: store=%s why=%s",
 		 engine_name(e, run->slot).text, why);
 	mirror_unattach(e->m, run->slot, state, why);

@@ -199,6 +199,7 @@ void resync_engine_stop(struct resync_engine *e);
  * resync_engine_attach - bring the member in @slot back and into step, in the
  * background. @path: where it lies now (NULL: its path hint). Proves the
  * identity first; refuses forks (-EREMCHG), others with a sentence in @why.
+ * 0 as well for one that came back by itself meanwhile.
  */
 MUST_CHECK int resync_engine_attach(struct resync_engine *e, unsigned int slot,
 				    const char *path, char *why,

@@ -134,6 +134,20 @@ static int closed_wait(struct mirror *m, const struct slot *s)
 	return late ? -ETIMEDOUT : 0;
 }
 
+bool mirror_closed(struct mirror *m, unsigned int slot, unsigned int wait_ms)
+{
+	const struct slot *s = &m->slot[slot];
+	uint64_t until_ns = clock_mono_ns() + wait_ms * CLOCK_NS_PER_MS;
+	bool closed;
+
+	mutex_lock(&m->lock);
+	while (s->store && !m->closing && clock_mono_ns() < until_ns)
+		(void)cond_timedwait(&m->ended, &m->lock, 100);
+	closed = !s->store;
+	mutex_unlock(&m->lock);
+	return closed;
+}
+
 int mirror_detach(struct mirror *m, unsigned int slot)
 {
 	int r;

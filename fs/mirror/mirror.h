@@ -331,6 +331,8 @@ uint64_t mirror_seq(struct mirror *m); /* last one issued */
  */
 MUST_CHECK int mirror_detach(struct mirror *m, unsigned int slot);
 
+/* Has the store of a member that is away been closed? Waits for it so long. */
+bool mirror_closed(struct mirror *m, unsigned int slot, unsigned int wait_ms);
 /*
  * A present store of a member that is away becomes the target of a resync:
  * state RESYNCING; the mirror owns store and meta on success. -EBUSY when the
