@@ -27,7 +27,8 @@ static void send_warning(void *arg, const char *sentence)
 		ignore_result(op_item(op, item));
 }
 
-/* The store and its row in every map; on failure neither. */
+/* The store and its row in every map; on failure neither, or where a map may
+ * have the row, the store: it is a member then. */
 static int make_member(struct control_op *op, const char *path,
 		       unsigned int *ret_slot, struct meta_member *ret_row)
 {
@@ -56,6 +57,10 @@ static int make_member(struct control_op *op, const char *path,
 	err = mirror_member_add(m, ret_row, ret_slot);
 	if (!err)
 		return 0;
+	if (err == -EIO)
+		return op_fail(op, err, path,
+			       "could not be recorded as a member; the status "
+			       "after the next mount says whether it is one");
 	ignore_result(volume_unmake(path)); /* the first error is the news */
 	if (err == -ENOSPC)
 		return op_fail(op, err, path,
@@ -111,8 +116,9 @@ int op_add(struct control_op *op)
 	err = resync_engine_attach(op->target->engine, slot, path, why,
 				   sizeof(why));
 	if (err) {
-		ignore_result(mirror_member_remove(m, slot));
-		ignore_result(volume_unmake(path));
+		/* Not of one that is a member still, or on its way back. */
+		if (!mirror_member_remove(m, slot))
+			ignore_result(volume_unmake(path));
 		return op_fail(op, err, path, "%s", *why ? why : ui_why(err));
 	}
 	log_info("store added: store=%s path=%s", row->name, path);

@@ -190,8 +190,8 @@ struct node {
 struct slot {
 	bool used;
 	bool online;
-	bool recorded; /* its departure is durable where it must be */
-	bool closing;
+	bool recorded;	      /* its departure is durable where it must be */
+	bool closing, adding; /* adding: its row is not on the maps yet */
 	enum meta_store_state state;
 	struct meta_member row;
 	struct store *store;

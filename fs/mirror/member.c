@@ -307,7 +307,13 @@ int mirror_member_add(struct mirror *m, const struct meta_member *row,
 		r = -ENOSPC; /* room comes with the next mount */
 		goto out;
 	}
+	if (m->broken || mirror_is_short(m)) {
+		r = -EROFS;
+		goto out;
+	}
+	/* Nobody sees it before it is a member: it would be taken back. */
 	m->slot[i] = (struct slot){.used = true,
+				   .adding = true,
 				   .recorded = true,
 				   .row = *row,
 				   .state = META_STORE_MISSING,
@@ -315,8 +321,13 @@ int mirror_member_add(struct mirror *m, const struct meta_member *row,
 	if (i == m->slot_count)
 		m->slot_count++;
 	r = numbers_record(m);
-	if (!r)
+	m->slot[i].adding = false;
+	if (r) {
+		m->slot[i].used = false;
+		r = -EIO; /* some map may have it all the same */
+	} else {
 		*ret_slot = i;
+	}
 out:
 	record_end(m);
 	mutex_unlock(&m->lock);

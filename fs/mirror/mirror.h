@@ -371,7 +371,10 @@ MUST_CHECK int mirror_join(struct mirror *m, unsigned int slot,
 void mirror_unattach(struct mirror *m, unsigned int slot,
 		     enum meta_store_state state, const char *why);
 
-/* Membership, recorded on all online stores. */
+/*
+ * Membership, recorded on all online stores. Of an added one nobody knows
+ * before it is; -ENOSPC, -EROFS: it is on no map, -EIO: it may be on one.
+ */
 MUST_CHECK int mirror_member_add(struct mirror *m,
 				 const struct meta_member *row,
 				 unsigned int *ret_slot);
