@@ -3,6 +3,7 @@
  * A new store for a volume that is there: empty, durable through nothing, and
  * with the first epoch alone for a lineage, so that it is merely stale.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,56 @@ static void warn_of_devices(const struct adding *a,
 	}
 }
 
+static bool holds_nothing_else(const char *path)
+{
+	_cleanup_closedir_ DIR *dir = opendir(path);
+	struct dirent *e;
+
+	if (!dir)
+		return false;
+	errno = 0;
+	while ((e = readdir(dir)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
+		    strcmp(e->d_name, STORE_PRIVATE))
+			return false;
+	return !errno;
+}
+
+/*
+ * An empty store of this volume that its maps do not name: what an add that was
+ * cut short leaves, or a member that was removed.  It stays, whatever it is; a
+ * person is told what is in the way.
+ */
+static int refuse_left(struct adding *a, int err)
+{
+	static const char left[] = "holds an empty store that is no member (an "
+				   "add was interrupted, or it was removed)";
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789/._-+:@%=,";
+	const char *path = a->base.at.path;
+	struct store_identity id;
+	char private[PATH_MAX];
+
+	if (err != -EEXIST || store_probe_identity(path, &id) ||
+	    strcmp(id.volume_uuid, a->volume_uuid) || !holds_nothing_else(path))
+		return err;
+	for (size_t i = 0; i < a->row_count; i++)
+		if (!strcmp(a->rows[i].uuid, id.store_uuid))
+			return err;
+	if (snprintf(private, sizeof(private), "%s/%s", path, STORE_PRIVATE) >=
+	    (int)sizeof(private))
+		return err;
+	/* To be copied as it is, or not at all. */
+	if (strlen(private) >= PATH_TEXT || private[strspn(private, plain)])
+		return volume_refuse(&a->mk->check, err,
+				     "%s; remove " STORE_PRIVATE
+				     " in it and try again",
+				     left);
+	return volume_refuse(&a->mk->check, err, "%s; rm -r %s, and try again",
+			     left, private);
+}
+
 static int check_added(struct adding *a)
 {
 	struct volume_check *c = &a->mk->check;
@@ -94,7 +145,7 @@ static int check_added(struct adding *a)
 				     META_STORE_MAX);
 	err = volume_check_place(c, a->base.at.path, a->name);
 	if (err)
-		return err;
+		return refuse_left(a, err);
 	if (!c->v[0].empty)
 		return volume_refuse(
 			c, -ENOTEMPTY, "%s is not empty",

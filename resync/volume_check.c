@@ -170,7 +170,7 @@ static int check_fresh(struct volume_check *c, const char *path)
 	return refuse_place(c, -EEXIST, path,
 			    "has a " STORE_PRIVATE
 			    " directory that is no whole store; if it was left "
-			    "by an interrupted init, remove it");
+			    "by an interrupted init or add, remove it");
 }
 
 /* Is a parent of @path a store? Then this would be mirrored too. */

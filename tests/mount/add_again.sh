@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# add: not before it is a member is a store taken in by the daemon itself.
+# add: not before it is a member is a store taken in by the daemon itself, and
+# where an add was cut short the next one says what is in its way.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -17,4 +18,38 @@ SEQMIRROR_FAULT=mirror.record.before:delay=2500 mount_volume a b
 sm add "$mnt" c >/dev/null 2>&1 || fail "add: status $?"
 wait_until 60 store_is c online
 unmount_volume
-same_tree a c
+
+# cut FAULT: an add of d that ends so.
+cut()
+{
+	rm -rf d
+	mkdir d
+	SEQMIRROR_FAULT=$1 mount_volume a b
+	echo "$1" >"$mnt/file"
+	sm add "$mnt" d >/dev/null 2>&1 && fail "d was added ($1)"
+	wait_until 10 is_dead "$daemon_pid"
+	kill_daemon
+	mount_volume a b
+}
+
+echo "-- killed before anybody knows of it"
+cut mirror.record.before:kill:3
+refused "$SEQMIRROR" add "$mnt" d
+[[ $refusal == *"no member"*"rm -r "*"/d/.seqmirror"* ]] || fail "$refusal"
+rm -r d/.seqmirror
+sm add --wait "$mnt" d >/dev/null 2>&1
+store_is d online || fail "d is $(store_state d)"
+
+echo "-- one with files is not said to be in the way"
+sm remove "$mnt" d >/dev/null
+refused "$SEQMIRROR" add "$mnt" d
+[[ $refusal == *"is a store already"* ]] || fail "$refusal"
+unmount_volume
+
+echo "-- killed afterwards: a member"
+cut mirror.record.after:kill:3
+wait_until 60 store_is d online
+refused "$SEQMIRROR" add "$mnt" d
+[[ $refusal != *"rm -r"* ]] || fail "$refusal"
+unmount_volume
+same_tree a d
