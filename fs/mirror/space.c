@@ -183,13 +183,54 @@ static bool is_too_far(struct mirror *m, struct node *n, uint64_t end)
 	return too_far;
 }
 
+/*
+ * Range locked to the end of the block. A punch over the end of a file frees its
+ * last block on some filesystems and leaves zeros in it on others: there it goes
+ * to the end of the block, where nothing is, on all.
+ */
+static bool is_over_end(struct mirror *m, struct node *n, uint64_t end)
+{
+	slot_mask pin = slots_pin(m, NULL);
+	struct store_stat st;
+	bool over = false;
+	int fd, r = -ENODEV;
+
+	for_each_slot(i, pin)
+	{
+		if (!r || node_fd_get(m, n, i, false, &fd))
+			continue;
+		r = store_fstat(m->slot[i].store, fd, STORE_STAT_NO_TIMES, &st);
+		over = !r && (uint64_t)st.st.st_size <= end;
+		node_fd_put(m, n, i);
+	}
+	slots_unpin(m, pin);
+	return over;
+}
+
+static int fallocate_hold(struct op *op, struct spacing *k)
+{
+	struct range locked = {k->off, k->off + k->len};
+	struct range_hold hold;
+	int r;
+
+	if (k->mode & FALLOC_FL_PUNCH_HOLE)
+		locked.end = range_align_out(locked, META_BLOCK).end;
+	range_lock(k->n, &hold, locked.start, locked.end);
+	op->hold = &hold;
+	if (locked.end > k->off + k->len &&
+	    is_over_end(op->m, k->n, k->off + k->len))
+		k->len = MIN(locked.end, META_RANGE_MAX) - k->off;
+	r = fallocate_locked(op, k);
+	range_unlock(k->n, &hold);
+	return r;
+}
+
 int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 		     uint64_t len, unsigned int kill)
 {
 	const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
 			  FALLOC_FL_ZERO_RANGE;
 	struct spacing k = {.off = off, .len = len, .mode = mode};
-	struct range_hold hold;
 	struct op op = {0};
 	int r;
 
@@ -214,12 +255,8 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 			    : op_enter_data(m, &op, k.n, off, off + len);
 	if (r == -ENOSPC && is_too_far(m, k.n, off + len))
 		r = -EFBIG;
-	if (!r) {
-		range_lock(k.n, &hold, off, off + len);
-		op.hold = &hold;
-		r = fallocate_locked(&op, &k);
-		range_unlock(k.n, &hold);
-	}
+	if (!r)
+		r = fallocate_hold(&op, &k);
 	r = op_end(&op, r);
 	node_put(m, k.n);
 	return r;

@@ -26,5 +26,13 @@ python3 "$lib_dir/ops.py" "$mnt/ops2"
 rm -r "$mnt/ops"
 attach a
 volume_is healthy || fail "the volume is $(status_of .state)"
+# Over the end of a file, whose last block ext4 frees and xfs keeps.
+for name in over_end before_end; do
+	head -c 9000 /dev/zero | tr '\0' x >"$mnt/$name"
+done
+fallocate --punch-hole --offset 3000 --length 6500 "$mnt/over_end"
+fallocate --punch-hole --offset 3000 --length 5500 "$mnt/before_end"
+eq "left of the one" "$(tr -d '\0' <"$mnt/over_end" | wc -c)" 3000
+eq "left of the other" "$(tr -d '\0' <"$mnt/before_end" | wc -c)" 3500
 unmount_volume
 same_tree "$work/a" "$work/b"
