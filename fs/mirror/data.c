@@ -407,32 +407,42 @@ static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 
 /*
  * Every store or it is out: one that could not do it has lost writes that were
- * acknowledged, and a later success would prove nothing.
+ * acknowledged, and a later success would prove nothing.  So all are judged
+ * before the application is told that one of them was not tried.
  */
 static int fsync_judge(struct mirror *m, struct node *n, slot_mask pin,
 		       int lead, const int res[])
 {
-	slot_mask ok = 0;
+	slot_mask ok = 0, untried = 0, failed;
+	int ours = 0;
 
-	for_each_slot(i, pin) if (!res[i]) ok |= SLOT_BIT(i);
-	if (n->unlinked && !ok && res[lead] == -ENODE_ELSEWHERE)
-		return -EIO;
-	if (n->unlinked) { /* who failed is not asked for it any more */
-		for_each_slot(i, ok ? pin & ~ok
-				    : 0) if (!store_error_is_ours(res[i]))
-			node_fd_lose(m, n, i);
-		return ok ? 0 : res[lead];
-	}
-	for_each_slot(i, pin & ~ok)
+	for_each_slot(i, pin)
 	{
-		if (store_error_is_ours(res[i]))
-			return res[i]; /* nothing was tried there */
+		if (!res[i]) {
+			ok |= SLOT_BIT(i);
+		} else if (store_error_is_ours(res[i])) {
+			untried |= SLOT_BIT(i);
+			ours = res[i];
+		}
+	}
+	failed = pin & ~ok & ~untried;
+	if (n->unlinked) { /* who failed is not asked for it any more */
+		for_each_slot(i, ok | untried ? failed : 0)
+			node_fd_lose(m, n, i);
+		if (ok || ours)
+			return ok ? 0 : ours;
+		return res[lead] == -ENODE_ELSEWHERE ? -EIO : res[lead];
+	}
+	for_each_slot(i, failed)
+	{
 		atomic_fetch_add(&m->slot[i].errors_write, 1);
-		if (!ok && (int)i == lead)
+		if (!ok && !untried && (int)i == lead)
 			continue;
 		if (!slot_put_out(m, i, "fsync", res[i]))
 			return res[i];
 	}
+	if (ours)
+		return ours;
 	return ok ? 0 : res[lead];
 }
 

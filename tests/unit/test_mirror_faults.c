@@ -211,6 +211,44 @@ Test(mirror_faults, no_descriptor_left_puts_nobody_out)
 	cr_expect_eq(mirror_write(m, id, "x", 1, 0, false), 0);
 }
 
+/* Files are opened anew, and slot @none finds no descriptor for that. */
+static void no_descriptor_on(int none)
+{
+	volume_reopen(0);
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
+	store_fail_inject(store[none], "store.open", EMFILE);
+}
+
+Test(mirror_faults, a_failed_fsync_counts_beside_one_that_was_not_tried)
+{
+	uint64_t id = file("f");
+
+	no_descriptor_on(0);
+	store_fail_inject(store[1], "store.fsync", EIO);
+	cr_expect_eq(mirror_fsync(m, id, false), -EMFILE);
+	store_fail_inject(store[0], "", 0);
+	store_fail_inject(store[1], "", 0);
+	cr_expect_eq(mirror_fsync(m, id, false), 0);
+	cr_expect_eq(state_of(0), META_STORE_ONLINE);
+	cr_expect_eq(state_of(1), META_STORE_FAILED);
+	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
+}
+
+Test(mirror_faults, a_failed_fsync_counts_when_nobody_else_was_tried)
+{
+	uint64_t id = file("f");
+
+	no_descriptor_on(1);
+	store_fail_inject(store[0], "store.fsync", EIO);
+	store_fail_inject(store[2], "store.fsync", EIO);
+	cr_expect_eq(mirror_fsync(m, id, false), -EMFILE);
+	cr_expect_eq(state_of(0), META_STORE_FAILED);
+	cr_expect_eq(state_of(2), META_STORE_FAILED);
+	store_fail_inject(store[1], "", 0);
+	cr_expect_eq(mirror_fsync(m, id, false), 0);
+	cr_expect_eq(state_of(1), META_STORE_ONLINE);
+}
+
 /* ---- names that go ---- */
 
 Test(mirror_faults, a_file_that_loses_a_name_meanwhile_is_no_fault_of_a_store)
