@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/mount/session.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_log.h>
@@ -268,6 +269,11 @@ static int serve_requests(struct mount_session *s)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
+	/*
+	 * libfuse cancels its threads at the end, for which glibc loads this
+	 * and aborts where it cannot: then there may be no descriptor left.
+	 */
+	(void)dlopen("libgcc_s.so.1", RTLD_NOW);
 	err = fuse_session_loop_mt(s->fuse, config);
 	fuse_loop_cfg_destroy(config);
 	/* Positive values would be signals, whose handlers we do not use. */
