@@ -12,7 +12,8 @@
  *
  * New operations go on during all of it, in the next generation, under
  * intents of their own.  What fails in 3 or 4 is never tried again: its
- * outcome is unknown, the store is put out.
+ * outcome is unknown, the store is put out.  Where 2 or 3 find no descriptor to
+ * begin with, nothing has failed, and nothing is done either: they wait.
  */
 #include "fs/mirror/internal.h"
 
@@ -31,6 +32,7 @@
 #define ROWS_PER_COMMIT 4096u
 /* Extents that are merged at most with one checkpoint. */
 #define COMPACT_ROWS 2048u
+#define OURS_WAIT_MS 20u
 
 struct cut {
 	uint64_t gen;  /* the generation that ends */
@@ -40,6 +42,9 @@ struct cut {
 	uint64_t began_ns, synced_ns;
 	uint64_t bytes; /* of contents that it changed */
 	unsigned int parity;
+	bool waited; /* for descriptors, which was said */
+	/* How many of the nodes a slot has synced. */
+	size_t synced[META_STORE_MAX];
 	struct members *members;
 	VEC(struct node *) nodes;
 };
@@ -91,6 +96,34 @@ static int cut_collect(struct mirror *m, struct cut *c)
 	return r;
 }
 
+/*
+ * No descriptor left, no memory: nobody's fault, and whoever has them gives them
+ * back, since no operation waits for a checkpoint. Nothing is held here that it
+ * might wait for. False: @err is something else, or the volume is broken.
+ */
+static bool ours_wait(struct mirror *m, struct cut *c, int err)
+{
+	bool broken;
+
+	if (!store_error_is_ours(err))
+		return false;
+	if (!c->waited)
+		log_warn("a checkpoint waits: %s", strerror(-err));
+	c->waited = true;
+	mutex_lock(&m->lock);
+	broken = m->broken;
+	if (!broken)
+		(void)cond_timedwait(&m->ended, &m->lock, OURS_WAIT_MS);
+	mutex_unlock(&m->lock);
+	return !broken;
+}
+
+/* What was asked and refused is the store's answer, whatever it is. */
+static int err_of_store(int err)
+{
+	return store_error_is_ours(err) ? -EIO : err;
+}
+
 static int handle_stat(struct mirror *m, struct node_handle *h,
 		       struct store_stat *st)
 {
@@ -113,7 +146,7 @@ static int times_give(struct mirror *m, struct node *n, unsigned int i,
 	if (r)
 		return r;
 	if (wanting)
-		r = store_utimens(m->slot[i].store, h.obj, times);
+		r = err_of_store(store_utimens(m->slot[i].store, h.obj, times));
 	/* One that cannot tell shows what its file says. */
 	if (!r && !n->unlinked)
 		node_ctime_seal(m, n, i,
@@ -138,7 +171,7 @@ static int times_look(struct mirror *m, struct node *n, slot_mask mask,
 		int r = node_handle_get(m, n, i, &h);
 
 		if (!r) {
-			r = handle_stat(m, &h, &st);
+			r = err_of_store(handle_stat(m, &h, &st));
 			node_handle_put(m, &h);
 		}
 		if (!r) {
@@ -155,19 +188,49 @@ static int times_look(struct mirror *m, struct node *n, slot_mask mask,
 }
 
 /*
+ * On the slots of @mask the time that is @times[1], where they are of @todo.
+ * @ret_all: they took it.
+ */
+static int times_give_all(struct mirror *m, struct node *n, slot_mask mask,
+			  slot_mask todo, const struct timespec times[2],
+			  bool *ret_all)
+{
+	*ret_all = true;
+	for_each_slot(i, mask)
+	{
+		bool wanting = todo & SLOT_BIT(i);
+		int err;
+
+		if (n->unlinked && !wanting)
+			continue;
+		err = times_give(m, n, i, times, wanting);
+		if (!err || n->unlinked)
+			continue;
+		if (store_error_is_ours(err)) {
+			*ret_all = false;
+			return err;
+		}
+		if (wanting && !slot_put_out(m, i, "times", err))
+			*ret_all = false;
+	}
+	return 0;
+}
+
+/*
  * Step 2, for one node. The lead's time counts, unless the kernel has said one
  * and pages that it wrote afterwards have moved the lead's as well.  Where only
- * what applications see as its ctime is new, nothing is given.
+ * what applications see as its ctime is new, nothing is given. -EMFILE, -ENOMEM:
+ * not everybody has it yet, to be called again.
  */
-static void times_equalize(struct mirror *m, struct node *n, bool numbered,
-			   slot_mask mask, unsigned int lead)
+static int times_equalize(struct mirror *m, struct node *n, bool numbered,
+			  slot_mask mask, unsigned int lead)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	slot_mask todo = numbered ? mask & ~SLOT_BIT(lead) : 0;
-	bool moved = false, given = false, all = true, known = false, ask;
+	bool moved = false, given = false, all, known = false, ask;
 	unsigned int by = lead;
 	struct stat st = {0};
-	int r = 0;
+	int ours = 0, r = 0;
 
 	mutex_lock(&n->lock);
 	if (numbered)
@@ -184,53 +247,86 @@ static void times_equalize(struct mirror *m, struct node *n, bool numbered,
 		times[1] = st.st_mtim;
 		todo = r ? 0 : mask & ~SLOT_BIT(by);
 	}
-	for_each_slot(i, mask)
-	{
-		bool wanting = todo & SLOT_BIT(i);
-		int err = wanting || !n->unlinked
-				  ? times_give(m, n, i, times, wanting)
-				  : 0;
-
-		if (err && wanting && !n->unlinked)
-			all = slot_put_out(m, i, "times", err) && all;
-	}
-	node_ctime_sealed(n);
+	if (store_error_is_ours(r) && !n->unlinked)
+		ours = r;
+	all = !ours;
+	if (!ours)
+		ours = times_give_all(m, n, mask, todo, times, &all);
+	if (!ours)
+		node_ctime_sealed(n);
 	if (known)
 		node_mtime_given(n, &times[1], all);
 	mutex_unlock(&n->lock);
-	if (!r || !ask || n->unlinked)
-		return;
+	if (ours || !r || !ask || n->unlinked)
+		return ours;
 	log_warn("node %llu: times could not be read: %s",
 		 (unsigned long long)n->id, strerror(-r));
 	/* They may differ, and the intents that say so end with this cut. */
 	for_each_slot(i, mask) slot_suspect(m, i, n);
+	return 0;
 }
 
-/* Step 3 on one store. */
+static void cut_times(struct mirror *m, struct cut *c, slot_mask mask,
+		      unsigned int lead)
+{
+	vec_for_each (np, &c->nodes) {
+		bool numbered = (*np)->dirty[c->parity].seq;
+
+		while (ours_wait(m, c,
+				 times_equalize(m, *np, numbered, mask, lead)))
+			;
+	}
+}
+
+static int node_sync(struct mirror *m, unsigned int i, const struct cut *c,
+		     struct node *n)
+{
+	struct store *s = m->slot[i].store;
+	int fd, r;
+
+	if (!n->dirty[c->parity].seq ||
+	    (n->kind != META_FILE && n->kind != META_DIR))
+		return 0;
+	r = node_fd_get(m, n, i, false, &fd);
+	if (r)
+		return n->unlinked ? 0 : r;
+	r = err_of_store(store_fsync(s, fd, false));
+	node_fd_put(m, n, i);
+	return r;
+}
+
+/* Step 3 on one store. -EMFILE, -ENOMEM: so far only those before synced[i]. */
 static int slot_sync(struct mirror *m, unsigned int i, void *arg)
 {
-	const struct cut *c = arg;
+	struct cut *c = arg;
 	struct store *s = m->slot[i].store;
 	int r = FAULT_ERR("mirror.ckpt.sync");
 
 	/* Where syncfs writes and reports everything, it is enough alone. */
-	if (!store_caps(s)->syncfs_complete)
-		vec_for_each (np, &c->nodes) {
-			struct node *n = *np;
-			int fd;
+	while (!r && c->synced[i] < c->nodes.count &&
+	       !store_caps(s)->syncfs_complete) {
+		r = node_sync(m, i, c, c->nodes.data[c->synced[i]]);
+		c->synced[i] += !r;
+	}
+	return r ? r : err_of_store(store_syncfs(s));
+}
 
-			if (r || !n->dirty[c->parity].seq ||
-			    (n->kind != META_FILE && n->kind != META_DIR))
-				continue;
-			r = node_fd_get(m, n, i, false, &fd);
-			if (r) {
-				r = n->unlinked ? 0 : r;
-				continue;
-			}
-			r = store_fsync(s, fd, false);
-			node_fd_put(m, n, i);
+/* Step 3. Results by slot. */
+static void cut_sync(struct mirror *m, struct cut *c, slot_mask mask, int res[])
+{
+	int ours;
+
+	do {
+		ours = 0;
+		fan_run(m, mask, slot_sync, c, res);
+		for_each_slot(i, mask)
+		{
+			if (store_error_is_ours(res[i]))
+				ours = res[i];
+			else
+				mask &= ~SLOT_BIT(i);
 		}
-	return r ? r : store_syncfs(s);
+	} while (ours_wait(m, c, ours));
 }
 
 /*
@@ -448,11 +544,9 @@ static int cut_run(struct mirror *m, struct cut *c)
 		mirror_break(m, "out of memory");
 		goto out;
 	}
-	vec_for_each (np, &c->nodes)
-		times_equalize(m, *np, (*np)->dirty[c->parity].seq, mask,
-			       (unsigned int)lead);
+	cut_times(m, c, mask, (unsigned int)lead);
 	FAULT_POINT("mirror.ckpt.times");
-	fan_run(m, mask, slot_sync, c, res);
+	cut_sync(m, c, mask, res);
 	r = failures_put_out(m, mask, res, "sync");
 	if (r)
 		goto out;

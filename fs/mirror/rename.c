@@ -27,8 +27,9 @@ struct moving {
 	bool victim_last;
 	bool park;
 	slot_mask pinned; /* the victim's descriptors: it loses its last name */
-	struct node *white; /* RENAME_WHITEOUT: what takes the old name */
-	slot_mask made;	    /* who has it */
+	slot_mask pinned_to; /* those of another directory */
+	struct node *white;  /* RENAME_WHITEOUT: what takes the old name */
+	slot_mask made;	     /* who has it */
 	struct store_cred cred;
 };
 
@@ -282,9 +283,12 @@ static int rename_locked(struct op *op, struct moving *k)
 		r = arm_exchanged(op, k);
 	if (!r && k->victim_last)
 		r = node_fds_pin(m, k->victim, op_slots(op), true, &k->pinned);
-	if (r)
-		return r;
-	r = rename_numbered(op, k);
+	/* That of the other one fan_change() pins. */
+	if (!r && k->to != k->from)
+		r = node_fds_pin(m, k->to, op_slots(op), false, &k->pinned_to);
+	if (!r)
+		r = rename_numbered(op, k);
+	node_fds_unpin(m, k->to, k->pinned_to);
 	if (k->pinned)
 		node_fds_unpin(m, k->victim, k->pinned);
 	return r;

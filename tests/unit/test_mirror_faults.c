@@ -211,6 +211,59 @@ Test(mirror_faults, no_descriptor_left_puts_nobody_out)
 	cr_expect_eq(mirror_write(m, id, "x", 1, 0, false), 0);
 }
 
+Test(mirror_faults, no_descriptor_for_the_other_directory_undoes_no_rename)
+{
+	struct mirror_entry d, over;
+	uint64_t id = file("f");
+
+	cr_assert_eq(mirror_mkdir(m, META_ROOT_ID, "d", 0755, &cred, &d), 0);
+	cr_assert_eq(mirror_create(m, d.id, "g", 0644, &cred, &over), 0);
+	/* No last name: the file itself is not opened before. */
+	cr_assert_eq(mirror_link(m, over.id, META_ROOT_ID, "h", &e), 0);
+	volume_reopen(0);
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "d", &e), 0);
+	cr_assert_eq(mirror_lookup(m, d.id, "g", &e), 0);
+	ignore_result(file("x")); /* the one directory is open, not the other */
+	store_fail_inject(store[1], "store.open", EMFILE);
+	cr_expect_eq(mirror_rename(m, META_ROOT_ID, "f", d.id, "g", 0),
+		     -EMFILE);
+	store_fail_inject(store[1], "", 0);
+	all_online();
+	cr_assert_eq(mirror_lookup(m, d.id, "g", &e), 0);
+	cr_expect_eq(e.id, over.id);
+	cr_expect_eq(mirror_rename(m, META_ROOT_ID, "f", d.id, "g", 0), 0);
+	cr_assert_eq(mirror_lookup(m, d.id, "g", &e), 0);
+	cr_expect_eq(e.id, id);
+	all_online();
+}
+
+Test(mirror_faults, a_checkpoint_waits_for_descriptors)
+{
+	struct call c = {.fn = call_checkpoint};
+	struct stat st[STORES];
+	char path[8192];
+	uint64_t id;
+
+	volume_reopen(1); /* none is kept that is not used */
+	id = file("f");
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	ignore_result(file("g"));
+	store_fail_inject(store[1], "store.open", EMFILE);
+	begin(&c);
+	(void)poll(NULL, 0, 50); /* it has found none by now */
+	all_online();
+	store_fail_inject(store[1], "", 0);
+	cr_assert_eq(end(&c), 0);
+	all_online();
+	for (int k = 0; k < STORES; k++) {
+		snprintf(path, sizeof(path), "%s/f", dirs[k]);
+		cr_assert_eq(stat(path, &st[k]), 0);
+		cr_expect_eq(st[k].st_mtim.tv_sec, st[0].st_mtim.tv_sec);
+		cr_expect_eq(st[k].st_mtim.tv_nsec, st[0].st_mtim.tv_nsec);
+	}
+}
+
 /* Files are opened anew, and slot @none finds no descriptor for that. */
 static void no_descriptor_on(int none)
 {
