@@ -25,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/mirror/nameless.h"
+
 #define FEED_WAKE 512u
 
 enum feed_kind {
@@ -230,6 +232,15 @@ void feed_drain_dir(struct mirror *m, struct node *dir)
 	mutex_unlock(&f->lock);
 }
 
+void feed_drain_names(struct mirror *m, const struct node *n)
+{
+	struct feed *f = &m->feed;
+
+	mutex_lock(&f->lock);
+	drain_through(f, n->fed.names);
+	mutex_unlock(&f->lock);
+}
+
 /* Locked: the record that @mark stands for, while it can be changed. */
 static struct feed_record *mark_open(const struct feed *f,
 				     const struct feed_mark *mark)
@@ -377,8 +388,8 @@ void feed_node_raise(struct op *op, struct node *n, uint64_t seq)
 static void push_name(struct feed *f, struct node *parent, struct node *n,
 		      struct feed_record *rec)
 {
-	parent->fed.entries = feed_push(f, rec);
-	n->fed.name = (struct feed_mark){rec, parent->fed.entries};
+	parent->fed.entries = n->fed.names = feed_push(f, rec);
+	n->fed.name = (struct feed_mark){rec, n->fed.names};
 }
 
 /*
@@ -398,14 +409,14 @@ static bool name_take_back(struct feed *f, const struct node *n,
 	return true;
 }
 
-/* Locked. */
+/* Locked. What took back a record has its place, which is no later one. */
 static void push_nameless(struct feed *f, struct node *parent, struct node *n,
 			  struct feed_record *rec)
 {
 	if (name_take_back(f, n, rec))
 		free(rec);
 	else
-		parent->fed.entries = feed_push(f, rec);
+		parent->fed.entries = n->fed.names = feed_push(f, rec);
 }
 
 void feed_born(struct op *op, slot_mask mask, struct node *n,

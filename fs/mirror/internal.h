@@ -100,10 +100,10 @@ struct feed_mark {
 
 /* What is on its way to the maps about a node; guarded by feed.lock. */
 struct node_fed {
-	struct feed_mark birth; /* its row */
-	struct feed_mark raise; /* its higher seq */
-	struct feed_mark name;	/* its newest name */
-	uint64_t entries;	/* a directory's: place of the last one */
+	struct feed_mark birth;	 /* its row */
+	struct feed_mark raise;	 /* its higher seq */
+	struct feed_mark name;	 /* its newest name */
+	uint64_t entries, names; /* places of the last one in it, about it */
 };
 
 struct range_hold {

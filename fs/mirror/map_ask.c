@@ -9,12 +9,14 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "fs/mirror/nameless.h"
 
 struct map_question {
 	uint64_t id;
 	const char *name;
 	struct meta_node *node;
 	struct meta_dentry *dentry;
+	uint64_t *count;
 	int (*fn)(struct meta_reader *rd, const struct map_question *q);
 };
 
@@ -112,4 +114,17 @@ int map_ask_name(struct mirror *m, uint64_t id, struct meta_dentry *ret)
 {
 	return ask(m, (struct map_question){
 			      .id = id, .dentry = ret, .fn = get_name});
+}
+
+static int get_names(struct meta_reader *rd, const struct map_question *q)
+{
+	return meta_dentry_count(rd, q->id, q->count);
+}
+
+int map_ask_names(struct mirror *m, struct node *n, uint64_t *ret_count)
+{
+	feed_drain_names(m, n);
+	return ask(m, (struct map_question){.id = n->id,
+					    .count = ret_count,
+					    .fn = get_names});
 }

@@ -14,6 +14,18 @@
 MUST_CHECK int op_judge_unlinked(struct op *op, struct node *n, slot_mask tried,
 				 const int res[]);
 
+/*
+ * remove.c: is this name of @n, which is no directory, the only one in the
+ * volume? The caller holds what keeps its names as they are.
+ */
+MUST_CHECK int name_is_last(struct mirror *m, struct node *n, bool *ret_last);
+/* map_ask.c: how many it has in the map; what is on its way there is waited
+ * for. */
+MUST_CHECK int map_ask_names(struct mirror *m, struct node *n,
+			     uint64_t *ret_count);
+/* feed.c: all that was put about the names of @n is in the maps. */
+void feed_drain_names(struct mirror *m, const struct node *n);
+
 /* fd.c: it missed a change on slot @i, and is not read there again. */
 void node_fd_lose(struct mirror *m, struct node *n, unsigned int i);
 /* The first descriptor of such a node; and away with it, unused. */

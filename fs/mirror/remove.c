@@ -51,12 +51,29 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 		node_set_unlinked(op->m, n, op->gen);
 }
 
+/*
+ * A link count above 1 says nothing: somebody may have a hard link outside of the
+ * tree, and the map must not keep a node that no name leads to. Names of a node
+ * come and go under the kernel's lock of it, and are put to the feed before.
+ */
+int name_is_last(struct mirror *m, struct node *n, bool *ret_last)
+{
+	uint64_t names = 1;
+	struct stat st;
+	int r = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
+
+	if (!r && st.st_nlink > 1)
+		r = map_ask_names(m, n, &names);
+	if (!r)
+		*ret_last = names <= 1;
+	return r;
+}
+
 static int remove_locked(struct op *op, struct removal *k)
 {
 	struct mirror *m = op->m;
 	slot_mask pinned = 0;
-	struct stat st;
-	bool last;
+	bool last = true;
 	int r;
 
 	if (k->parent->kind != META_DIR)
@@ -66,11 +83,10 @@ static int remove_locked(struct op *op, struct removal *k)
 		return r;
 	if (k->dir != (k->n->kind == META_DIR))
 		return k->dir ? -ENOTDIR : -EISDIR;
-	r = node_stat(m, k->n, STORE_STAT_NO_TIMES, &st);
-	if (r)
-		return r;
-	last = k->dir || st.st_nlink <= 1;
-	r = op_number(op, 1);
+	if (!k->dir)
+		r = name_is_last(m, k->n, &last);
+	if (!r)
+		r = op_number(op, 1);
 	if (!r)
 		r = op_arm_name(op, k->parent);
 	if (!r && last) /* pinned until memory knows that they must stay */

@@ -131,7 +131,6 @@ static int rename_undo(struct mirror *m, unsigned int slot, void *arg)
 
 static int find_victim(struct mirror *m, struct moving *k)
 {
-	struct stat st;
 	int r = node_child_probe(m, k->to, k->new_name, &k->victim);
 
 	if (r == -ENOENT)
@@ -140,11 +139,10 @@ static int find_victim(struct mirror *m, struct moving *k)
 		return r;
 	if (k->flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))
 		return 0;
-	r = node_stat(m, k->victim, STORE_STAT_NO_TIMES, &st);
-	if (r)
-		return r;
-	k->victim_last = k->victim->kind == META_DIR || st.st_nlink <= 1;
-	return 0;
+	k->victim_last = true;
+	return k->victim->kind == META_DIR
+		       ? 0
+		       : name_is_last(m, k->victim, &k->victim_last);
 }
 
 static int table_move(struct op *op, const struct moving *k)

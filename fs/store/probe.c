@@ -146,14 +146,29 @@ static int probe_whiteout(int priv_fd, bool *cap)
 	return err;
 }
 
+/* A second name that is not counted is none: of two that are one, the first that
+ * is removed would be taken for the last. */
+static int probe_link(int priv_fd, bool *cap)
+{
+	struct stat st;
+	int err = set_cap(cap,
+			  linkat(priv_fd, PROBE_FILE, priv_fd, PROBE_LINK, 0));
+
+	if (err || !*cap)
+		return err;
+	if (fstatat(priv_fd, PROBE_FILE, &st, 0))
+		return -errno;
+	*cap = st.st_nlink == 2;
+	return 0;
+}
+
 static int probe_names(int priv_fd, struct store_caps *c)
 {
 	char name[NAME_LONGEST + 1];
 	struct stat st;
 	int err;
 
-	err = set_cap(&c->hard_links,
-		      linkat(priv_fd, PROBE_FILE, priv_fd, PROBE_LINK, 0));
+	err = probe_link(priv_fd, &c->hard_links);
 	if (!err)
 		err = set_cap(&c->symlinks,
 			      symlinkat("target", priv_fd, PROBE_SYMLINK));

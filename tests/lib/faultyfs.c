@@ -39,6 +39,12 @@ static int gate(enum rule_op op, fuse_ino_t ino)
 	return rules_gate(op, name_of(ino, name), 0, 0);
 }
 
+static void count_links(struct stat *st)
+{
+	if (!S_ISDIR(st->st_mode) && rules_uncounted())
+		st->st_nlink = 1;
+}
+
 static void reply_entry(fuse_req_t req, fuse_ino_t parent, const char *name,
 			int err)
 {
@@ -46,10 +52,12 @@ static void reply_entry(fuse_req_t req, fuse_ino_t parent, const char *name,
 
 	if (!err)
 		err = find(parent, name, &e);
-	if (err)
+	if (err) {
 		reply(req, err);
-	else
-		(void)fuse_reply_entry(req, &e);
+		return;
+	}
+	count_links(&e.attr);
+	(void)fuse_reply_entry(req, &e);
 }
 
 /* ---- the control file ---- */
@@ -239,18 +247,10 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- attributes ---- */
 
-static void op_getattr(fuse_req_t req, fuse_ino_t ino,
-		       struct fuse_file_info *fi)
+static void reply_attr(fuse_req_t req, fuse_ino_t ino, int err)
 {
 	struct stat st;
-	int err;
 
-	(void)fi;
-	if (ino == CONTROL_INO) {
-		(void)fuse_reply_attr(req, &control_stat, 0.0);
-		return;
-	}
-	err = gate(OP_GETATTR, ino);
 	if (!err)
 		err = result(fstatat(node_of(ino)->fd, "", &st,
 				     AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
@@ -260,7 +260,18 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 	}
 	if (ino == FUSE_ROOT_ID)
 		st.st_ino = FUSE_ROOT_ID;
+	count_links(&st);
 	(void)fuse_reply_attr(req, &st, 0.0);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	(void)fi;
+	if (ino == CONTROL_INO)
+		(void)fuse_reply_attr(req, &control_stat, 0.0);
+	else
+		reply_attr(req, ino, gate(OP_GETATTR, ino));
 }
 
 static int set_times(fuse_ino_t ino, const struct stat *want, int what)
@@ -303,7 +314,6 @@ static int set_attrs(fuse_ino_t ino, const struct stat *want, int what)
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want,
 		       int what, struct fuse_file_info *fi)
 {
-	struct stat st;
 	int err;
 
 	(void)fi;
@@ -314,13 +324,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want,
 	err = gate(OP_SETATTR, ino);
 	if (!err)
 		err = set_attrs(ino, want, what);
-	if (!err)
-		err = result(fstatat(node_of(ino)->fd, "", &st,
-				     AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
-	if (err)
-		reply(req, err);
-	else
-		(void)fuse_reply_attr(req, &st, 0.0);
+	reply_attr(req, ino, err);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -13,6 +13,7 @@
  *	delay OPS MS [NAME]
  *	hang OPS [NAME]
  *	bad NAME OFF LEN
+ *	uncounted
  *	clear
  *
  * OPS is a list of names as below, or of the words all, modify (whatever
@@ -23,7 +24,8 @@
  * reads and writes that touch this range fail.
  *
  * "bad" is a bad sector: reads of the range give EIO until it was written
- * over as a whole, which cures it.  "clear" ends all rules; what hangs goes
+ * over as a whole, which cures it.  "uncounted": files have a link count of 1,
+ * however many names.  "clear" ends all rules; what hangs goes
  * on as if nothing had been.
  *
  * Reading the file gives a line for each rule: how often it struck, and how
@@ -37,6 +39,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -81,5 +84,7 @@ char *rules_text(void);
  * Return: 0 or the -errno to answer.
  */
 int rules_gate(enum rule_op op, const char *name, off_t off, size_t len);
+/* Are link counts not told? */
+bool rules_uncounted(void);
 /* [off, off+len) of @name was written: bad sectors in it are cured. */
 void rules_written(const char *name, off_t off, size_t len);

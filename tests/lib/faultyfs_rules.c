@@ -18,6 +18,7 @@ enum action {
 	DELAY,
 	HANG,
 	BAD,
+	UNCOUNTED,
 };
 
 struct rule {
@@ -163,7 +164,8 @@ static bool parse_rule(char **w, unsigned int n, struct rule *r)
 		r->err = EIO;
 		return parse_place(w + 1, n - 1, r);
 	}
-	return false;
+	r->action = UNCOUNTED;
+	return n == 1 && !strcmp(w[0], "uncounted");
 }
 
 /* Lock held. Whoever waits in it frees it. */
@@ -206,6 +208,17 @@ int rules_command(const char *text)
 	free(r);
 	free(copy);
 	return err;
+}
+
+bool rules_uncounted(void)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&lock);
+	for (unsigned int i = 0; i < count; i++)
+		found = found || rules[i]->action == UNCOUNTED;
+	pthread_mutex_unlock(&lock);
+	return found;
 }
 
 char *rules_text(void)
