@@ -330,22 +330,18 @@ static void cut_sync(struct mirror *m, struct cut *c, slot_mask mask, int res[])
 }
 
 /*
- * What lost its name in this generation has no row any more.  What lost it in
- * the next one, while this checkpoint runs, may get it back by a power loss,
- * and needs what it had until then; the rows go when the feed comes to it.
+ * What lost its name in this generation has no row any more, and gets none.
+ * What lost it in the next one, while this checkpoint runs, may get it back by a
+ * power loss, and needs what it had until then; the rows go when the feed comes
+ * to it. It may be there before memory knows: only the map itself says, inside
+ * of the transaction, whether extents have a node that they go with.
  */
-static bool node_has_row(struct meta *meta, const struct node *n, int *ret_err)
+static int node_has_row(struct meta *meta, const struct node *n)
 {
 	struct meta_node row;
-	int r;
+	int r = meta_node_get(meta_writer_view(meta), n->id, &row);
 
-	*ret_err = 0;
-	if (!n->unlinked)
-		return true;
-	r = meta_node_get(meta_writer_view(meta), n->id, &row);
-	if (r && r != -ENOENT)
-		*ret_err = r;
-	return !r;
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
 static int node_rows(struct mirror *m, unsigned int i, struct node *n,
@@ -354,10 +350,14 @@ static int node_rows(struct mirror *m, unsigned int i, struct node *n,
 	struct meta *meta = m->slot[i].meta;
 	int r;
 
-	if (!node_has_row(meta, n, &r))
-		return r;
 	r = meta_node_raise_all(meta, n->id, d->attr_seq, d->seq,
 				node_ctime_row(m, n, i));
+	if (r || !d->data.items.count)
+		return r;
+	r = node_has_row(meta, n);
+	if (r <= 0)
+		return r;
+	r = 0;
 	range_map_for_each (item, &d->data) {
 		if (r)
 			break;

@@ -106,6 +106,7 @@ static int remove_locked(struct op *op, struct removal *k)
 	}
 	if (!r) {
 		feed_unnamed(op, k->parent, k->name, k->n, last);
+		FAULT_POINT("mirror.remove.fed");
 		removal_note(op, k->n, k->parent, k->name, last);
 	}
 	move_end(m, k->n, NULL);

@@ -29,22 +29,17 @@
 #define FILE_LEN 20000u
 
 static const char *const points[] = {
-	"mirror.numbered",	 "mirror.arm",
-	"mirror.arm.before",	 "mirror.arm.after",
-	"mirror.make",		 "mirror.make.done",
-	"mirror.write.armed",	 "mirror.write",
-	"mirror.write.done",	 "mirror.truncate",
-	"mirror.truncate.done",	 "mirror.fallocate",
-	"mirror.fallocate.done", "mirror.setattr",
-	"mirror.xattr",		 "mirror.attr.done",
-	"mirror.rename",	 "mirror.rename.done",
-	"mirror.remove",	 "mirror.remove.done",
-	"mirror.fsync",		 "mirror.leave",
-	"mirror.record",	 "mirror.record.before",
-	"mirror.record.after",	 "mirror.ckpt.times",
-	"mirror.ckpt.sync",	 "mirror.ckpt.synced",
-	"mirror.ckpt.commit",	 "mirror.detach.recorded",
-	"mirror.confirm",
+	"mirror.numbered",	  "mirror.arm",		  "mirror.arm.before",
+	"mirror.arm.after",	  "mirror.make",	  "mirror.make.done",
+	"mirror.write.armed",	  "mirror.write",	  "mirror.write.done",
+	"mirror.truncate",	  "mirror.truncate.done", "mirror.fallocate",
+	"mirror.fallocate.done",  "mirror.setattr",	  "mirror.xattr",
+	"mirror.attr.done",	  "mirror.rename",	  "mirror.rename.done",
+	"mirror.remove",	  "mirror.remove.done",	  "mirror.remove.fed",
+	"mirror.fsync",		  "mirror.leave",	  "mirror.record",
+	"mirror.record.before",	  "mirror.record.after",  "mirror.ckpt.times",
+	"mirror.ckpt.sync",	  "mirror.ckpt.synced",	  "mirror.ckpt.commit",
+	"mirror.detach.recorded", "mirror.confirm",
 };
 
 static const struct mirror_cred cred = {.umask = 022};

@@ -153,4 +153,51 @@ Test(mirror_gone, rows_of_before_are_written)
 	cr_assert_eq(fault_configure(NULL), 0);
 }
 
+static void *unlink_run(void *arg)
+{
+	*(int *)arg = mirror_unlink(m, META_ROOT_ID, "f");
+	return NULL;
+}
+
+static uint64_t records_put(void)
+{
+	uint64_t count;
+
+	mutex_lock(&m->feed.lock);
+	count = m->feed.put_count;
+	mutex_unlock(&m->feed.lock);
+	return count;
+}
+
+/* The maps have lost it, memory does not know yet, and the rows come then. */
+Test(mirror_gone, rows_do_not_outlive_their_node)
+{
+	uint64_t id = file("f"), gen, put;
+	pthread_t checkpoint, unlink;
+	int result[2] = {-1, -1};
+
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	write_to(id, 0);
+	cr_assert_eq(fault_configure("mirror.ckpt.synced:delay=500:1,"
+				     "mirror.remove.fed:delay=1000:1"),
+		     0);
+	gen = generation();
+	cr_assert(!pthread_create(&checkpoint, NULL, checkpoint_run, result));
+	while (generation() == gen)
+		(void)sched_yield();
+	put = records_put();
+	cr_assert(!pthread_create(&unlink, NULL, unlink_run, result + 1));
+	/* The directory is raised, the name and the row are taken away. */
+	while (records_put() < put + 3)
+		(void)sched_yield();
+	feed_drain(m);
+	cr_assert(!pthread_join(checkpoint, NULL) && !result[0]);
+	for (unsigned int i = 0; i < 2; i++)
+		cr_assert_eq(row_of(i, id, LEN), 0);
+	cr_assert(!pthread_join(unlink, NULL) && !result[1]);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (unsigned int i = 0; i < 2; i++)
+		cr_assert_eq(row_of(i, id, LEN), 0);
+}
+
 #endif
