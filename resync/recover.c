@@ -422,8 +422,8 @@ static int recover_run(struct recover *r, struct meta *const *others,
 	return err;
 }
 
-int resync_recover(struct resync_side *source, struct meta *const *others,
-		   size_t other_count, uint64_t *ret_bytes)
+static int recover_once(struct resync_side *source, struct meta *const *others,
+			size_t other_count, uint64_t *ret_bytes)
 {
 	struct resync_side side = *source;
 	struct recover r = {.side = &side};
@@ -438,5 +438,17 @@ int resync_recover(struct resync_side *source, struct meta *const *others,
 	idmap_done(&r.armed);
 	if (!err)
 		*ret_bytes = r.bytes;
+	return err;
+}
+
+/* As after a crash in the middle of it: the second time it begins anew. */
+int resync_recover(struct resync_side *source, struct meta *const *others,
+		   size_t other_count, uint64_t *ret_bytes)
+{
+	int err = recover_once(source, others, other_count, ret_bytes);
+
+	if (err && store_error_is_space(err) &&
+	    !meta_ballast_release(source->meta))
+		err = recover_once(source, others, other_count, ret_bytes);
 	return err;
 }

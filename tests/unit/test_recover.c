@@ -4,6 +4,7 @@
  * afterwards the map must say what the files say, under fresh numbers where
  * an intent lay and under the old ones elsewhere.
  */
+#include "base/fault.h"
 #include "tests/unit/volume_fixture.h"
 
 struct world {
@@ -136,6 +137,42 @@ static void punch(struct world *w, const char *name, off_t off, off_t len)
 		       len));
 	must(close(fd));
 }
+
+#ifdef SEQMIRROR_FAULT_INJECTION
+
+static void recover_without_room(const char *fault)
+{
+	char path[FIXTURE_PATH];
+	struct stat st;
+	struct world w;
+
+	world_init(&w, fill_files);
+	must(meta_ballast_ensure(w.a.meta));
+	path_of(path, w.f.path[0], ".seqmirror/ballast");
+	must(stat(path, &st));
+	cr_assert_gt(st.st_blocks, 0);
+	arm(&w.a, node_of(&w.a, "one"), META_INTENT_DATA, 0, META_BLOCK);
+	must(fault_configure(fault));
+	must(resync_recover(&w.a, NULL, 0, &w.bytes));
+	must(fault_configure(NULL));
+	check_map(&w.a);
+	cr_expect_eq(w.bytes, META_BLOCK, "%llu", (unsigned long long)w.bytes);
+	cr_expect_eq(intent_count(&w.a), 0);
+	cr_expect(is_fresh(&w, extent_seq(&w, "one", 0)));
+	cr_expect(!is_fresh(&w, extent_seq(&w, "one", META_BLOCK)));
+	must(stat(path, &st));
+	cr_expect_eq(st.st_blocks, 0);
+	world_done(&w);
+}
+
+/* For the epoch, and for the numbers. */
+Test(recover, no_room_gives_up_the_ballast)
+{
+	recover_without_room("meta.begin:enospc:1");
+	recover_without_room("meta.begin:enospc:2");
+}
+
+#endif
 
 Test(recover, written_and_punched)
 {
