@@ -64,19 +64,33 @@ static void signals_prepare(bool block)
 	}
 	action.sa_handler = SIG_IGN;
 	(void)sigaction(SIGPIPE, &action, NULL);
+	(void)sigaction(SIGXFSZ, &action, NULL); /* EFBIG says it */
 	(void)pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-/* Every node in use costs a descriptor on each store. */
-static void limits_raise(void)
+static void limit_raise(int resource)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	if (getrlimit(resource, &limit) == 0 &&
 	    limit.rlim_cur < limit.rlim_max) {
 		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
+		(void)setrlimit(resource, &limit);
 	}
+}
+
+/*
+ * Every node in use costs a descriptor on each store. How large files may be is
+ * a matter of whoever writes them, which the kernel has seen to, and no matter
+ * of the shell that mounts.
+ */
+static void limits_raise(void)
+{
+	const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+
+	limit_raise(RLIMIT_NOFILE);
+	if (setrlimit(RLIMIT_FSIZE, &none)) /* needs CAP_SYS_RESOURCE */
+		limit_raise(RLIMIT_FSIZE);
 }
 
 /* ---- up ---- */
