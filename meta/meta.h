@@ -301,10 +301,11 @@ MUST_CHECK int meta_node_put(struct meta *m, const struct meta_node *node);
 /* Raise attr_seq (0: leave) and seq; never lowers. 0 also when no such row. */
 MUST_CHECK int meta_node_raise(struct meta *m, uint64_t id, uint64_t attr_seq,
 			       uint64_t seq);
-/* The same (both 0: leave), and the time of the last change. */
+/* The same (both 0: leave), and the time of the last change. @ret_changed: NULL,
+ * or whether there is such a row, and it said something else. */
 MUST_CHECK int meta_node_raise_all(struct meta *m, uint64_t id,
 				   uint64_t attr_seq, uint64_t seq,
-				   struct meta_ctime ctime);
+				   struct meta_ctime ctime, bool *ret_changed);
 MUST_CHECK int meta_node_set_backing(struct meta *m, uint64_t id,
 				     struct meta_backing backing);
 /*

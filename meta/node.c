@@ -135,7 +135,8 @@ int meta_node_raise(struct meta *m, uint64_t id, uint64_t attr_seq,
 }
 
 int meta_node_raise_all(struct meta *m, uint64_t id, uint64_t attr_seq,
-			uint64_t seq, struct meta_ctime ctime)
+			uint64_t seq, struct meta_ctime ctime,
+			bool *ret_changed)
 {
 	_cleanup_stmt_ struct stmt *s = NULL;
 	int r;
@@ -148,6 +149,8 @@ int meta_node_raise_all(struct meta *m, uint64_t id, uint64_t attr_seq,
 	stmt_bind_u64(s, ":seq", MAX(seq, attr_seq));
 	bind_ctime(s, &ctime);
 	r = writer_run(m, s);
+	if (ret_changed)
+		*ret_changed = r > 0;
 	return r < 0 ? r : 0;
 }
 

@@ -68,7 +68,7 @@ static int chunk_write(struct lap *lap, const uint64_t *nodes,
 
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = meta_node_raise_all(lap->dst->meta, nodes[i], 0, 0,
-					ctimes[i]);
+					ctimes[i], NULL);
 	return r < 0 ? r : lap_commit(lap);
 }
 

@@ -287,7 +287,7 @@ static int recover_node(struct recover *r, size_t from, size_t to)
 	/* What applications saw of its ctime may be of before the last write. */
 	return err ? err
 		   : meta_node_raise_all(r->side->meta, row.id, seq, seq,
-					 (struct meta_ctime){0});
+					 (struct meta_ctime){0}, NULL);
 }
 
 static int recover_nodes(struct recover *r)

@@ -92,8 +92,8 @@ static int settle_write(const struct settled *s, struct meta *meta)
 		if (r == 0 && row->backing.ino)
 			r = meta_node_set_backing(meta, row->id, row->backing);
 		if (r == 0 && row->backing.ino)
-			r = meta_node_raise_all(meta, row->id, 0, 0,
-						row->ctime);
+			r = meta_node_raise_all(meta, row->id, 0, 0, row->ctime,
+						NULL);
 	}
 	if (r == 0)
 		return meta_commit(meta);

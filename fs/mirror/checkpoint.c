@@ -348,13 +348,14 @@ static int node_rows(struct mirror *m, unsigned int i, struct node *n,
 		     const struct node_dirty *d, unsigned int *rows)
 {
 	struct meta *meta = m->slot[i].meta;
+	bool changed;
 	int r;
 
 	r = meta_node_raise_all(meta, n->id, d->attr_seq, d->seq,
-				node_ctime_row(m, n, i));
+				node_ctime_row(m, n, i), &changed);
 	if (r || !d->data.items.count)
 		return r;
-	r = node_has_row(meta, n);
+	r = changed ? 1 : node_has_row(meta, n);
 	if (r <= 0)
 		return r;
 	r = 0;

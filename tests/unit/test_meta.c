@@ -51,14 +51,15 @@ Test(meta, node)
 	expect_int(meta_node_raise(f.m, 99, 1, 1), 0);
 	cr_assert(got.ctime.shown == 0 && got.ctime.backing == 0);
 	/* Of no number, before 1970 too. */
-	must(meta_node_raise_all(f.m, 16, 0, 0, (struct meta_ctime){-5, 7}));
+	must(meta_node_raise_all(f.m, 16, 0, 0, (struct meta_ctime){-5, 7},
+				 NULL));
 	must(meta_node_get(rd, 16, &got));
 	cr_assert(got.attr_seq == 9 && got.seq == 12);
 	cr_assert(got.ctime.shown == -5 && got.ctime.backing == 7);
 	must(meta_node_raise(f.m, 16, 13, 13));
 	must(meta_node_get(rd, 16, &got));
 	cr_assert(got.seq == 13 && got.ctime.shown == -5);
-	must(meta_node_raise_all(f.m, 16, 0, 14, (struct meta_ctime){0}));
+	must(meta_node_raise_all(f.m, 16, 0, 14, (struct meta_ctime){0}, NULL));
 	must(meta_node_get(rd, 16, &got));
 	cr_assert(got.seq == 14 && !got.ctime.shown && !got.ctime.backing);
 
