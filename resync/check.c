@@ -279,8 +279,10 @@ static int name_differs(struct check *c, const struct check_place *p)
 
 	if (!p->st)
 		return tell_place(c, p, class, CHECK_MISSING, NULL);
-	if (p->st->st.st_dev != store_dev(c->side->store))
-		return tell_place(c, p, CHECK_WRONG, CHECK_MOUNTED, NULL);
+	/* Not the volume's, unless it hides something that is. */
+	if (p->st->foreign)
+		return tell_place(c, p, p->dentry ? CHECK_WRONG : CHECK_NOTE,
+				  CHECK_MOUNTED, NULL);
 	if (!p->dentry)
 		return tell_place(
 			c, p, class, CHECK_UNKNOWN,

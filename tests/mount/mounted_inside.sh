@@ -66,6 +66,15 @@ wait_until 60 volume_is healthy
 unmount_volume
 untouched
 
+# A check names them, and finds nothing wrong.
+for store in a b; do
+	sm check "$work/$store/s" >text || fail "$(cat text)"
+	for place in device near subvolume; do
+		grep -q "note: $place: another filesystem" text ||
+			fail "$place is not named: $(cat text)"
+	done
+done
+
 # What hides something of the volume is not taken for its end.
 mount --bind other a/s/d
 mount --bind other b/s/d
