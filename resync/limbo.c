@@ -179,13 +179,20 @@ static int limbo_foreign(const struct lap *lap, const char *name)
 	return -EXDEV;
 }
 
-/* Into limbo/ under a number of its own, to be emptied when its turn comes. */
-static int scrap_aside(struct lap *lap, int dirfd, const char *name)
+/* Into limbo/ under a number of its own, to be emptied when its turn comes. An
+ * ordinary user may move it only if it lets him in. */
+static int scrap_aside(struct lap *lap, int dirfd, const char *name,
+		       const struct store_stat *st)
 {
 	int limbo_fd = store_limbo_fd(lap->dst->store);
 	char to[32];
-	int r;
+	int r = 0;
 
+	if ((st->st.st_mode & S_IRWXU) != S_IRWXU)
+		r = store_chmod(lap->dst->store,
+				(struct store_obj){-1, dirfd, name}, S_IRWXU);
+	if (r)
+		return r == -ENOENT ? 0 : r;
 	do {
 		(void)snprintf(to, sizeof(to), "scrap-%" PRIu64,
 			       lap->scraps_end++);
@@ -229,7 +236,7 @@ static int scrap_one(struct lap *lap, int dirfd, const char *name,
 		return limbo_foreign(lap, name);
 	if (S_ISDIR(st->st.st_mode))
 		return lap->dry ? scrap_dry(lap, dirfd, name, depth)
-				: scrap_aside(lap, dirfd, name);
+				: scrap_aside(lap, dirfd, name, st);
 	r = freed_scrap(lap, dirfd, name, st);
 	return r < 0 ? r : file_unlink(lap, dirfd, name);
 }
