@@ -387,13 +387,6 @@ static int lap_sum(struct lap *lap)
 	return 0;
 }
 
-static int settled_time(struct lap *lap)
-{
-	int r = meta_moment_at(lap->plain, lap->durable, &lap->settled_ns);
-
-	return r == -ENOENT ? 0 : r;
-}
-
 static int lap_open(struct lap *lap)
 {
 	int r;
@@ -416,8 +409,6 @@ static int lap_open(struct lap *lap)
 	if (r < 0)
 		return lap_source_err(lap, r);
 	r = meta_number_get(lap->plain, META_NUM_DURABLE_SEQ, &lap->durable);
-	if (r == 0)
-		r = settled_time(lap);
 	if (r == 0)
 		r = lap_sum(lap);
 	return r;

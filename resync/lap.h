@@ -169,7 +169,6 @@ struct lap {
 	struct freed freed; /* a dry run */
 	/* Leftover directories in limbo/ that are still to be emptied. */
 	uint64_t scraps_begin, scraps_end;
-	uint64_t settled_ns; /* when the target's durable numbers were over */
 
 	VEC(struct meta_node) dir_rows; /* written when the lap is closed */
 	struct keep keep;

@@ -204,14 +204,6 @@ static int match_by_identity(struct lap *lap, const struct store_stat *st,
 	return r < 0 ? r : ret->kind == side_kind(st->st.st_mode);
 }
 
-/* What we left was made after the target's last checkpoint. Somebody else's, who
- * had it here before, or moved it here. Clocks are read in different places. */
-static bool is_older(const struct lap *lap, const struct store_stat *st)
-{
-	return st->btime_ns &&
-	       st->btime_ns + 2 * CLOCK_NS_PER_SEC < lap->settled_ns;
-}
-
 static int reconcile_entry(struct reconcile *rc, const char *name)
 {
 	struct lap *lap = rc->lap;
@@ -248,8 +240,6 @@ static int reconcile_entry(struct reconcile *rc, const char *name)
 	}
 	if (r < 0)
 		return r;
-	if (is_older(lap, &st))
-		return limbo_found(lap, rc->dirfd, name);
 	lap->n->entries_removed++;
 	return limbo_scrap(lap, rc->dirfd, name);
 }
