@@ -4,12 +4,14 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fs/mount/reply.h"
 #include "fs/mount/session.h"
 
 /* Pages are dropped whole; a multiple of the page size of any machine. */
 #define PAGE_ALIGN ((uint64_t)64 * 1024)
+#define WAIT_NS	   (20 * CLOCK_NS_PER_MS)
 
 struct notify_job {
 	struct notify_job *next;
@@ -24,6 +26,7 @@ void notify_init(struct notify *notify)
 	*notify = (struct notify){.running = false};
 	mutex_init(&notify->lock, LOCK_RANK_LEAF);
 	cond_init(&notify->filled);
+	cond_init(&notify->worked);
 	notify->last_next = &notify->first;
 }
 
@@ -38,6 +41,7 @@ void notify_done(struct notify *notify)
 		free(job);
 	}
 	cond_done(&notify->filled);
+	cond_done(&notify->worked);
 	mutex_done(&notify->lock);
 }
 
@@ -84,6 +88,8 @@ static void *notify_thread(void *arg)
 		job_do(session, job);
 		free(job);
 		mutex_lock(&n->lock);
+		n->done++;
+		cond_broadcast(&n->worked);
 	}
 	mutex_unlock(&n->lock);
 	return NULL;
@@ -123,6 +129,7 @@ static int notify_push(struct notify *n, const struct notify_job *what)
 	mutex_lock(&n->lock);
 	*n->last_next = job;
 	n->last_next = &job->next;
+	n->pushed++;
 	cond_signal(&n->filled);
 	mutex_unlock(&n->lock);
 	return 0;
@@ -150,6 +157,19 @@ void notify_invalidate(void *arg, uint64_t node)
 
 	if (notify_push(&session->notify, &job))
 		log_err("no memory to invalidate: node=%" PRIu64, node);
+}
+
+void notify_wait(struct mount_session *session)
+{
+	struct notify *n = &session->notify;
+	uint64_t until_ns = clock_mono_ns() + WAIT_NS;
+	uint64_t last;
+
+	mutex_lock(&n->lock);
+	last = n->pushed;
+	while (n->done < last && clock_mono_ns() < until_ns)
+		(void)cond_timedwait(&n->worked, &n->lock, 1);
+	mutex_unlock(&n->lock);
 }
 
 void notify_attributes(struct mount_session *session, uint64_t node)

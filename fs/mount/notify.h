@@ -36,9 +36,10 @@ struct notify_job;
 
 struct notify {
 	struct mutex lock; /* LOCK_RANK_LEAF */
-	struct cond filled;
+	struct cond filled, worked;
 	struct notify_job *first GUARDED_BY(lock);
 	struct notify_job **last_next GUARDED_BY(lock);
+	uint64_t pushed GUARDED_BY(lock), done GUARDED_BY(lock); /* jobs */
 	bool ending GUARDED_BY(lock);
 	pthread_t thread;
 	bool running; /* of the thread that serves the session */
@@ -67,6 +68,12 @@ void notify_seek(struct mount_session *session, fuse_req_t req, uint64_t node,
 /** notify_invalidate - drop all that the kernel holds of a node, soon. For
  * mirror_on_invalidate(); @session is a struct mount_session. */
 void notify_invalidate(void *session, uint64_t node);
+
+/**
+ * notify_wait - until what was invalidated by now is, a moment at most: for a
+ * thread that serves requests, which must not depend on it.
+ */
+void notify_wait(struct mount_session *session);
 
 /**
  * notify_attributes - attributes only, at once.

@@ -71,6 +71,7 @@ static void list_anew(struct mount_session *s, uint64_t file)
 	for (size_t i = 0; i < count; i++)
 		if (relist_along(&s->relist, beside[i]))
 			notify_invalidate(s, beside[i]);
+	notify_wait(s); /* else who walks would be there first */
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
