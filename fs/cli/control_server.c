@@ -46,7 +46,9 @@ struct control {
 	pthread_t thread;
 	struct control_gate gate;
 	struct mutex lock; /* LOCK_RANK_LEAF */
+	struct cond end;   /* ended */
 	bool stopping GUARDED_BY(lock);
+	bool ended GUARDED_BY(lock); /* the accept thread, and all clients */
 	struct client_slot clients[CONTROL_CLIENT_MAX];
 	/* The accept thread's: which store of a slot has been told. */
 	const struct store *noted[META_STORE_MAX];
@@ -193,6 +195,8 @@ static void admit(struct control *c, int fd)
 		slot->fd = fd;
 		slot->wire = wire;
 		slot->control = c;
+		if (c->stopping) /* it came too late to be told */
+			(void)shutdown(fd, SHUT_RD);
 		if (pthread_create(&slot->thread, NULL, client_main, slot)) {
 			slot->state = CLIENT_FREE;
 			slot->fd = -1;
@@ -249,6 +253,10 @@ static void *accept_main(void *arg)
 			admit(c, fd);
 	}
 	reap(c, true);
+	mutex_lock(&c->lock);
+	c->ended = true;
+	cond_broadcast(&c->end);
+	mutex_unlock(&c->lock);
 	return NULL;
 }
 
@@ -306,6 +314,7 @@ static void control_free(struct control *c)
 		(void)unlink(c->path);
 	close_fd(&c->listen_fd);
 	close_fd(&c->wake_fd);
+	cond_done(&c->end);
 	mutex_done(&c->lock);
 	cond_done(&c->gate.left);
 	mutex_done(&c->gate.lock);
@@ -327,6 +336,7 @@ int control_start(const struct control_target *target, unsigned int major,
 	mutex_init(&c->gate.lock, LOCK_RANK_LEAF);
 	cond_init(&c->gate.left);
 	mutex_init(&c->lock, LOCK_RANK_LEAF);
+	cond_init(&c->end);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = c->wake_fd < 0 ? -errno : 0;
 	if (!err)
@@ -345,11 +355,8 @@ int control_start(const struct control_target *target, unsigned int major,
 
 bool control_stop(struct control *c, unsigned int wait_ms)
 {
-	uint64_t end_ns = clock_mono_ns() + wait_ms * CLOCK_NS_PER_MS;
-	const struct timespec end = {
-		.tv_sec = (time_t)(end_ns / CLOCK_NS_PER_SEC),
-		.tv_nsec = (long)(end_ns % CLOCK_NS_PER_SEC),
-	};
+	uint64_t until_ns = clock_mono_ns() + wait_ms * CLOCK_NS_PER_MS;
+	bool ended;
 
 	if (!c)
 		return true;
@@ -361,8 +368,14 @@ bool control_stop(struct control *c, unsigned int wait_ms)
 			(void)shutdown(c->clients[i].fd, SHUT_RD);
 	mutex_unlock(&c->lock);
 	wake(c);
-	if (pthread_clockjoin_np(c->thread, NULL, CLOCK_MONOTONIC, &end))
+	mutex_lock(&c->lock);
+	while (!c->ended && clock_mono_ns() < until_ns)
+		(void)cond_timedwait(&c->end, &c->lock, 100);
+	ended = c->ended;
+	mutex_unlock(&c->lock);
+	if (!ended)
 		return false;
+	(void)pthread_join(c->thread, NULL);
 	control_free(c);
 	return true;
 }
