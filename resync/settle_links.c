@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/vec.h"
@@ -128,6 +129,7 @@ static int is_same(struct links *l, const struct link_place *a,
 
 /* ---- one again ---- */
 
+/* Under a further name: its own is taken over, and at no time free. */
 static int keep_other(struct links *l, const struct link_place *p)
 {
 	const struct store *s = l->side->store;
@@ -137,18 +139,18 @@ static int keep_other(struct links *l, const struct link_place *p)
 
 	for (unsigned int i = 0; r == -EEXIST; i++) {
 		(void)snprintf(to, sizeof(to), "link-%.200s-%u", p->d->name, i);
-		r = store_rename(s, p->dirfd, p->d->name, store_found_fd(s), to,
-				 RENAME_NOREPLACE);
+		r = store_link(s, p->dirfd, p->d->name, store_found_fd(s), to);
 	}
 	if (!r)
 		log_warn("a copy of a hard link that differs, kept in found: "
 			 "store=%s name=%s as=%s",
 			 store_path(s),
 			 path_quote(quoted, sizeof(quoted), p->d->name), to);
+	FAULT_POINT("resync.link.kept");
 	return r;
 }
 
-/* The name leads to one of the two at any time, if they are equal. */
+/* The name leads to one of the two at any time. */
 static int link_again(struct links *l, const struct link_place *first,
 		      const struct link_place *p)
 {

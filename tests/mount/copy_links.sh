@@ -72,6 +72,14 @@ find b/.seqmirror/found -mindepth 1 -delete
 # Alone, and one of them edited: what was edited is kept.
 put_back
 echo edited >b/e/three
+# Killed in the middle of it: the name is never gone.
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	(SEQMIRROR_FAULT=resync.link.kept:kill "$SEQMIRROR" mount -f \
+		-o degraded "$work/b" "$mnt" >/dev/null 2>&1) && fail "not killed"
+	[[ -e b/e/three ]] || fail "the name is gone after a kill"
+	rm b/.seqmirror/found/*
+	umount -l "$mnt" 2>/dev/null || :
+fi
 mount_volume -o degraded "$work/b"
 eq "links" "$(stat -c %h "$mnt/d/one")" 3
 cmp "$mnt/d/one" a/d/one
