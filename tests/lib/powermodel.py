@@ -113,6 +113,7 @@ class World:
 
     def __init__(self, root, threads):
         self.root = root
+        self.device_below = os.stat(os.path.dirname(root)).st_dev
         self.lock = threading.Lock()
         self.version = 0
         self.threads = threads
@@ -358,6 +359,9 @@ class Worker(threading.Thread):
                      if n.startswith(f"t{self.number}d")]
         fd = os.open(self.w.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            # The path alone may be there without the mount, to be synced.
+            if os.fstat(fd).st_dev == self.w.device_below:
+                raise OSError(errno.ENOTCONN, "not mounted")
             self.sync([], names, os.fsync, fd)
         finally:
             os.close(fd)
