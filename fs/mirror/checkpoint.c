@@ -118,12 +118,6 @@ static bool ours_wait(struct mirror *m, struct cut *c, int err)
 	return !broken;
 }
 
-/* What was asked and refused is the store's answer, whatever it is. */
-static int err_of_store(int err)
-{
-	return store_error_is_ours(err) ? -EIO : err;
-}
-
 static int handle_stat(struct mirror *m, struct node_handle *h,
 		       struct store_stat *st)
 {
@@ -146,7 +140,8 @@ static int times_give(struct mirror *m, struct node *n, unsigned int i,
 	if (r)
 		return r;
 	if (wanting)
-		r = err_of_store(store_utimens(m->slot[i].store, h.obj, times));
+		r = store_error_of_call(
+			store_utimens(m->slot[i].store, h.obj, times));
 	/* One that cannot tell shows what its file says. */
 	if (!r && !n->unlinked)
 		node_ctime_seal(m, n, i,
@@ -171,7 +166,7 @@ static int times_look(struct mirror *m, struct node *n, slot_mask mask,
 		int r = node_handle_get(m, n, i, &h);
 
 		if (!r) {
-			r = err_of_store(handle_stat(m, &h, &st));
+			r = store_error_of_call(handle_stat(m, &h, &st));
 			node_handle_put(m, &h);
 		}
 		if (!r) {
@@ -290,7 +285,7 @@ static int node_sync(struct mirror *m, unsigned int i, const struct cut *c,
 	r = node_fd_get(m, n, i, false, &fd);
 	if (r)
 		return n->unlinked ? 0 : r;
-	r = err_of_store(store_fsync(s, fd, false));
+	r = store_error_of_call(store_fsync(s, fd, false));
 	node_fd_put(m, n, i);
 	return r;
 }
@@ -308,7 +303,7 @@ static int slot_sync(struct mirror *m, unsigned int i, void *arg)
 		r = node_sync(m, i, c, c->nodes.data[c->synced[i]]);
 		c->synced[i] += !r;
 	}
-	return r ? r : err_of_store(store_syncfs(s));
+	return r ? r : store_error_of_call(store_syncfs(s));
 }
 
 /* Step 3. Results by slot. */

@@ -402,7 +402,7 @@ static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 		return r;
 	r = store_fsync(m->slot[slot].store, fd, k->data_only);
 	node_fd_put(m, k->n, slot);
-	return r;
+	return store_error_of_call(r);
 }
 
 /*

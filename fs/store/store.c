@@ -363,6 +363,11 @@ bool store_error_is_ours(int err)
 	return err == EMFILE || err == ENFILE || err == ENOMEM;
 }
 
+int store_error_of_call(int err)
+{
+	return store_error_is_ours(err) ? -EIO : err;
+}
+
 int store_injected(const struct store_inject *inject, const char *call)
 {
 	return strncmp(call, inject->what, strlen(inject->what)) ? 0

@@ -418,6 +418,9 @@ bool store_error_is_fatal(int err);
 bool store_error_is_space(int err);
 /* Is it ours (descriptors, memory), nobody's fault? */
 bool store_error_is_ours(int err);
+/* What was asked and refused is the store's answer, whatever it is: an fsync
+ * that had no memory for a write may have lost it. -EIO for what would be ours. */
+int store_error_of_call(int err);
 
 /*
  * Tests: from now on every call on this store of which @what is a prefix of

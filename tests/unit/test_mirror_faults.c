@@ -301,6 +301,18 @@ Test(mirror_faults, a_failed_fsync_counts_when_nobody_else_was_tried)
 	cr_expect_eq(state_of(1), META_STORE_ONLINE);
 }
 
+/* The kernel tells once of a write that it had no memory for. */
+Test(mirror_faults, an_fsync_without_memory_has_failed)
+{
+	uint64_t id = file("f");
+
+	store_fail_inject(store[1], "store.fsync", ENOMEM);
+	cr_expect_eq(mirror_fsync(m, id, false), 0);
+	cr_expect_eq(state_of(0), META_STORE_ONLINE);
+	cr_expect_eq(state_of(1), META_STORE_FAILED);
+	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
+}
+
 /* ---- names that go ---- */
 
 Test(mirror_faults, a_file_that_loses_a_name_meanwhile_is_no_fault_of_a_store)
