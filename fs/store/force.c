@@ -31,37 +31,53 @@ void store_keep_modes(struct store *s)
 	s->keeps_modes = true;
 }
 
-int mode_lift_begin(const struct store *s, int fd, mode_t bits,
-		    struct mode_lift *ret_lift) NO_THREAD_SAFETY_ANALYSIS
+/* Lock held. @ret_lift->fd stays -1 where there is nothing to lift. */
+static int lift_locked(const struct store *s, int fd, mode_t bits,
+		       struct mode_lift *ret_lift) REQUIRES(s->state->lift)
 {
 	struct mode_lift lift = {.fd = -1};
-	uid_t euid = s->euid;
 	struct stat st;
 	int err;
 
 	*ret_lift = lift;
-	if (euid == 0 || s->keeps_modes)
-		return 0;
-	mutex_lock(&s->state->lift);
 	/* Under the lock: another thread may have lifted it just now. */
 	err = sys_result(fstat(fd, &st));
-	if (err || st.st_uid != euid || S_ISLNK(st.st_mode) ||
+	if (err || st.st_uid != s->euid || S_ISLNK(st.st_mode) ||
 	    (st.st_mode & bits) == bits)
-		goto out;
+		return err;
 	lift.fd = RETRY_EINTR(fcntl(fd, F_DUPFD_CLOEXEC, 0));
 	err = sys_result(lift.fd);
 	if (err < 0)
-		goto out;
+		return err;
 	lift.mode = st.st_mode & 07777;
 	err = chmod_fd(lift.fd, lift.mode | bits);
-	if (err) {
+	if (err)
 		close_fd(&lift.fd);
-		goto out;
-	}
-	*ret_lift = lift;
-	return 0;
-out:
-	mutex_unlock(&s->state->lift);
+	else
+		*ret_lift = lift;
+	return err;
+}
+
+static int put_back(struct mode_lift *lift)
+{
+	int err = chmod_fd(lift->fd, lift->mode);
+
+	close_fd(&lift->fd);
+	return err;
+}
+
+int mode_lift_begin(const struct store *s, int fd, mode_t bits,
+		    struct mode_lift *ret_lift) NO_THREAD_SAFETY_ANALYSIS
+{
+	int err;
+
+	ret_lift->fd = -1;
+	if (s->euid == 0 || s->keeps_modes)
+		return 0;
+	mutex_lock(&s->state->lift);
+	err = lift_locked(s, fd, bits, ret_lift);
+	if (ret_lift->fd < 0)
+		mutex_unlock(&s->state->lift);
 	return err;
 }
 
@@ -72,8 +88,7 @@ int mode_lift_end(const struct store *s, struct mode_lift *lift)
 
 	if (lift->fd < 0)
 		return 0;
-	err = chmod_fd(lift->fd, lift->mode);
-	close_fd(&lift->fd);
+	err = put_back(lift);
 	mutex_unlock(&s->state->lift);
 	return err;
 }
@@ -109,7 +124,7 @@ int now_reopen(const struct store *s, int path_fd, int flags)
 /* Its directory may be one that its owner may not search. */
 static int open_path_forced(const struct store *s, int dirfd, const char *name)
 {
-	_cleanup_close_ int fd = store_openat(s, dirfd, name, O_PATH);
+	_cleanup_close_ int fd = now_openat(s, dirfd, name, O_PATH);
 	struct mode_lift lift;
 	int err;
 
@@ -118,7 +133,7 @@ static int open_path_forced(const struct store *s, int dirfd, const char *name)
 	err = mode_lift_begin(s, dirfd, S_IXUSR, &lift);
 	if (err)
 		return err == -EPERM ? -EACCES : err;
-	fd = store_openat(s, dirfd, name, O_PATH);
+	fd = now_openat(s, dirfd, name, O_PATH);
 	err = mode_lift_end(s, &lift);
 	if (fd >= 0 && err)
 		return err;
@@ -148,7 +163,7 @@ int now_openat_forced(const struct store *s, int dirfd, const char *name,
 	struct stat st;
 	int err;
 
-	fd = store_openat(s, dirfd, name, flags);
+	fd = now_openat(s, dirfd, name, flags);
 	if (fd != -EACCES)
 		return steal_fd(&fd);
 	path_fd = open_path_forced(s, dirfd, name);
@@ -170,30 +185,48 @@ int now_openat_forced(const struct store *s, int dirfd, const char *name,
 	return steal_fd(&fd);
 }
 
+/* Lock held. Is it a directory, not the root, that has the @bits now only? */
+static bool dir_lifted(const struct store *s, int fd, mode_t bits,
+		       struct mode_lift *ret_lift) REQUIRES(s->state->lift)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) || !S_ISDIR(st.st_mode) ||
+	    (st.st_dev == s->dev && st.st_ino == s->root_ino))
+		return false;
+	return !lift_locked(s, fd, bits, ret_lift) && ret_lift->fd >= 0;
+}
+
 ssize_t now_lifted(struct store_call *k)
 {
 	const struct store *s = k->s;
+	struct mode_lift lift[4];
 	ssize_t r = -EACCES;
+	int count = 0;
 
-	for (int i = 0; i < 2 && r == -EACCES && k->fd[i] >= 0; i++) {
-		struct mode_lift lift;
-		struct stat st;
-		int err = sys_result(fstat(k->fd[i], &st));
+	if (s->euid == 0 || s->keeps_modes)
+		return r;
+	mutex_lock(&s->state->lift);
+	for (int i = 0; i < 2; i++)
+		count += dir_lifted(s, k->fd[i], S_IRWXU, &lift[count]);
+	for (int i = 0; i < 2 && k->moves; i++) {
+		int fd = now_openat(s, k->fd[i], k->name[i], O_PATH);
 
-		if (err)
-			return err;
-		if (st.st_dev == s->dev && st.st_ino == s->root_ino)
-			continue;
-		err = mode_lift_begin(s, k->fd[i], S_IRWXU, &lift);
-		if (err || lift.fd < 0)
-			continue;
+		/* Its ".." is about to change. */
+		count += dir_lifted(s, fd, S_IWUSR, &lift[count]);
+		close_fd(&fd);
+	}
+	if (count)
 		r = k->fn(k);
-		err = mode_lift_end(s, &lift);
+	while (count) {
+		int err = put_back(&lift[--count]);
+
 		/* What was done is done, and told as it was. */
 		if (err)
 			log_warn("a mode that was lifted could not be put "
 				 "back: store=%s error=%s",
 				 s->id.name, strerror(-err));
 	}
+	mutex_unlock(&s->state->lift);
 	return r;
 }

@@ -238,6 +238,7 @@ int store_rename(const struct store *s, int old_dirfd, const char *old_name,
 	struct store_call k = STORE_CALL(make_rename);
 
 	k.lifts = true;
+	k.moves = true;
 	k.fd[1] = new_dirfd;
 	k.name[1] = new_name;
 	k.flags = (int)flags;
@@ -257,6 +258,7 @@ int store_whiteout(const struct store *s, int old_dirfd, const char *old_name,
 	struct store_call k = STORE_CALL(make_whiteout);
 
 	k.lifts = true;
+	k.moves = true;
 	k.fd[1] = new_dirfd;
 	k.name[1] = new_name;
 	k.flags = (int)flags;

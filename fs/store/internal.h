@@ -241,6 +241,7 @@ struct store_call {
 	bool counted; /* of @out only as much as the result says is given */
 	bool gives_fd;
 	bool lifts; /* changes names: see now_lifted() */
+	bool moves; /* and directories may get another parent by it */
 	bool flag;
 	int flags;
 	uint64_t off, off2, len;
@@ -274,9 +275,9 @@ MUST_CHECK int now_reopen(const struct store *s, int path_fd, int flags);
 MUST_CHECK int now_openat_forced(const struct store *s, int dirfd,
 				 const char *name, int flags);
 /*
- * The call again that was refused with -EACCES, with the mode of one of its
- * directories lifted: an ordinary user's own directory, not the root, that
- * does not let its owner change it.
+ * The call again that was refused with -EACCES, with the modes of its
+ * directories lifted, and of those that it moves: an ordinary user's own, not
+ * the root, that do not let their owner change them.
  */
 MUST_CHECK ssize_t now_lifted(struct store_call *k);
 MUST_CHECK int now_open_path(const struct store *s, const char *path,

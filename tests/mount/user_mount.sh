@@ -52,6 +52,24 @@ eq "state" "$(as_user "$SEQMIRROR" status --json "$mnt" | jq -r .state)" \
 	healthy
 as_user sh -c "chmod 700 $mnt/closed && rm -r $mnt/closed"
 
+# Directories that do not let their owner change them go and move while a store
+# is away, some between two of their kind.
+as_user sh -c "cd $mnt && mkdir -p from/sub to gone/in stay && echo 1 >from/sub/f &&
+	echo 2 >gone/in/f && mkdir stay/one stay/two && echo 3 >stay/one/f &&
+	chmod 555 from/sub gone/in gone from to stay/* && sync -f ."
+as_user "$SEQMIRROR" detach "$mnt" b >/dev/null
+as_user sh -c "cd $mnt && chmod u+w from to from/sub && mv from/sub to/sub2 &&
+	chmod u-w from to to/sub2 && chmod -R u+w gone && rm -r gone &&
+	mv stay/two stay/three && mv stay/one stay/two && mv stay/three stay/one"
+as_user "$SEQMIRROR" attach --wait "$mnt" b >/dev/null
+eq "state" "$(as_user "$SEQMIRROR" status --json "$mnt" | jq -r .state)" \
+	healthy
+eq "moved" "$(cat b/to/sub2/f b/stay/two/f | xargs)" "1 3"
+eq "limbo" "$(ls -A b/.seqmirror/limbo)" ""
+eq "modes" "$(cd b && stat -c %a from to to/sub2 stay/* | xargs)" \
+	"555 555 555 555 555"
+as_user sh -c "cd $mnt && chmod -R u+w from to stay && rm -r from to stay"
+
 # A scrub of files that shut their owner out, and a repair.
 as_user sh -c "cd $mnt && echo r >ro && echo n >none &&
 	setfattr -n user.a -v 1 ro && setfattr -n user.a -v 1 none &&
