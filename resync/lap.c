@@ -262,7 +262,7 @@ int lap_target_open(struct lap *lap, uint64_t node, int flags,
 
 	fd = side_open_node(lap->dst, lap->t, node, flags, &row);
 	if (fd < 0)
-		return fd;
+		return misfit_node(lap, fd, node, "contents");
 	r = lap_adopt(lap, &row);
 	if (r < 0)
 		return r;

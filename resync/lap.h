@@ -423,7 +423,10 @@ MUST_CHECK int ctime_moved(struct lap *lap, uint64_t node);
 /* That look; outside of transactions, before the lap is closed. */
 MUST_CHECK int ctime_names(struct lap *lap);
 
-/* ---- misfit.c: what the target cannot hold ---- */
+/* ---- misfit.c: what the target cannot hold or does not let be changed ---- */
+
+/* The second of these: by a mode, an attribute (chattr +i). */
+bool misfit_is_refusal(int err);
 
 /*
  * If @r is an error that one object is to blame for, say which in the log and in
@@ -432,6 +435,8 @@ MUST_CHECK int ctime_names(struct lap *lap);
 int misfit_name(const struct lap *lap, int r, const struct meta_dentry *d,
 		const char *what);
 int misfit_node(const struct lap *lap, int r, uint64_t node, const char *what);
+/* The name could not be given or taken. */
+int misfit_at(const struct lap *lap, int r, int dirfd, const char *name);
 int misfit_size(const struct lap *lap, int r, uint64_t node, uint64_t bytes);
 int misfit_attrs(const struct lap *lap, int r, uint64_t node,
 		 const struct store_attr_error *e);

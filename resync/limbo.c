@@ -110,7 +110,7 @@ static int file_unlink(struct lap *lap, int dirfd, const char *name)
 {
 	int r = lap->dry ? 0 : store_unlink(lap->dst->store, dirfd, name);
 
-	return r == -ENOENT ? 0 : r;
+	return r == -ENOENT ? 0 : misfit_at(lap, r, dirfd, name);
 }
 
 static int file_rename(struct lap *lap, int dirfd, const char *name,
@@ -118,8 +118,10 @@ static int file_rename(struct lap *lap, int dirfd, const char *name,
 {
 	if (lap->dry)
 		return 0;
-	return store_rename(lap->dst->store, dirfd, name, to_dirfd, to_name,
-			    RENAME_NOREPLACE);
+	return misfit_at(lap,
+			 store_rename(lap->dst->store, dirfd, name, to_dirfd,
+				      to_name, RENAME_NOREPLACE),
+			 dirfd, name);
 }
 
 int limbo_found(struct lap *lap, int dirfd, const char *name)

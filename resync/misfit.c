@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one thing that a target cannot hold, by its path.
+ * The one thing that a target cannot hold or does not let be changed, by its
+ * path.
  *
- * Filesystems differ in what an attribute, a file or their number may be, and a
- * single one that goes beyond keeps the whole store out.  Then the error alone
- * is of no use: the log has the whole path, the sentence for people its end.
+ * Filesystems differ in what an attribute, a file or their number may be, and
+ * somebody may have made a file immutable; a single one keeps the whole store
+ * out.  Then the error alone is of no use: the log has the whole path, the
+ * sentence for people its end.
  */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -21,12 +24,18 @@
 #define PATH_SHOWN 80
 #define NAME_SHOWN 48
 
+bool misfit_is_refusal(int err)
+{
+	return err == -EPERM || err == -EACCES;
+}
+
 /* Errors that say something of the object, and not of the disk. */
 static bool is_of_object(int err)
 {
-	return store_error_is_space(err) || err == -EFBIG || err == -E2BIG ||
-	       err == -EMLINK || err == -ENAMETOOLONG || err == -EOPNOTSUPP ||
-	       err == -ERANGE || err == -EILSEQ;
+	return misfit_is_refusal(err) || store_error_is_space(err) ||
+	       err == -EFBIG || err == -E2BIG || err == -EMLINK ||
+	       err == -ENAMETOOLONG || err == -EOPNOTSUPP || err == -ERANGE ||
+	       err == -EILSEQ;
 }
 
 /* The end of a path, from a name on if one begins there. */
@@ -49,8 +58,9 @@ static void note(const struct lap *lap, int err, const char *path,
 
 	/* Between unmounted stores the sentence follows on the same screen. */
 	if (quoted && (lap->src->live || end != path))
-		log_err("a store cannot hold this: store=%s path=%s what=%s "
-			"error=%s",
+		log_err("a store %s: store=%s path=%s what=%s error=%s",
+			misfit_is_refusal(err) ? "does not let this be changed"
+					       : "cannot hold this",
 			store_path(lap->dst->store),
 			path_quote(quoted, room, path), what, strerror(-err));
 	lap->n->misfit_err = err;
@@ -81,6 +91,29 @@ int misfit_node(const struct lap *lap, int r, uint64_t node, const char *what)
 		       (unsigned long long)node);
 	note(lap, r, map_node_path(lap->s, node, &path) > 0 ? path : number,
 	     what);
+	return r;
+}
+
+int misfit_at(const struct lap *lap, int r, int dirfd, const char *name)
+{
+	char proc[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+	char path[PATH_MAX + META_NAME_MAX + 2];
+	const char *root = store_path(lap->dst->store);
+	size_t skip = strlen(root);
+	ssize_t len;
+
+	if (r >= 0 || !is_of_object(r))
+		return r;
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", dirfd);
+	len = readlink(proc, path, PATH_MAX);
+	if (len < 0)
+		len = 0;
+	(void)snprintf(path + len, sizeof(path) - (size_t)len, "/%s", name);
+	if ((size_t)len < skip || strncmp(path, root, skip) != 0)
+		skip = 0;
+	while (path[skip] == '/')
+		skip++;
+	note(lap, r, path + skip, "its name");
 	return r;
 }
 

@@ -154,7 +154,8 @@ static int place_rename(struct place *p, const struct meta_dentry *to,
 			  : store_rename(lap->dst->store, from_fd, from->name,
 					 p->dirfd, to->name, 0);
 	if (r < 0)
-		return rename_or_later(p, r, "rename");
+		return rename_or_later(
+			p, misfit_at(lap, r, from_fd, from->name), "rename");
 	r = ctime_moved(lap, to->node);
 	if (r < 0)
 		return r;

@@ -148,6 +148,11 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 			       "its filesystem has too few inodes: %llu more "
 			       "than are free are needed",
 			       (unsigned long long)counts->inodes_short);
+	else if (err == counts->misfit_err && misfit_is_refusal(err))
+		(void)snprintf(why, why_len, "%s: %s%s", counts->misfit,
+			       strerror(-err),
+			       err == -EPERM ? " (is it immutable? lsattr)"
+					     : "");
 	else if (err == counts->misfit_err)
 		(void)snprintf(why, why_len,
 			       "its filesystem cannot hold %s: %s",
