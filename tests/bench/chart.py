@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 COLOURS = {
     "dualwrite": "#9aa5b1", "seqmirror": "#1f6feb", "seqmirror-uring": "#0b3d91",
     "seqmirror-degraded": "#79b0ff", "btrfs-raid1": "#2da44e", "mergerfs": "#d4a72c",
-    "glusterfs": "#cf222e",
+    "glusterfs": "#cf222e", "fuse": "#8250df",
 }
 LEFT, WIDTH, BAR, GAP, TOP = 190, 560, 9, 14, 60
 LONGEST = 1.5

@@ -142,6 +142,25 @@ class Mergerfs(Mounted):
                 self.a + ":" + self.b, self.mnt.path]
 
 
+class Fuse(Mounted):
+    """What FUSE alone costs: libfuse's own example, with all that it can cache."""
+    text = "FUSE alone, one disk, no mirror"
+    source = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
+
+    def before(self):
+        if not os.path.exists(self.source):
+            raise RuntimeError("libfuse's passthrough_ll.c is not there")
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True,
+                               stdout=subprocess.PIPE, text=True).stdout.split()
+        self.program = os.path.join(self.place.work, "passthrough_ll")
+        run(["cc", "-O2", "-w", "-o", self.program, self.source] + flags)
+
+    def command(self):
+        return [self.program, "-f", "-o",
+                "source=%s,writeback,xattr,flock,cache=always,timeout=3600,allow_other" % self.a,
+                self.mnt.path]
+
+
 class Btrfs(Contender):
     text = "in the kernel, raid1"
 
@@ -200,6 +219,7 @@ KINDS = {
     "seqmirror-uring": SeqmirrorUring,
     "seqmirror-degraded": SeqmirrorDegraded,
     "btrfs-raid1": Btrfs,
+    "fuse": Fuse,
     "mergerfs": Mergerfs,
     "glusterfs": Glusterfs,
 }
