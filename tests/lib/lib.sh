@@ -220,6 +220,21 @@ image_umount()
 	umount "$work/$1"
 }
 
+# image_power NAME: what was shut down is mounted anew. Who has copied all mounts
+# (unshare) keeps the old one for a while, which is off, and the new one then too.
+image_power()
+{
+	image_umount "$1" || fail "the dead filesystem is still held"
+	image_mount "$1"
+	wait_until 30 image_is_on "$1"
+}
+image_is_on()
+{
+	! sync "$work/$1" 2>/dev/null || return 0
+	image_umount "$1" 2>/dev/null && image_mount "$1"
+	sync "$work/$1" 2>/dev/null
+}
+
 image_umount_lazily()
 {
 	umount -l "$work/$1"
