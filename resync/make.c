@@ -30,7 +30,7 @@ static int source_open(struct fill_dir *fd, const struct fill_want *w)
 	return side_matches(&w->row, &st) ? steal_fd(&sfd) : -ESTALE;
 }
 
-static int make_symlink(struct fill_dir *fd, const struct fill_want *w)
+static int make_symlink(struct fill_dir *fd, const struct fill_want *w, int sfd)
 {
 	struct lap *lap = fd->lap;
 	char text[PATH_MAX];
@@ -40,7 +40,7 @@ static int make_symlink(struct fill_dir *fd, const struct fill_want *w)
 		len = mirror_readlink(lap->src->live, w->row.id, text,
 				      sizeof(text));
 	else
-		len = store_readlink(lap->src->store, fd->sdir, w->d.name, text,
+		len = store_readlink(lap->src->store, sfd, "", text,
 				     sizeof(text));
 	if (len < 0 && lap->src->live) {
 		_cleanup_close_ int again =
@@ -82,7 +82,7 @@ static int make_once(struct fill_dir *fd, const struct fill_want *w, int sfd)
 		return store_create(lap->dst->store, fd->tdir, w->d.name, 0600,
 				    NULL);
 	if (w->row.kind == META_SYMLINK) {
-		r = make_symlink(fd, w);
+		r = make_symlink(fd, w, sfd);
 	} else {
 		r = store_fstat(lap->src->store, sfd, 0, &st);
 		if (r < 0)

@@ -106,6 +106,17 @@ wait_until 30 no_daemon_left
 same_tree "$work/a" "$work/b"
 eq "note" "$(cat b/note)" changed
 
+# Unmounted: a new symlink in a directory that shuts its owner out.
+as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+as_user "$SEQMIRROR" detach "$mnt" b >/dev/null
+as_user sh -c "mkdir $mnt/closed && ln -s none $mnt/closed/link &&
+	chmod 0 $mnt/closed"
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
+as_user "$SEQMIRROR" resync "$work/a" "$work/b" >resync.log 2>&1 ||
+	fail "resync as a user: $(cat resync.log)"
+same_tree "$work/a" "$work/b"
+
 # The map of one is lost: made anew from files that shut their owner out.
 rm -f a/.seqmirror/meta.db*
 as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
