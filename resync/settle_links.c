@@ -213,6 +213,16 @@ static int links_first(struct links *l, struct link_place *ret_first)
 	return r;
 }
 
+/* In a directory in doubt another file may have been given the name, and is no
+ * copy of this one. */
+static bool is_lost_link(const struct links *l, const struct link_place *p)
+{
+	const struct meta_node unknown = {0};
+
+	return side_kind(p->st.st.st_mode) == l->row.kind &&
+	       !side_is_unproved(l->side, p->d->parent, &unknown);
+}
+
 static int links_node(struct links *l, uint64_t node)
 {
 	_cleanup_place_ struct link_place first = {.dirfd = -1};
@@ -226,7 +236,7 @@ static int links_node(struct links *l, uint64_t node)
 		_cleanup_place_ struct link_place p = {.dirfd = -1};
 
 		r = place_look(l, d, &p);
-		if (r == 0 && side_kind(p.st.st.st_mode) == l->row.kind)
+		if (r == 0 && is_lost_link(l, &p))
 			r = link_again(l, &first, &p);
 		if (r < 0)
 			return r;

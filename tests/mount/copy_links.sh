@@ -91,3 +91,28 @@ mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 unmount_volume
 linked
+
+# Of a store that was not left cleanly: what a rename had put over one of the
+# names, before the map said so, is no copy of the link.
+mv a away
+mount_volume "$work/b"
+echo precious >"$mnt/e/new"
+unmount_volume
+mount_volume -o checkpoint=1000 "$work/b"
+touch "$mnt/e/doubt"
+kill_daemon
+mv b/e/new b/e/three
+mv b old
+cp -a old b
+rm -rf old
+mount_volume "$work/b"
+eq "the renamed one" "$(cat "$mnt/e/three")" precious
+eq "what it replaced" "$(cat "$mnt/d/one" "$mnt/d/sub/two")" $'new\nnew'
+eq "links" "$(stat -c %h "$mnt/d/one" "$mnt/e/three" | xargs)" "2 1"
+unmount_volume
+eq "kept" "$(ls b/.seqmirror/found)" link-three-0
+mv away a
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/b"
