@@ -69,16 +69,22 @@ static int place_look(struct links *l, const struct meta_dentry *d,
 
 /* ---- are they equal? ---- */
 
+static ssize_t read_target(const struct store *s, const struct link_place *p,
+			   char *ret)
+{
+	_cleanup_close_ int fd =
+		store_openat_forced(s, p->dirfd, p->d->name, O_PATH);
+
+	return fd < 0 ? fd : store_readlink(s, fd, "", ret, LINKS_TARGET);
+}
+
 static int same_target(struct links *l, const struct link_place *a,
 		       const struct link_place *b)
 {
 	const struct store *s = l->side->store;
 	char *other = l->buffer + LINKS_TARGET;
-	ssize_t len = store_readlink(s, a->dirfd, a->d->name, l->buffer,
-				     LINKS_TARGET);
-	ssize_t r = len < 0 ? len
-			    : store_readlink(s, b->dirfd, b->d->name, other,
-					     LINKS_TARGET);
+	ssize_t len = read_target(s, a, l->buffer);
+	ssize_t r = len < 0 ? len : read_target(s, b, other);
 
 	if (r < 0)
 		return (int)r;
@@ -90,14 +96,14 @@ static int same_contents(struct links *l, const struct link_place *a,
 {
 	const struct store *s = l->side->store;
 	_cleanup_close_ int fd =
-		store_openat(s, a->dirfd, a->d->name, O_RDONLY | O_NOFOLLOW);
+		store_openat_forced(s, a->dirfd, a->d->name, O_RDONLY);
 	_cleanup_close_ int other_fd = -1;
 	char *other = l->buffer + LINKS_BUFFER;
 	uint64_t off = 0;
 
 	if (fd < 0)
 		return fd;
-	other_fd = store_openat(s, b->dirfd, b->d->name, O_RDONLY | O_NOFOLLOW);
+	other_fd = store_openat_forced(s, b->dirfd, b->d->name, O_RDONLY);
 	if (other_fd < 0)
 		return other_fd;
 	for (;;) {

@@ -117,6 +117,24 @@ as_user "$SEQMIRROR" resync "$work/a" "$work/b" >resync.log 2>&1 ||
 	fail "resync as a user: $(cat resync.log)"
 same_tree "$work/a" "$work/b"
 
+# A copy whose hard links to such files became files of their own.
+as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+as_user sh -c "chmod 700 $mnt/closed && ln $mnt/shut-file $mnt/closed/two &&
+	ln $mnt/closed/link $mnt/link2 && chmod 0 $mnt/closed"
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
+mv b old
+cp -r --preserve=mode,ownership,timestamps,xattr --no-dereference old b
+rm -rf old
+eq "links of the copy" "$(stat -c %h b/shut-file b/link2 | xargs)" "1 1"
+as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+wait_until 60 is_healthy
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
+eq "links" "$(stat -c %h b/shut-file b/link2 | xargs)" "2 2"
+eq "found" "$(ls b/.seqmirror/found)" ""
+same_tree "$work/a" "$work/b"
+
 # The map of one is lost: made anew from files that shut their owner out.
 rm -f a/.seqmirror/meta.db*
 as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
