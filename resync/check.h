@@ -139,7 +139,8 @@ MUST_CHECK int check_repair_note(struct check_repair *r,
  *
  * @ret_seq: the highest number given.
  * Return: 1 done, 0 nothing was noted, -EBUSY a resync was not finished, or
- * the volume was not left cleanly and has other members; -errno
+ * the volume was not left cleanly and has other members, -ESTALE the store is a
+ * copy that was not mounted since; -errno
  */
 MUST_CHECK int check_repair_run(struct check_repair *r,
 				struct resync_side *side, uint64_t *ret_seq);

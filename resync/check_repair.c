@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "base/vec.h"
 #include "resync/check.h"
+#include "resync/side.h"
 
 /* As if left by a crash: not a resync's own. */
 #define REPAIR_GENERATION 1u
@@ -307,6 +308,18 @@ static int put_all(struct check_repair *r)
 	return meta_commit(r->meta);
 }
 
+/* In a copy no file is the one that the map means: all that is in doubt would be
+ * lost and found as something new, or be looked for in vain. A mount finds the
+ * files by their paths. */
+static int check_copied(const struct check_repair *r)
+{
+	struct meta_reader *rd = meta_reader_get(r->meta);
+	int copied = rd ? side_is_copied(r->side, rd) : -ENOMEM;
+
+	meta_reader_put(rd);
+	return copied > 0 ? -ESTALE : copied;
+}
+
 /* Whether this store may say by itself what is right. */
 static int may_repair(struct check_repair *r)
 {
@@ -352,6 +365,8 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 	r->side = side;
 	r->meta = side->meta;
 	err = may_repair(r);
+	if (!err)
+		err = check_copied(r);
 	if (!err)
 		err = put_all(r);
 	if (!err)

@@ -189,6 +189,11 @@ static int repair_refused(const struct words *w, int err)
 			 "not repaired: the volume was not left cleanly or a "
 			 "resync was not finished; mount it first, which "
 			 "settles that, then unmount and repair");
+	else if (err == -ESTALE)
+		ui_error(w->word,
+			 "not repaired: this store is a copy; mount it first, "
+			 "which finds its files by their paths, then unmount "
+			 "and repair");
 	else
 		ui_error(w->word, "cannot be repaired: %s", ui_why(err));
 	return err;

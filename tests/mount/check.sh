@@ -228,6 +228,23 @@ mkdir copy
 cp -a a/. copy
 sound "$work/copy"
 eq "copied" "$(jq .copied "$report")" true
+# None of its files is the one that the map means: a mount finds them first.
+mv copy/d/n12 copy/moved12
+refused "$SEQMIRROR" check --repair "$work/copy"
+checked "$work/copy"
+wrong missing d/n12
+wrong unknown moved12
+image_umount a
+image_umount b
+mount_volume "$work/copy"
+unmount_volume
+checked --repair "$work/copy"
+sound "$work/copy"
+mount_volume "$work/copy"
+[[ -f $mnt/moved12 && ! -e $mnt/d/n12 ]] || fail "not as in the copy"
+unmount_volume
+image_mount a
+image_mount b
 
 # Not for a store in use, and not for what is none.
 image_umount a
