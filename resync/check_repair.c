@@ -235,6 +235,9 @@ static int put_step(struct check_repair *r, const struct step *s)
 	case CHECK_IDENTITY:
 		return doubt_moved(r, s);
 	case CHECK_DATA:
+		/* Whoever wrote there may have written elsewhere in it. */
+		return doubt_contents(r, s->node,
+				      (struct range){0, META_RANGE_MAX});
 	case CHECK_CHANGED:
 		return doubt_contents(r, s->node, s->range);
 	case CHECK_NO_NAME:

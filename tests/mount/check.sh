@@ -186,6 +186,21 @@ eq "the contents" "$(cd b/t && cat write2 longer2 linked2 onto x dir2/in up)" \
 	$'new\nold\nmore\nnew\nnew\nnew\nnew\nnew'
 sound "$work/b"
 
+# Longer behind our back, and mounted since: the map is later than the file, and
+# tells nothing of the block in which it ended before.
+head -c 10000 /dev/urandom >>a/d/n12
+mount_volume "$work/a" "$work/b"
+echo later >"$mnt/later"
+unmount_volume
+checked "$work/a"
+wrong data d/n12
+checked --repair "$work/a"
+sound "$work/a"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/b"
+
 # Killed: what was in work is in doubt, not wrong; a repair waits for the
 # mount.
 mount_volume -o checkpoint=1000 "$work/a" "$work/b"
