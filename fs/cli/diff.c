@@ -129,6 +129,21 @@ static bool is_level(const struct diff_end ends[2],
 	       v->from == a;
 }
 
+/* Who left with nothing done since is in step, if nobody has left anything in
+ * doubt. What cannot be asked may be. */
+static bool is_settled(const struct diff_end ends[2])
+{
+	for (int i = 0; i < 2; i++) {
+		uint64_t resyncing, intents;
+
+		if (read_number(ends[i].map, META_NUM_RESYNCING, &resyncing) ||
+		    read_intents(ends[i].map, &intents) || resyncing ||
+		    (intents && !ends[i].live))
+			return false;
+	}
+	return true;
+}
+
 static const char *relation_word(const struct diff_end ends[2],
 				 const struct lineage_verdict *v)
 {
@@ -137,7 +152,9 @@ static const char *relation_word(const struct diff_end ends[2],
 		return "equal";
 	case RESYNC_STALE:
 	case RESYNC_NEWER:
-		return is_level(ends, v) ? "doubt" : "behind";
+		if (!is_level(ends, v))
+			return "behind";
+		return is_settled(ends) ? "equal" : "doubt";
 	case RESYNC_FORK:
 		return "fork";
 	case RESYNC_FOREIGN:

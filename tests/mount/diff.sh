@@ -42,6 +42,26 @@ unmount_volume
 eq "in step" "$(tell a b)" equal
 eq "words" "$(sm diff a b)" "equal: both stores are in step"
 
+# One left in good order, and nothing was changed since: nothing is in doubt.
+mount_volume a b
+head -c 100 /dev/urandom >"$mnt/before"
+detach b
+eq "detached, mounted" "$(tell "$mnt" b)" equal
+unmount_volume
+eq "detached" "$(tell a b)" equal
+eq "the other way about" "$(tell b a)" equal
+# But after a crash it is.
+mount_volume -o checkpoint=1000 a
+echo in doubt >"$mnt/before"
+kill_daemon
+eq "after a crash" "$(tell a b)" doubt
+sm diff a b | grep -q 'a crash left something in doubt' ||
+	fail "not said in words: $(sm diff a b)"
+mount_volume -o degraded a b
+attach b
+unmount_volume
+eq "in step again" "$(tell a b)" equal
+
 # b is away for a while: no fork.
 mv b away
 mount_volume a
