@@ -92,7 +92,8 @@ static int make_once(struct fill_dir *fd, const struct fill_want *w, int sfd)
 	}
 	if (r < 0)
 		return r;
-	return store_openat(lap->dst->store, fd->tdir, w->d.name, O_PATH);
+	return store_openat_forced(lap->dst->store, fd->tdir, w->d.name,
+				   O_PATH);
 }
 
 static int make(struct fill_dir *fd, const struct fill_want *w, int sfd)

@@ -111,8 +111,7 @@ static int path_climb(const struct resync_side *side, struct meta_reader *rd,
 	return -ESTALE; /* names from before and after a move: a circle */
 }
 
-/* The path as text, without its last @skip names. */
-static char *path_text(const struct path *p, size_t skip)
+static char *path_text(const struct path *p)
 {
 	static const char limbo[] = STORE_PRIVATE "/" STORE_LIMBO;
 	size_t room = sizeof(limbo) + 1 + p->names.count + p->parts.count;
@@ -123,7 +122,7 @@ static char *path_text(const struct path *p, size_t skip)
 		return NULL;
 	if (p->top == META_LIMBO_ID)
 		at = mempcpy(at, limbo, sizeof(limbo) - 1);
-	for (size_t i = p->parts.count; i > skip; i--) {
+	for (size_t i = p->parts.count; i > 0; i--) {
 		const struct path_part *part = &p->parts.data[i - 1];
 
 		if (at != text)
@@ -142,32 +141,52 @@ static int stale_if_foreign(int r)
 		       : r;
 }
 
+static void part_name(const struct path *p, size_t i,
+		      char ret[META_NAME_MAX + 1])
+{
+	const struct path_part *part = &p->parts.data[i];
+
+	memcpy(ret, p->names.data + part->at, part->len);
+	ret[part->len] = '\0';
+}
+
+/* Name by name: an ordinary user's own directories may shut him out, one in
+ * another. */
+static int path_open_forced(const struct resync_side *side,
+			    const struct path *p, int flags)
+{
+	_cleanup_close_ int fd = -1;
+	char name[META_NAME_MAX + 1];
+	int dirfd = p->top == META_LIMBO_ID ? store_limbo_fd(side->store)
+					    : store_root_fd(side->store);
+
+	for (size_t i = p->parts.count; i > 0; i--) {
+		int next;
+
+		part_name(p, i - 1, name);
+		next = store_openat_forced(side->store, dirfd, name,
+					   i > 1 ? O_PATH | O_DIRECTORY
+						 : flags);
+		if (next < 0)
+			return next;
+		close_fd(&fd);
+		dirfd = fd = next;
+	}
+	return steal_fd(&fd);
+}
+
 static int path_open(const struct resync_side *side, const struct path *p,
 		     int flags)
 {
-	_cleanup_free_ char *text = path_text(p, 0);
-	_cleanup_free_ char *above = NULL;
-	_cleanup_close_ int dirfd = -1;
-	char name[META_NAME_MAX + 1];
+	_cleanup_free_ char *text = path_text(p);
 	int fd;
 
 	if (!text)
 		return -ENOMEM;
 	fd = store_open_path(side->store, text, flags);
-	if (fd != -EACCES || (flags & O_PATH))
-		return stale_if_foreign(fd);
-
-	/* An ordinary user's own file that shuts him out. */
-	above = path_text(p, 1);
-	if (!above)
-		return -ENOMEM;
-	dirfd = store_open_path(side->store, above, O_PATH | O_DIRECTORY);
-	if (dirfd < 0)
-		return stale_if_foreign(dirfd);
-	memcpy(name, p->names.data + p->parts.data[0].at, p->parts.data[0].len);
-	name[p->parts.data[0].len] = '\0';
-	return stale_if_foreign(
-		store_openat_forced(side->store, dirfd, name, flags));
+	if (fd == -EACCES)
+		fd = path_open_forced(side, p, flags);
+	return stale_if_foreign(fd);
 }
 
 /* Is what @fd is the node? Its identity is known then. */
@@ -225,15 +244,13 @@ static int climb_near(const struct resync_side *side, struct meta_reader *rd,
 static int descend(const struct resync_side *side, struct meta_reader *rd,
 		   const struct descent *way, size_t i, int above)
 {
-	const struct path_part *part = &way->path.parts.data[i];
 	_cleanup_close_ int fd = -1;
 	char name[META_NAME_MAX + 1];
 	struct meta_node row;
 
 	if (meta_node_get(rd, way->dirs.data[i], &row) || !row.backing.ino)
 		return -ENOENT;
-	memcpy(name, way->path.names.data + part->at, part->len);
-	name[part->len] = '\0';
+	part_name(&way->path, i, name);
 	fd = store_openat(side->store, above, name, O_PATH | O_DIRECTORY);
 	if (fd < 0 || prove(side, fd, &row))
 		return -ENOENT;

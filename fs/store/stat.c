@@ -148,8 +148,7 @@ int now_statat(const struct store *s, int dirfd, const char *name,
 	if (err == -EACCES && s->euid) {
 		/* A user's own directory that may not be searched. */
 		fd = now_openat_forced(s, dirfd, name, O_PATH);
-		if (fd >= 0)
-			err = stat_any(s, fd, "", want, ret);
+		err = fd < 0 ? fd : stat_any(s, fd, "", want, ret);
 	}
 	return err;
 }

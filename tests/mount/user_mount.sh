@@ -117,6 +117,39 @@ as_user "$SEQMIRROR" resync "$work/a" "$work/b" >resync.log 2>&1 ||
 	fail "resync as a user: $(cat resync.log)"
 same_tree "$work/a" "$work/b"
 
+# Directories that are read-only, or shut their owner out one in another: moved,
+# exchanged, changed and removed while a store was away.
+for how in mounted unmounted; do
+	as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+	as_user sh -c "cd $mnt && mkdir -p w/x w/y w/gone/sub w/deep/m/n w/other &&
+		for d in x y gone/sub deep/m/n; do
+			echo \$d >w/\$d/f && ln -s \$d w/\$d/s && chmod 0 w/\$d/f
+		done && cd w && chmod 500 x gone/sub gone &&
+		chmod 0 y deep/m/n && chmod 0 deep/m && chmod 0 deep"
+	as_user "$SEQMIRROR" detach "$mnt" b >/dev/null
+	as_user sh -c "cd $mnt/w && chmod -R u+rwx . && rm -r gone &&
+		mv x other && mv y x && cd deep/m/n && echo more >>f &&
+		mv f g && rm s && ln -s t t && echo new >new && chmod 0 new g &&
+		cd ../../.. && mv deep/m m && chmod 0 m/n && chmod 0 m &&
+		chmod 500 other/x other && chmod 0 x deep"
+	if [[ $how == mounted ]]; then
+		as_user "$SEQMIRROR" attach --wait "$mnt" b >attach.log 2>&1 ||
+			fail "attach as a user: $(cat attach.log)"
+	fi
+	as_user fusermount3 -u "$mnt"
+	wait_until 30 no_daemon_left
+	if [[ $how == unmounted ]]; then
+		as_user "$SEQMIRROR" resync "$work/a" "$work/b" \
+			>resync.log 2>&1 ||
+			fail "resync as a user: $(cat resync.log)"
+	fi
+	same_tree "$work/a" "$work/b"
+	as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+	as_user sh -c "cd $mnt && chmod -R u+rwx w && rm -r w"
+	as_user fusermount3 -u "$mnt"
+	wait_until 30 no_daemon_left
+done
+
 # A copy whose hard links to such files became files of their own.
 as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
 as_user sh -c "chmod 700 $mnt/closed && ln $mnt/shut-file $mnt/closed/two &&
