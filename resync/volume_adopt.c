@@ -87,14 +87,17 @@ static int note_extra(struct adopting *a, const char *name)
 
 static int same_target(struct adopting *a, const struct match *m)
 {
+	_cleanup_close_ int fd = store_openat_forced(
+		a->target->store, a->target_fd, m->name, O_PATH);
 	char x[PATH_MAX], y[PATH_MAX];
 	ssize_t n, k;
 
+	if (fd < 0)
+		return fd;
 	n = store_readlink(a->source->store, m->source_fd, "", x, sizeof(x));
 	if (n < 0)
 		return (int)n;
-	k = store_readlink(a->target->store, a->target_fd, m->name, y,
-			   sizeof(y));
+	k = store_readlink(a->target->store, fd, "", y, sizeof(y));
 	if (k < 0)
 		return (int)k;
 	return n == k && !memcmp(x, y, (size_t)n);
@@ -306,10 +309,35 @@ static int adopt_entry(void *arg, const struct store_dirent *e)
 	return r;
 }
 
-static int open_dir(const struct resync_side *side, const char *path)
+/* Name by name, the last one @flags: an ordinary user's own directories may shut
+ * him out, one in another. */
+static int open_forced(const struct store *s, const char *path, int flags)
 {
-	return store_open_path(side->store, path[0] ? path : ".",
-			       O_RDONLY | O_DIRECTORY);
+	_cleanup_free_ char *names = strdup(path);
+	_cleanup_close_ int fd = -1;
+	char *rest = names;
+	int dirfd = store_root_fd(s);
+
+	if (!names)
+		return -ENOMEM;
+	for (char *name; (name = strsep(&rest, "/"));) {
+		int next = store_openat_forced(
+			s, dirfd, name, rest ? O_PATH | O_DIRECTORY : flags);
+
+		if (next < 0)
+			return next;
+		close_fd(&fd);
+		dirfd = fd = next;
+	}
+	return steal_fd(&fd);
+}
+
+static int open_dir(const struct store *s, const char *path)
+{
+	const int flags = O_RDONLY | O_DIRECTORY;
+	int fd = store_open_path(s, path[0] ? path : ".", flags);
+
+	return fd == -EACCES && path[0] ? open_forced(s, path, flags) : fd;
 }
 
 static int extra_entry(void *arg, const struct store_dirent *e)
@@ -322,13 +350,13 @@ static int adopt_dir(struct adopting *a)
 	_cleanup_close_ int source_fd = -1;
 	_cleanup_close_ int target_fd = -1;
 
-	source_fd = open_dir(a->source, a->here.path);
+	source_fd = open_dir(a->source->store, a->here.path);
 	if (source_fd == -ENOENT || source_fd == -ENOTDIR ||
 	    source_fd == -ELOOP)
 		source_fd = -1; /* moved meanwhile */
 	else if (source_fd < 0)
 		return source_fd;
-	target_fd = open_dir(a->target, a->here.path);
+	target_fd = open_dir(a->target->store, a->here.path);
 	if (target_fd < 0)
 		return target_fd;
 	a->source_fd = source_fd;
@@ -414,7 +442,7 @@ static int sweep_one(struct store *store, const char *path)
 	name = strrchr(dir, '/');
 	if (name)
 		*name++ = '\0';
-	fd = store_open_path(store, name ? dir : ".", O_RDONLY | O_DIRECTORY);
+	fd = open_dir(store, name ? dir : "");
 	if (fd < 0)
 		return fd;
 	name = name ? name : dir;

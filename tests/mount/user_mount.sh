@@ -168,6 +168,26 @@ eq "links" "$(stat -c %h b/shut-file b/link2 | xargs)" "2 2"
 eq "found" "$(ls b/.seqmirror/found)" ""
 same_tree "$work/a" "$work/b"
 
+# The map of one is lost: taken back, it is compared with files that shut their
+# owner out, one in another.
+as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+as_user sh -c "cd $mnt && mkdir -p w/m/n && echo n >w/m/n/f && ln -s n w/m/n/s &&
+	chmod 0 w/m/n/f w/m/n && chmod 0 w/m && chmod 0 w"
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
+rm -f b/.seqmirror/meta.db*
+chmod 700 b/w b/w/m b/w/m/n
+echo mine >b/w/m/n/mine
+chown 65534:65534 b/w/m/n/mine
+chmod 0 b/w b/w/m b/w/m/n
+as_user "$SEQMIRROR" mount "$work/a" "$mnt"
+as_user "$SEQMIRROR" attach --rebuild --wait "$mnt" "$work/b" >attach.log 2>&1 ||
+	fail "attach --rebuild as a user: $(cat attach.log)"
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
+same_tree "$work/a" "$work/b"
+eq "found" "$(cat b/.seqmirror/found/mine)" mine
+
 # The map of one is lost: made anew from files that shut their owner out.
 rm -f a/.seqmirror/meta.db*
 as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
