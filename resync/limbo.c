@@ -181,26 +181,19 @@ static int limbo_foreign(const struct lap *lap, const char *name)
 	return -EXDEV;
 }
 
-/* Into limbo/ under a number of its own, to be emptied when its turn comes. An
- * ordinary user may move it only if it lets him in. */
-static int scrap_aside(struct lap *lap, int dirfd, const char *name,
-		       const struct store_stat *st)
+/* Into limbo/ under a number of its own, to be emptied when its turn comes. */
+static int scrap_aside(struct lap *lap, int dirfd, const char *name)
 {
 	int limbo_fd = store_limbo_fd(lap->dst->store);
 	char to[32];
-	int r = 0;
+	int r;
 
-	if ((st->st.st_mode & S_IRWXU) != S_IRWXU)
-		r = store_chmod(lap->dst->store,
-				(struct store_obj){-1, dirfd, name}, S_IRWXU);
-	if (r)
-		return r == -ENOENT ? 0 : r;
 	do {
 		(void)snprintf(to, sizeof(to), "scrap-%" PRIu64,
 			       lap->scraps_end++);
 		r = file_rename(lap, dirfd, name, limbo_fd, to);
 	} while (r == -EEXIST); /* left by a lap that was cut */
-	return r;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int scrap_child(struct lap *lap, int dirfd, const char *name,
@@ -238,7 +231,7 @@ static int scrap_one(struct lap *lap, int dirfd, const char *name,
 		return limbo_foreign(lap, name);
 	if (S_ISDIR(st->st.st_mode))
 		return lap->dry ? scrap_dry(lap, dirfd, name, depth)
-				: scrap_aside(lap, dirfd, name, st);
+				: scrap_aside(lap, dirfd, name);
 	r = freed_scrap(lap, dirfd, name, st);
 	return r < 0 ? r : file_unlink(lap, dirfd, name);
 }

@@ -89,6 +89,8 @@ eq "ro" "$(cat b/ro)" r
 # A crash over files and directories that shut their owner out.
 as_user sh -c "cd $mnt && mkdir dark dark/in && echo x >dark/f &&
 	echo y >dark/in/g && chmod 0 dark/in/g && chmod 0 dark/in && chmod 600 dark &&
+	chmod 700 shut && mkdir -p shut/q/r && echo z >shut/q/r/z &&
+	chmod 0 shut/q/r && chmod 0 shut/q && chmod 0 shut &&
 	umask 777 && dd if=/dev/zero of=shut-file bs=4k count=1 conv=fsync 2>dd.err"
 kill -KILL "$(daemons_of "$mnt")"
 wait_until 30 no_daemon_left
