@@ -186,7 +186,7 @@ static int set_change(struct op *op, struct setting *k)
 	node_mtime_giving(k->n);
 	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");
 	if (!r)
-		node_mtime_set(op->m, k->n, &k->times[1]);
+		node_mtime_set(op->m, k->n, &k->times[1], 0);
 	node_mtime_given(k->n, &k->times[1], !r);
 	return r;
 }
@@ -212,7 +212,7 @@ static int setattr_locked(struct op *op, struct setting *k,
 		return r;
 	if (is_told_again(op->m, k)) {
 		if (k->what & MIRROR_SET_MTIME)
-			node_mtime_set(op->m, k->n, &k->want->st_mtim);
+			node_mtime_set(op->m, k->n, &k->want->st_mtim, 0);
 		return 0;
 	}
 	times_fill(k);

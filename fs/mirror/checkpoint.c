@@ -212,26 +212,28 @@ static int times_give_all(struct mirror *m, struct node *n, slot_mask mask,
 }
 
 /*
- * Step 2, for one node. The lead's time counts, unless the kernel has said one
- * and pages that it wrote afterwards have moved the lead's as well.  Where only
- * what applications see as its ctime is new, nothing is given. -EMFILE, -ENOMEM:
- * not everybody has it yet, to be called again.
+ * Step 2, for one node. The lead's time counts, unless the kernel has said one:
+ * that may be of a store which is out, or pages that came afterwards may have
+ * moved the lead's.  Where only what applications see as its ctime is new,
+ * nothing is given. -EMFILE, -ENOMEM: not everybody has it yet, to be called
+ * again.
  */
 static int times_equalize(struct mirror *m, struct node *n, bool numbered,
 			  slot_mask mask, unsigned int lead)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	slot_mask todo = numbered ? mask & ~SLOT_BIT(lead) : 0;
-	bool moved = false, given = false, all, known = false, ask;
+	bool all, known = false, ask;
+	slot_mask given;
 	unsigned int by = lead;
 	struct stat st = {0};
 	int ours = 0, r = 0;
 
 	mutex_lock(&n->lock);
 	if (numbered)
-		known = node_mtime_take(n, &times[1], &moved, &given);
-	if (known && (moved || given))
-		todo = moved ? mask : 0;
+		known = node_mtime_take(n, &times[1], &given);
+	if (known)
+		todo = mask & ~given;
 	ask = todo && !known;
 	if (ask || (!n->unlinked && !node_ctime_is_kept(n))) {
 		r = times_look(m, n, mask, lead, &st, &by);

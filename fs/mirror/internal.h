@@ -160,7 +160,7 @@ struct node {
 	struct timespec mtime;
 	bool mtime_known; /* the kernel has said it */
 	bool mtime_moved; /* a page came later and moved the stores' */
-	bool mtime_given; /* all online stores have it, unless moved */
+	slot_mask mtime_given; /* who has it, unless moved */
 	enum {
 		CTIME_STORES,
 		CTIME_KEPT,

@@ -123,6 +123,7 @@ struct make {
 	const char *target; /* symlink */
 	struct store_cred cred;
 	slot_mask made;
+	slot_mask first;
 	struct stat st; /* as the first store that made it has it */
 };
 
@@ -191,8 +192,10 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 			k->n->place[slot].backing = (struct meta_backing){
 				.ino = st.st.st_ino, .gen = st.gen};
 			mutex_unlock(&m->fds);
-			if (!k->made) /* the lead is asked first */
+			if (!k->made) { /* the lead is asked first */
 				k->st = st.st;
+				k->first = SLOT_BIT(slot);
+			}
 			k->made |= SLOT_BIT(slot);
 		}
 		if (r) /* nobody would know of it */
@@ -264,7 +267,7 @@ static int make_locked(struct op *op, struct make *k, enum meta_kind kind,
 		return r;
 	entry_made(op->m, k, ret);
 	/* what the kernel is told now */
-	node_mtime_set(op->m, k->n, &ret->st.st_mtim);
+	node_mtime_set(op->m, k->n, &ret->st.st_mtim, k->first);
 	return 0;
 }
 

@@ -17,14 +17,12 @@ bool node_mtime_get(struct node *n, struct timespec *ret)
 	return known;
 }
 
-bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
-		     bool *ret_given)
+bool node_mtime_take(struct node *n, struct timespec *ret, slot_mask *ret_given)
 {
 	bool known = node_mtime_get(n, ret);
 
 	mutex_lock(&n->ranges);
-	*ret_moved = n->mtime_moved;
-	*ret_given = n->mtime_given && !n->mtime_moved;
+	*ret_given = n->mtime_moved ? 0 : n->mtime_given;
 	n->mtime_moved = false;
 	mutex_unlock(&n->ranges);
 	return known;
@@ -39,25 +37,33 @@ void node_mtime_giving(struct node *n)
 	mutex_unlock(&n->ranges);
 }
 
+static bool mtime_is(const struct node *n, const struct timespec *mtime)
+	REQUIRES(n->ranges)
+{
+	return n->mtime_known && n->mtime.tv_sec == mtime->tv_sec &&
+	       n->mtime.tv_nsec == mtime->tv_nsec;
+}
+
 void node_mtime_given(struct node *n, const struct timespec *mtime, bool all)
 {
 	mutex_lock(&n->ranges);
 	if (!all)
 		n->mtime_moved = true;
-	else if (n->mtime_known && n->mtime.tv_sec == mtime->tv_sec &&
-		 n->mtime.tv_nsec == mtime->tv_nsec)
-		n->mtime_given = true;
+	else if (mtime_is(n, mtime))
+		n->mtime_given = ALL_SLOTS;
 	mutex_unlock(&n->ranges);
 }
 
 void node_mtime_set(struct mirror *m, struct node *n,
-		    const struct timespec *mtime)
+		    const struct timespec *mtime, slot_mask given)
 {
 	if (!atomic_load(&m->kernel_times) || n->kind != META_FILE)
 		return;
 	mutex_lock(&n->ranges);
+	if (!mtime_is(n, mtime))
+		n->mtime_given = 0;
+	n->mtime_given |= given;
 	n->mtime_known = true;
-	n->mtime_given = false;
 	n->mtime = *mtime; /* a write may be at work: mtime_moved stays */
 	mutex_unlock(&n->ranges);
 }
@@ -90,7 +96,7 @@ void node_mtime_moved(struct mirror *m, struct node *n)
 		return;
 	mutex_lock(&n->ranges);
 	n->mtime_moved = true;
-	n->mtime_given = false;
+	n->mtime_given = 0;
 	mutex_unlock(&n->ranges);
 }
 

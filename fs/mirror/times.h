@@ -24,14 +24,15 @@
 
 /* The modification time that the kernel set, if it has the last word. */
 bool node_mtime_get(struct node *n, struct timespec *ret);
-/* The same for a checkpoint: were the stores' moved since, do all have it? */
-bool node_mtime_take(struct node *n, struct timespec *ret, bool *ret_moved,
-		     bool *ret_given);
+/* The same for a checkpoint: and who has it, by what is known. */
+bool node_mtime_take(struct node *n, struct timespec *ret,
+		     slot_mask *ret_given);
 /* Around setting it on every online store, node.lock held; @all: they took it. */
 void node_mtime_giving(struct node *n);
 void node_mtime_given(struct node *n, const struct timespec *mtime, bool all);
+/* The kernel has it now. @given: who has it for sure, if anybody. */
 void node_mtime_set(struct mirror *m, struct node *n,
-		    const struct timespec *mtime);
+		    const struct timespec *mtime, slot_mask given);
 /* Contents are about to change, which moves the stores' times; they have. */
 void node_mtime_keep(struct mirror *m, struct node *n);
 void node_mtime_moved(struct mirror *m, struct node *n);

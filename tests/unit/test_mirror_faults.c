@@ -437,6 +437,30 @@ Test(mirror_faults, times_put_back_too_early_are_put_back_again)
 	}
 }
 
+/* What the kernel was told of a new file was the time of a store that is gone. */
+Test(mirror_faults, the_time_of_a_store_that_leaves_stays_the_files)
+{
+	struct timespec told;
+	char path[8192];
+	struct stat st;
+	uint64_t id;
+
+	mirror_set_kernel_times(m, true);
+	cr_assert_eq(fault_configure("mirror.make:delay=30:2"), 0);
+	id = file("f");
+	told = e.st.st_mtim;
+	store_fail_inject(store[0], "store.fsync", EIO);
+	cr_assert_eq(mirror_fsync(m, id, false), 0);
+	cr_assert_eq(state_of(0), META_STORE_FAILED);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (int k = 1; k < STORES; k++) {
+		snprintf(path, sizeof(path), "%s/f", dirs[k]);
+		cr_assert_eq(stat(path, &st), 0);
+		cr_expect_eq(st.st_mtim.tv_sec, told.tv_sec, "store %d", k);
+		cr_expect_eq(st.st_mtim.tv_nsec, told.tv_nsec, "store %d", k);
+	}
+}
+
 Test(mirror_faults, no_room_for_attributes_is_the_applications_error)
 {
 	uint64_t id = file("f");
