@@ -383,6 +383,9 @@ static int on_place(void *arg, const struct check_place *p, bool *ret_doubt)
 	c->at = strdup(p->path);
 	if (!c->at)
 		return -ENOMEM;
+	if (p->error)
+		return tell_place(c, p, CHECK_WRONG, CHECK_UNREADABLE,
+				  strerror(-p->error));
 	*ret_doubt = is_dir &&
 		     (born_in_doubt(c, p) ||
 		      check_doubt_has(&c->doubt, p->row->id, META_INTENT_NAME));

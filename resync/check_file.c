@@ -128,8 +128,8 @@ static int check_ranges(struct file *f)
 int check_file(struct check *c, const struct check_place *p)
 {
 	struct file f = {.c = c, .p = p, .fd = -1};
-	_cleanup_close_ int fd =
-		store_openat(c->side->store, p->dirfd, p->name, O_RDONLY);
+	_cleanup_close_ int fd = store_openat_forced(c->side->store, p->dirfd,
+						     p->name, O_RDONLY);
 	int r;
 
 	if (fd < 0)

@@ -20,6 +20,7 @@ struct frame {
 	int fd; /* -1: closed meanwhile */
 	bool doubt;
 	bool listed;
+	bool shut; /* what is in it cannot be looked at */
 };
 
 /* A directory that lies in a frame's, and elsewhere in the map. */
@@ -71,6 +72,12 @@ static int path_enter(struct walk *w, size_t len, const char *name)
 }
 
 /* ---- one place ---- */
+
+/* Of one object, or of what keeps this user out of it: no reason to end. */
+static bool is_unreadable(int r)
+{
+	return r == -EIO || r == -EACCES || r == -EPERM;
+}
 
 static bool is_match(const struct walk *w, const struct meta_node *row,
 		     const struct store_stat *st)
@@ -157,8 +164,11 @@ static int walk_entry(void *arg, const struct store_dirent *e)
 
 	if (r == -ENOENT)
 		return 0;
-	if (r)
+	p.error = r == -EIO ? r : 0;
+	if (r && !p.error)
 		return r;
+	if (p.error)
+		return tell(w, &p, NULL);
 	p.st = &st;
 	r = look_up(w, here, e->name, &d, &row, &p);
 	if (r)
@@ -191,8 +201,10 @@ static int walk_rows(struct walk *w)
 		struct store_stat st;
 
 		r = store_statat(w->store, here->fd, d.name, 0, &st);
-		if (!r)
+		if (!r || r == -EIO) { /* told by the listing */
+			r = 0;
 			continue;
+		}
 		if (r != -ENOENT && r != -EINVAL && r != -ENAMETOOLONG)
 			return r;
 		r = meta_node_get(w->rd, d.node, &row);
@@ -231,6 +243,20 @@ static int tell_listed(struct walk *w)
 	return w->args->listed(w->args->arg, &p);
 }
 
+/* The last frame's directory itself. */
+static int tell_shut(struct walk *w, int error)
+{
+	struct check_place p = {
+		.path = w->path.data,
+		.name = "",
+		.dirfd = vec_last(&w->way)->fd,
+		.error = error,
+	};
+	bool doubt = false;
+
+	return w->args->place(w->args->arg, &p, &doubt);
+}
+
 static int walk_list(struct walk *w)
 {
 	struct frame *here = vec_last(&w->way);
@@ -240,6 +266,10 @@ static int walk_list(struct walk *w)
 	r = store_list(w->store, here->fd, walk_entry, w);
 	if (!r)
 		r = walk_rows(w);
+	if (is_unreadable(r)) {
+		vec_last(&w->way)->shut = true;
+		return tell_shut(w, r);
+	}
 	return r ? r : tell_listed(w);
 }
 
@@ -277,21 +307,26 @@ static int walk_enter(struct walk *w, uint64_t node, int fd, bool doubt)
 	return r;
 }
 
-/* Go to a directory in the last frame's. */
-static int walk_go(struct walk *w, const char *name, uint64_t node, bool doubt)
+/* Go to the directory of the last frame's that @p is, if it can be opened. */
+static int walk_go(struct walk *w, struct check_place *p, uint64_t node)
 {
 	const struct frame *here = vec_last(&w->way);
-	int fd = store_openat(w->store, here->fd, name, O_RDONLY | O_DIRECTORY);
+	_cleanup_close_ int fd = store_openat_forced(
+		w->store, here->fd, p->name, O_RDONLY | O_DIRECTORY);
+	bool doubt = here->doubt;
 	int r;
 
-	if (fd < 0)
+	p->error = is_unreadable(fd) ? fd : 0;
+	if (fd < 0 && !p->error)
 		return fd;
-	r = path_enter(w, here->path_len, name);
-	if (r) {
-		close_fd(&fd);
-		return r;
+	if (p->row || p->error) { /* the others are told by the listing */
+		r = tell(w, p, &doubt);
+		if (r || p->error)
+			return r;
 	}
-	return walk_enter(w, node, fd, doubt);
+	here = vec_last(&w->way);
+	r = path_enter(w, here->path_len, p->name);
+	return r ? r : walk_enter(w, node, steal_fd(&fd), doubt);
 }
 
 /* The entry @d of the last frame: if it is a directory and the node, tell it
@@ -308,30 +343,31 @@ static int walk_down(struct walk *w, const struct meta_dentry *d,
 		.row = row,
 	};
 	struct store_stat st;
-	bool doubt = false;
 	int r;
 
 	r = store_statat(w->store, here->fd, d->name, STORE_STAT_GEN, &st);
-	if (r == -ENOENT || (!r && !is_match(w, row, &st)))
+	if (r == -ENOENT || r == -EIO || (!r && !is_match(w, row, &st)))
 		return 0; /* told by the listing */
 	if (r)
 		return r;
 	p.st = &st;
-	r = tell(w, &p, &doubt);
-	return r ? r : walk_go(w, d->name, row->id, doubt);
+	return walk_go(w, &p, row->id);
 }
 
 /* 1: went to a directory of the last frame's that the map has elsewhere; 0: none
  * is left. */
 static int walk_down_moved(struct walk *w)
 {
+	struct frame *here = vec_last(&w->way);
+	struct check_place p = {.dirfd = here->fd, .parent = here->node};
 	struct moved m;
 	int r;
 
 	if (!w->moved.count || vec_last(&w->moved)->depth != w->way.count)
 		return 0;
 	m = vec_pop(&w->moved);
-	r = walk_go(w, m.name, m.node, vec_last(&w->way)->doubt);
+	p.name = m.name;
+	r = walk_go(w, &p, m.node);
 	free(m.name);
 	return r ? r : 1;
 }
@@ -367,7 +403,7 @@ static int walk_step(struct walk *w)
 		return r;
 	if (!here->listed)
 		return walk_list(w);
-	r = next_dir(w, &d, &row);
+	r = here->shut ? 0 : next_dir(w, &d, &row);
 	if (r > 0)
 		return walk_down(w, &d, &row);
 	if (r == 0)

@@ -3,7 +3,7 @@
  * check_walk - a store's tree and its map, read side by side.
  *
  * Every name that the tree has, or the map has, is told once, with what both
- * know of it.  Directories that are the node their row names are entered, and
+ * know of it; a directory that turns out not to be readable, once more.  Directories that are the node their row names are entered, and
  * those that the map has at another place, as what they are there; one that it
  * does not know is told and left.
  *
@@ -31,6 +31,8 @@ struct check_place {
 	bool moved;
 	/* The directory was said to be in doubt, or one above it. */
 	bool doubt;
+	/* -errno: it cannot be looked at, and nothing below it is told. */
+	int error;
 };
 
 struct check_walk {

@@ -190,6 +190,24 @@ wait_until 30 no_daemon_left
 same_tree "$work/a" "$work/b"
 eq "found" "$(cat b/.seqmirror/found/mine)" mine
 
+# A check leaves no trace, so it does not look into w; all else it tells. A repair
+# looks.
+as_user sh -c "echo x >$work/b/unknown && chmod 700 $work/b/w &&
+	touch $work/b/w/unknown && mkdir $work/b/listed && touch $work/b/listed/f &&
+	chmod 0 $work/b/w"
+as_user "$SEQMIRROR" check --json "$work/b" >check.json 2>check.log &&
+	fail "a check found nothing"
+for finding in "unreadable w" "unknown unknown" "unknown listed"; do
+	jq -r '.findings[] | "\(.kind) \(.path)"' check.json | grep -qx "$finding" ||
+		fail "not $finding: $(cat check.json check.log)"
+done
+as_user "$SEQMIRROR" check --repair "$work/b" >check.log 2>&1 ||
+	fail "check --repair as a user: $(cat check.log)"
+grep -q w/unknown check.log || fail "a repair did not look: $(cat check.log)"
+eq "mode" "$(stat -c %a b/w)" 0
+as_user "$SEQMIRROR" resync "$work/b" "$work/a" >/dev/null
+same_tree "$work/a" "$work/b"
+
 # The map of one is lost: made anew from files that shut their owner out.
 rm -f a/.seqmirror/meta.db*
 as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
