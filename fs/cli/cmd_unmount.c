@@ -23,6 +23,8 @@
  * a store that does not answer is waited for, and than that takes to be seen. */
 #define WAIT_SECONDS ((MIRROR_CLOSE_MS + 2 * MIRROR_LATE_MS) / 1000)
 #define POLL_MS	     100
+/* After that long it is said what is waited for. */
+#define PATIENCE_POLLS 20
 /* It takes a moment to end all threads of a process. */
 #define STUCK_POLLS 20
 #define STATUS_MS   5000
@@ -116,6 +118,17 @@ static bool is_remnant(pid_t pid)
 	return f && fscanf(f, "%*d (%*15[^)]) %c", &state) == 1 && state == 'Z';
 }
 
+/* The daemon goes on as long as anybody has it mounted. */
+static void say_elsewhere(const struct mount_entry *entry)
+{
+	struct mount_holder h;
+
+	if (!mountinfo_elsewhere(entry, &h))
+		ui_warn("%s: waiting for process %d (%s): it has the volume "
+			"mounted in a mount namespace of its own",
+			entry->point, (int)h.pid, h.name);
+}
+
 /* @ret_stuck: it is gone but for threads that a store holds. */
 static int wait_daemon(const struct mount_entry *entry, int pidfd, pid_t pid,
 		       bool *ret_stuck)
@@ -127,7 +140,7 @@ static int wait_daemon(const struct mount_entry *entry, int pidfd, pid_t pid,
 		.what = "waiting for the last checkpoint",
 		.eta_seconds = -1.0,
 	};
-	unsigned int seen = 0;
+	unsigned int seen = 0, polls = 0;
 	int n;
 
 	if (pidfd < 0)
@@ -135,6 +148,11 @@ static int wait_daemon(const struct mount_entry *entry, int pidfd, pid_t pid,
 	ui_progress_begin(&progress);
 	do {
 		n = poll(&p, 1, POLL_MS);
+		if (n == 0 && ++polls == PATIENCE_POLLS) {
+			ui_progress_end(&progress);
+			say_elsewhere(entry);
+			ui_progress_begin(&progress);
+		}
 		ui_progress_draw(&progress, &state);
 		seen = n == 0 && is_remnant(pid) ? seen + 1 : 0;
 		*ret_stuck = seen > STUCK_POLLS;

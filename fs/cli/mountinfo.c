@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/cli/mountinfo.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int path_absolute(const char *path, char ret[static PATH_MAX])
 {
@@ -102,15 +105,18 @@ int mountinfo_parse_line(const char *line, struct mount_entry *ret_entry)
 	return 1;
 }
 
+#define OWN_MOUNTS "/proc/self/mountinfo"
+
 struct search {
 	const char *point; /* NULL: by number */
 	unsigned int major;
 	unsigned int minor;
 };
 
-static int search_mounts(const struct search *want, struct mount_entry *ret)
+static int search_mounts(const char *path, const struct search *want,
+			 struct mount_entry *ret)
 {
-	_cleanup_fclose_ FILE *file = fopen("/proc/self/mountinfo", "re");
+	_cleanup_fclose_ FILE *file = fopen(path, "re");
 	_cleanup_free_ char *line = NULL;
 	struct mount_entry entry;
 	size_t size = 0;
@@ -137,7 +143,7 @@ int mountinfo_find_dev(unsigned int major, unsigned int minor,
 {
 	struct search want = {.major = major, .minor = minor};
 
-	return search_mounts(&want, ret_entry);
+	return search_mounts(OWN_MOUNTS, &want, ret_entry);
 }
 
 int mountinfo_find(const char *path, struct mount_entry *ret_entry)
@@ -152,7 +158,7 @@ int mountinfo_find(const char *path, struct mount_entry *ret_entry)
 
 	if (err)
 		return err;
-	err = search_mounts(&want, ret_entry);
+	err = search_mounts(OWN_MOUNTS, &want, ret_entry);
 	if (err != -ENOENT)
 		return err;
 	last = strrchr(plain, '/') + 1;
@@ -160,14 +166,16 @@ int mountinfo_find(const char *path, struct mount_entry *ret_entry)
 	if (!*last || strcmp(last, "..") == 0) {
 		parent = realpath(plain, NULL);
 		want.point = parent;
-		return parent ? search_mounts(&want, ret_entry) : -errno;
+		return parent ? search_mounts(OWN_MOUNTS, &want, ret_entry)
+			      : -errno;
 	}
 	(void)snprintf(whole, sizeof(whole), "%s", last);
 	/* A link to a mount is no mount: reading it asks nobody. */
 	if (readlink(plain, (char[1]){0}, 1) > 0) {
 		parent = realpath(plain, NULL);
 		want.point = parent;
-		return parent ? search_mounts(&want, ret_entry) : -errno;
+		return parent ? search_mounts(OWN_MOUNTS, &want, ret_entry)
+			      : -errno;
 	}
 	*last = '\0';
 	parent = realpath(plain, NULL);
@@ -177,5 +185,60 @@ int mountinfo_find(const char *path, struct mount_entry *ret_entry)
 		     strcmp(parent, "/") == 0 ? "" : parent, whole);
 	if (n < 0 || (size_t)n >= sizeof(plain))
 		return -ENAMETOOLONG;
-	return search_mounts(&want, ret_entry);
+	return search_mounts(OWN_MOUNTS, &want, ret_entry);
+}
+
+/* Which mount namespace, as text. */
+static bool namespace_of(const char *pid, char ret[64])
+{
+	char path[64];
+	ssize_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/ns/mnt", pid);
+	len = readlink(path, ret, 63);
+	if (len > 0)
+		ret[len] = '\0';
+	return len > 0;
+}
+
+static void name_of(const char *pid, char ret[static 16])
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	f = fopen(path, "re");
+	if (!f || !fgets(ret, 16, f))
+		*ret = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+}
+
+int mountinfo_elsewhere(const struct mount_entry *entry,
+			struct mount_holder *ret_holder)
+{
+	struct search want = {.major = entry->major, .minor = entry->minor};
+	char ours[64], theirs[64], path[64];
+	DIR *proc = opendir("/proc");
+	const struct dirent *d;
+	struct mount_entry found;
+	int r = -ENOENT;
+
+	if (!proc)
+		return -errno;
+	while (r && (d = readdir(proc))) {
+		/* "self" and the like are not numbers. */
+		if (!isdigit((unsigned char)d->d_name[0]) ||
+		    strlen(d->d_name) > 10 || !namespace_of("self", ours) ||
+		    !namespace_of(d->d_name, theirs) || !strcmp(ours, theirs))
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%.10s/mountinfo",
+			       d->d_name);
+		if (search_mounts(path, &want, &found))
+			continue;
+		ret_holder->pid = (pid_t)strtol(d->d_name, NULL, 10);
+		name_of(d->d_name, ret_holder->name);
+		r = 0;
+	}
+	(void)closedir(proc);
+	return r;
 }

@@ -43,6 +43,20 @@ MUST_CHECK int mountinfo_find(const char *path, struct mount_entry *ret_entry);
 MUST_CHECK int mountinfo_find_dev(unsigned int major, unsigned int minor,
 				  struct mount_entry *ret_entry);
 
+/* Somebody who has a volume mounted that is not mounted here any more. */
+struct mount_holder {
+	pid_t pid;
+	char name[16];
+};
+
+/**
+ * mountinfo_elsewhere - is it mounted in another mount namespace?  Who has copied
+ * all mounts (a container, unshare(1)) keeps it until that is gone.
+ * Return: 0 one of them, -ENOENT none that can be seen, -errno
+ */
+MUST_CHECK int mountinfo_elsewhere(const struct mount_entry *entry,
+				   struct mount_holder *ret_holder);
+
 /** path_absolute - lexically: the working directory in front, no "." or
  * doubled or last slash; ".." and symlinks stay. Return: 0, -errno. */
 MUST_CHECK int path_absolute(const char *path, char ret[static PATH_MAX]);

@@ -17,6 +17,15 @@
 set -Eeuo pipefail
 shopt -s inherit_errexit
 
+# In a mount namespace of its own a test keeps what others have mounted, and so
+# their daemons alive.
+if [[ -n ${MOUNTS_APART:-} ]]; then
+	awk '$5 ~ "/seqmirror-" { print $5 }' /proc/self/mountinfo |
+		while read -r point; do
+			umount -l "$(printf %b "$point")" 2>/dev/null || :
+		done
+fi
+
 lib_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${SEQMIRROR:?says where the program is}"
 SEQMIRROR=$(readlink -f "$SEQMIRROR")
