@@ -143,8 +143,10 @@ static void place_close_idle(struct mirror *m, struct node_place *p)
 
 void node_fds_close_idle(struct mirror *m, struct node *n)
 {
-	for (unsigned int i = 0; i < m->place_count; i++)
+	for (unsigned int i = 0; i < m->place_count; i++) {
+		FAULT_POINT("mirror.fd.close");
 		place_close_idle(m, &n->place[i]);
+	}
 }
 
 void node_fds_close(struct mirror *m, struct node *n)

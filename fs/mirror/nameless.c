@@ -361,11 +361,23 @@ int mirror_nameless_give(struct mirror *m, const struct mirror_giving *how)
 	return r;
 }
 
+/* One that is being forgotten loses its places one after the other. */
+static bool is_known(struct mirror *m, const struct node *n)
+{
+	bool known;
+
+	mutex_lock(&m->table);
+	known = n->nlookup;
+	mutex_unlock(&m->table);
+	return known;
+}
+
 bool nameless_only_on(struct mirror *m, unsigned int slot, slot_mask online)
 {
 	struct node_list list = {0};
 	bool only = nameless_list(m, &list) != 0;
 
+	FAULT_POINT("mirror.nameless.listed");
 	vec_for_each (n, &list.v) {
 		bool elsewhere = false;
 
@@ -373,7 +385,7 @@ bool nameless_only_on(struct mirror *m, unsigned int slot, slot_mask online)
 			continue;
 		for_each_slot(i, online & ~SLOT_BIT(slot))
 			elsewhere = elsewhere || place_has(m, *n, i);
-		only = !elsewhere;
+		only = !elsewhere && is_known(m, *n);
 	}
 	nameless_put(m, &list);
 	return only;

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 
+#include "fs/mirror/internal.h"
 #include "tests/unit/three_fixture.h"
 
 TestSuite(mirror_leave, .init = setup, .fini = teardown, .timeout = 300);
@@ -28,6 +29,45 @@ Test(mirror_leave, a_departure_that_nobody_recorded_is_not_acknowledged)
 	store_fail_inject(store[2], "store.fsync", EIO);
 	cr_expect_neq(mirror_fsync(m, META_ROOT_ID, true), 0);
 	cr_expect_neq(end(&w), 0);
+}
+
+static int call_detach(const struct call *c)
+{
+	(void)c;
+	return mirror_detach(m, 2);
+}
+
+static unsigned int refs_of(const struct node *n)
+{
+	unsigned int refs;
+
+	mutex_lock(&m->table);
+	refs = n->refs;
+	mutex_unlock(&m->table);
+	return refs;
+}
+
+/* Its descriptors go one after the other, and the last store seems to have it
+ * alone. */
+Test(mirror_leave, a_file_that_is_being_forgotten_keeps_nobody)
+{
+	struct call c = {.fn = call_detach};
+	uint64_t id = file("f");
+	struct node *n;
+	unsigned int refs;
+
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "f"), 0);
+	n = node_peek(m, id);
+	cr_assert(n);
+	refs = refs_of(n);
+	cr_assert_eq(fault_configure("mirror.nameless.listed:delay=200:1,"
+				     "mirror.fd.close:delay=600:3"),
+		     0);
+	begin(&c);
+	WAIT_UNTIL(refs_of(n) > refs); /* it is on the list */
+	mirror_forget(m, id, 1);
+	cr_expect_eq(end(&c), 0);
+	node_put(m, n);
 }
 
 static pthread_t main_thread;
