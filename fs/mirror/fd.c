@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "fs/mirror/nameless.h"
 
 #define OPEN_TRIES 4
@@ -367,7 +368,8 @@ static int open_root(struct mirror *m, unsigned int i, int flags, int *ret_fd)
 	return *ret_fd < 0 ? *ret_fd : 0;
 }
 
-/* One attempt by the name that is known now. */
+/* One attempt by the name that is known now. -ENODE_ELSEWHERE: its directory
+ * has no name any more, so it is not there. */
 static int open_once(struct mirror *m, struct node *n, unsigned int i,
 		     int flags, int *ret_fd)
 {
@@ -380,6 +382,7 @@ static int open_once(struct mirror *m, struct node *n, unsigned int i,
 	r = node_name_get(m, n, &parent, name);
 	if (r)
 		return r;
+	FAULT_POINT("mirror.open.named");
 	r = node_fd_get(m, parent, i, false, &dirfd);
 	if (r) {
 		node_put(m, parent);
@@ -418,6 +421,13 @@ void move_end(struct mirror *m, struct node *n, struct node *other)
 	mutex_unlock(&m->lock);
 }
 
+/* It may lie under another name by now. */
+static bool is_misplaced(int r)
+{
+	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR ||
+	       r == -ENODE_ELSEWHERE;
+}
+
 /*
  * Whoever moves it holds all locks it needs and opens its directories only, so
  * this may hold some too.
@@ -437,8 +447,7 @@ int node_open_fresh(struct mirror *m, struct node *n, unsigned int i, int flags,
 
 	for (int tries = 0; tries < OPEN_TRIES; tries++) {
 		r = open_once(m, n, i, flags, ret_fd);
-		if (r != -ENOENT && r != -ESTALE && r != -ELOOP &&
-		    r != -ENOTDIR)
+		if (!is_misplaced(r))
 			return r;
 		move_wait(m, n);
 		if (node_is_unlinked(m, n))
@@ -481,10 +490,10 @@ static int fd_open(struct mirror *m, struct node *n, unsigned int i, int flags,
 
 	if (!node_is_unlinked(m, n)) {
 		r = path_open(m, n, i);
-		if (r)
-			return r;
-		r = node_open_fresh(m, n, i, flags, ret_fd);
-		if (r != -ENOENT || !node_is_unlinked(m, n))
+		if (!r)
+			r = node_open_fresh(m, n, i, flags, ret_fd);
+		if ((r != -ENOENT && r != -ENODE_ELSEWHERE) ||
+		    !node_is_unlinked(m, n))
 			return r;
 	}
 	return open_through(m, p, i, flags, ret_fd);
@@ -614,7 +623,10 @@ int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
 	if (r) {
 		node_put(m, ret->parent);
 		ret->parent = NULL;
-		return r;
+		/* It was taken out of a directory that has been removed. */
+		return r == -ENODE_ELSEWHERE
+			       ? node_fd_get(m, n, i, false, &ret->obj.fd)
+			       : r;
 	}
 	ret->obj.name = ret->name;
 	return 0;

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#include "fs/mirror/nameless.h"
+
 #define PATH_TRIES 3u
 
 struct path {
@@ -95,10 +97,10 @@ int path_open(struct mirror *m, struct node *n, unsigned int i)
 {
 	int r = 0;
 
-	/* Directories may be moved meanwhile. */
+	/* Directories may be moved meanwhile, and where they were removed. */
 	for (unsigned int tries = 0; tries < PATH_TRIES; tries++) {
 		r = path_walk(m, n, i);
-		if (r != -ENOENT && r != -ESTALE)
+		if (r != -ENOENT && r != -ESTALE && r != -ENODE_ELSEWHERE)
 			break;
 	}
 	return r;

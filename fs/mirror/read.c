@@ -37,7 +37,8 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 	int device = err == -EIO ? device_error(m, i) : 0;
 	unsigned int failures;
 
-	if (store_error_is_ours(err) || err == -ETIME)
+	if (store_error_is_ours(err) || err == -ETIME ||
+	    err == -ENODE_ELSEWHERE)
 		return;
 	atomic_fetch_add(&m->slot[i].errors_read, 1);
 	failures = atomic_fetch_add(&m->slot[i].failures, 1) + 1;

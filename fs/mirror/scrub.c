@@ -265,7 +265,10 @@ int mirror_scrub_node(struct mirror *m, struct mirror_scrub *s, uint64_t node,
 	slots_unpin(m, c.mask);
 	if (!r)
 		s->nodes++;
-	s->unseen += c.unseen && !node_is_unlinked(m, c.n);
+	if (!node_is_unlinked(m, c.n)) {
+		s->unseen += c.unseen;
+		s->busy += c.restless;
+	}
 	node_put(m, c.n);
 	return r;
 }

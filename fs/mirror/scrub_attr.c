@@ -68,6 +68,7 @@ static int look_all(struct scan *c, struct looks *all)
 			node_handle_put(c->m, &h);
 		}
 		c->unseen |= scrub_is_gone(r);
+		c->restless |= r == -ENODE_ELSEWHERE;
 		if (scrub_is_answer(r))
 			continue; /* its directory tells */
 		if (r && store_error_is_ours(r))

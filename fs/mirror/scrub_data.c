@@ -179,6 +179,7 @@ static int slice_read(struct scan *c, struct slice *sl)
 	for_each_slot(i, scrub_online(c))
 	{
 		r = node_fd_get(c->m, c->n, i, false, &fd);
+		c->restless |= r == -ENODE_ELSEWHERE;
 		/* Its directory tells what is wrong with the name. */
 		if (scrub_is_answer(r))
 			continue;

@@ -128,7 +128,7 @@ int mirror_scrub_set_aside(struct mirror *m, unsigned int slot, uint64_t dir,
 		node_put(m, n);
 	}
 	mirror_ref_put(m, &ref);
-	return r == -ENOENT ? 0 : r;
+	return r == -ENOENT || r == -ENODE_ELSEWHERE ? 0 : r;
 }
 
 /* ---- in doubt, in the loser's map ---- */

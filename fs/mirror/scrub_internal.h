@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "fs/mirror/internal.h"
+#include "fs/mirror/nameless.h"
 #include "fs/mirror/scrub.h"
 
 /* How often something is looked at that does not rest. */
@@ -16,6 +17,7 @@ struct scan {
 	struct node *n;
 	slot_mask mask;	  /* pinned */
 	bool unseen;	  /* it is not under its name on some store */
+	bool restless;	  /* so often was it, or what it lies in, moved */
 	int map_error;	  /* a map failed, and its store: what ends the node */
 	slot_mask linked; /* it has more links there than names: not compared */
 };
@@ -32,10 +34,12 @@ bool scrub_agrees(const struct scrub_votes *v);
 void scrub_judge(const struct scan *c, const struct scrub_votes *v,
 		 struct scrub_finding *f);
 
-/* There is no such node under its name on the store. */
+/* There is no such node under its name on the store, perhaps since the name
+ * went meanwhile. */
 static inline bool scrub_is_gone(int r)
 {
-	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR;
+	return r == -ENOENT || r == -ESTALE || r == -ELOOP || r == -ENOTDIR ||
+	       r == -ENODE_ELSEWHERE;
 }
 
 /* Not the store fails: what lies there is not the node, or an ordinary user

@@ -211,15 +211,26 @@ struct entry_votes {
 	slot_mask failed;
 	int err[META_STORE_MAX]; /* why */
 	slot_mask shut;		 /* an ordinary user, to oneself */
+	uint64_t node;		 /* of the lead's map; 0: it has no such name */
 };
+
+static int map_node(struct names *k, const char *name, uint64_t *ret)
+{
+	struct meta_dentry d;
+	int r = meta_dentry_get(k->rd[k->lead], k->c->n->id, name, strlen(name),
+				&d);
+
+	if (scrub_map(k->c, k->lead, r))
+		return k->c->map_error;
+	*ret = r ? 0 : d.node;
+	return 0;
+}
 
 static int look_again(struct names *k, const char *name, struct entry_votes *v)
 {
 	enum seen seen;
 
 	*v = (struct entry_votes){0};
-	if (k->c->n->unlinked)
-		return 0; /* the directory has been removed meanwhile */
 	feed_drain(k->c->m);
 	for_each_slot(i, k->mask & scrub_online(k->c))
 	{
@@ -230,6 +241,7 @@ static int look_again(struct names *k, const char *name, struct entry_votes *v)
 		v->err[i] = r;
 		if (r == -EACCES || r == -EPERM)
 			v->shut |= SLOT_BIT(i);
+		k->c->restless |= r == -ENODE_ELSEWHERE;
 		if (scrub_is_answer(r))
 			continue; /* the directory above tells */
 		if (r)
@@ -237,7 +249,7 @@ static int look_again(struct names *k, const char *name, struct entry_votes *v)
 		else
 			v->with[seen] |= SLOT_BIT(i);
 	}
-	return 0;
+	return map_node(k, name, &v->node);
 }
 
 static int tell(struct names *k, struct scrub_finding *f, enum scrub_kind kind,
@@ -252,15 +264,10 @@ static int tell(struct names *k, struct scrub_finding *f, enum scrub_kind kind,
 static int judge(struct names *k, const char *name, const struct entry_votes *v)
 {
 	slot_mask right = v->with[SEEN_RIGHT];
-	struct scrub_finding f = {.dir = k->c->n->id};
-	struct meta_dentry d;
+	struct scrub_finding f = {.dir = k->c->n->id, .node = v->node};
 	int r;
 
 	(void)strncpy(f.name, name, sizeof(f.name) - 1);
-	r = meta_dentry_get(k->rd[k->lead], f.dir, name, strlen(name), &d);
-	if (scrub_map(k->c, k->lead, r))
-		return k->c->map_error;
-	f.node = r ? 0 : d.node;
 	for_each_slot(i, v->failed) if (scrub_blame(k->c, i,
 						    v->err[i])) return -EAGAIN;
 	if (v->failed) {
@@ -281,17 +288,22 @@ static int confirm(struct names *k, const char *name)
 {
 	struct node *dir = k->c->n;
 	struct entry_votes v;
+	bool gone;
 	int r = 0;
 
 	mutex_lock(&dir->lock);
-	if (!node_is_unlinked(k->c->m, dir))
+	gone = node_is_unlinked(k->c->m, dir);
+	if (!gone)
 		r = look_again(k, name, &v);
-	else
-		v = (struct entry_votes){0};
+	/* Its lock keeps its entries; it is removed under the one above. */
+	if (!gone)
+		gone = node_is_unlinked(k->c->m, dir);
 	mutex_unlock(&dir->lock);
-	if (!r && v.shut)
+	if (r || gone)
+		return r;
+	if (v.shut)
 		k->c->s->busy++;
-	return r ? r : judge(k, name, &v);
+	return judge(k, name, &v);
 }
 
 static int by_name(const void *a, const void *b)

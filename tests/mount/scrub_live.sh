@@ -26,6 +26,45 @@ image b 300
 image c 300
 sm init --name a,b,c "$work/a" "$work/b" "$work/c" >/dev/null
 mount_volume "$work/a" "$work/b" "$work/c"
+
+echo "-- beside those who remove directories, and what lies in them"
+cat >remover.py <<-'END'
+	import os, sys
+	top, ready, ended = sys.argv[1:]
+	os.mkdir(top)
+	i = 0
+	while not os.path.exists(ended):
+	    i += 1
+	    d = f"{top}/{i % 8}"
+	    os.mkdir(d)
+	    for j in range(12):
+	        open(f"{d}/{j}", "w").close()
+	    os.symlink("x", f"{d}/link")
+	    os.rename(f"{d}/0", f"{top}/kept")
+	    os.rename(f"{d}/link", f"{top}/link")
+	    for j in range(1, 12):
+	        os.unlink(f"{d}/{j}")
+	    os.rmdir(d)
+	    open(ready, "w").close()
+END
+removers=()
+for k in 1 2 3; do
+	start_helper python3 remover.py "$mnt/gone$k" "$work/removes$k" \
+		"$work/ended"
+	removers+=("$helper_pid")
+	wait_until 20 test -e "removes$k"
+done
+for _ in {1..10}; do
+	scrub --restart
+	((rc == 0)) || fail "found beside removals: $(cat scrub.json)"
+	eq "found" "$(jq .found scrub.json)" 0
+done
+touch ended
+for pid in "${removers[@]}"; do
+	wait "$pid" || fail "a remover"
+done
+eq "errors" "$(status_of '[.stores[].errors.read] | add')" 0
+
 mkdir "$mnt/busy" "$mnt/big"
 for i in 1 2 3 4; do
 	head -c 20000000 /dev/urandom >"$mnt/big/$i"
