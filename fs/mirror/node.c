@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 #define KEY_MAX (sizeof(uint64_t) + META_NAME_MAX + 1)
 
@@ -224,6 +225,7 @@ void mirror_forget(struct mirror *m, uint64_t id, uint64_t nlookup)
 		unpark_all(m, gone);
 		node_fds_close_idle(m, gone);
 		node_put(m, gone);
+		room_freed(m);
 	}
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 #include "fs/mirror/times.h"
 
 struct removal {
@@ -135,6 +136,8 @@ static int remove_name(struct mirror *m, uint64_t parent, struct removal *k)
 		mutex_unlock(&k->parent->lock);
 	}
 	r = op_end(&op, r);
+	if (!r)
+		room_freed(m);
 	node_put(m, k->n);
 	node_put(m, k->parent);
 	return r;

@@ -343,6 +343,8 @@ static int rename_named(struct mirror *m, uint64_t parent, uint64_t new_parent,
 		rwlock_unlock(&m->names);
 	}
 	r = op_end(&op, r);
+	if (!r && k.victim)
+		room_freed(m);
 	node_put(m, k.white);
 	node_put(m, k.victim);
 	node_put(m, k.n);

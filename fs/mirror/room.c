@@ -37,9 +37,13 @@
 #define GRANT_MIN  (256ull << 10)
 /* With more than this, checkpoints come at their interval. */
 #define ROOM_WIDE (1ull << 30)
-/* Who finds no room has a checkpoint made first, at most this often: what was
- * deleted is free when nothing holds it any more. */
+/* Who finds no room has a checkpoint made first: what was deleted is free when
+ * nothing holds it any more. Where nothing was, at most this often. */
 #define RETRY_NS (100 * CLOCK_NS_PER_MS)
+/* Filesystems give back in the background, after the last close: so often it is
+ * looked for. */
+#define FREED_LOOKS 20u
+#define FREED_MS    5u
 
 static uint64_t room_of(const struct statvfs *v, uint64_t ballast)
 {
@@ -86,12 +90,22 @@ static uint64_t room_claim(struct mirror *m, uint64_t free, uint64_t bytes)
 	return left;
 }
 
-static bool retry_allowed(struct mirror *m)
+/* @ret_freed: something has been given back since the last time, or it was just
+ * then; the lowest bit of that time says so. */
+static bool retry_allowed(struct mirror *m, bool *ret_freed)
 {
 	uint64_t now = clock_mono_ns(), last = atomic_load(&m->room_retried_ns);
+	bool soon = last && now - last < RETRY_NS;
 
-	return (!last || now - last >= RETRY_NS) &&
+	*ret_freed = !last || (soon && (last & 1));
+	now = (now & ~1ull) | !last;
+	return !soon &&
 	       atomic_compare_exchange_strong(&m->room_retried_ns, &last, now);
+}
+
+void room_freed(struct mirror *m)
+{
+	atomic_store(&m->room_retried_ns, 0);
 }
 
 static void checkpoint_soon(struct mirror *m)
@@ -107,12 +121,18 @@ static void checkpoint_soon(struct mirror *m)
 static int room_grant(struct mirror *m, uint64_t bytes)
 {
 	uint64_t have = room_claim(m, room_ask(m), bytes);
+	bool freed = false;
 
-	if (have < bytes && retry_allowed(m)) {
+	if (have < bytes && retry_allowed(m, &freed)) {
 		int r = mirror_checkpoint(m, NULL);
 
 		if (r)
 			return r;
+		have = room_claim(m, room_ask(m), bytes);
+	}
+	for (unsigned int i = 0; freed && have < bytes && i < FREED_LOOKS;
+	     i++) {
+		clock_sleep_ms(FREED_MS);
 		have = room_claim(m, room_ask(m), bytes);
 	}
 	if (have < bytes) {

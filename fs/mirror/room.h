@@ -34,3 +34,5 @@ MUST_CHECK int room_take(struct mirror *m, uint64_t bytes);
 MUST_CHECK int room_take_data(struct mirror *m, struct node *n, uint64_t start,
 			      uint64_t end);
 void room_done(struct mirror *m, uint64_t bytes);
+/* Something gave blocks back: who finds no room next looks again at once. */
+void room_freed(struct mirror *m);

@@ -11,6 +11,7 @@
 #include <linux/falloc.h>
 
 #include "base/fault.h"
+#include "fs/mirror/room.h"
 
 struct spacing {
 	struct node *n;
@@ -99,7 +100,10 @@ int mirror_truncate(struct mirror *m, struct node *n, uint64_t size,
 		r = truncate_locked(&op, &k);
 		range_unlock(n, &hold);
 	}
-	return op_end(&op, r);
+	r = op_end(&op, r);
+	if (!r)
+		room_freed(m);
+	return r;
 }
 
 /* ---- fallocate ---- */
@@ -258,6 +262,8 @@ int mirror_fallocate(struct mirror *m, uint64_t node, int mode, uint64_t off,
 	if (!r)
 		r = fallocate_hold(&op, &k);
 	r = op_end(&op, r);
+	if (!r && (mode & FALLOC_FL_PUNCH_HOLE))
+		room_freed(m);
 	node_put(m, k.n);
 	return r;
 }
