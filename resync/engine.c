@@ -236,7 +236,8 @@ int resync_engine_attach_open(struct resync_engine *e, unsigned int slot,
 }
 
 int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
-			   struct resync_counts *ret, char *why, size_t why_len)
+			   const char *path, struct resync_counts *ret,
+			   char *why, size_t why_len)
 {
 	struct resync_control control = {
 		.dry_run = true,
@@ -256,7 +257,7 @@ int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
 	cond_broadcast(&e->wake);
 	mutex_unlock(&e->lock);
 	*ret = (struct resync_counts){0};
-	r = engine_store_open(e, slot, NULL, &s, why, why_len);
+	r = engine_store_open(e, slot, path, &s, why, why_len);
 	if (r < 0)
 		goto out;
 	r = mirror_checkpoint(e->m, &args.cut);

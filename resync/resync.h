@@ -218,9 +218,9 @@ MUST_CHECK int resync_engine_take_back(struct resync_engine *e,
 MUST_CHECK int resync_engine_attach_open(struct resync_engine *e,
 					 unsigned int slot, struct store *store,
 					 struct meta *meta);
-/* What would be done for @slot; the target must be present. */
+/* What would be done for @slot; the target must be present. @path: as above. */
 MUST_CHECK int resync_engine_forecast(struct resync_engine *e,
-				      unsigned int slot,
+				      unsigned int slot, const char *path,
 				      struct resync_counts *ret, char *why,
 				      size_t why_len);
 MUST_CHECK int resync_engine_pause(struct resync_engine *e, bool paused);

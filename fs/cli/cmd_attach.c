@@ -55,8 +55,24 @@ static int finish(struct client *client, const char *store, bool json)
 	return 0;
 }
 
+/* Nothing was begun: @counts says so. */
+static int print_already(const json_t *reply, const json_t *counts,
+			 const struct words *words)
+{
+	char name[256];
+
+	if (words->json && words->wait)
+		return json_print(counts);
+	if (words->json)
+		return json_print(reply);
+	(void)text_escape(name, sizeof(name), json_text(reply, "store"));
+	(void)printf("%s is online already\n", name);
+	return 0;
+}
+
 static int attach(const struct words *words)
 {
+	_cleanup_json_ json_t *already = NULL;
 	_cleanup_client_ struct client *client = NULL;
 	_cleanup_json_ json_t *reply = NULL;
 	char name[256];
@@ -64,6 +80,12 @@ static int attach(const struct words *words)
 
 	if (err)
 		return err;
+	already = json_incref(json_object_get(reply, "already"));
+	if (already)
+		return json_object_del(reply, "ok") ||
+				       json_object_del(reply, "already")
+			       ? -ENOMEM
+			       : print_already(reply, already, words);
 	if (words->wait)
 		return finish(client, json_text(reply, "store"), words->json);
 	if (words->json)

@@ -25,9 +25,11 @@
  *	status				items: stores; reply: as `status --json`
  *	options				reply: options, mount_options_text()
  *	detach, remove	STORE		reply: store, uuid, seq
- *	attach		STORE		reply: store, uuid, state
+ *	attach		STORE		reply: store, uuid, state; "already" of
+ *					one online: as `resync --json`
  *	add		path, [name]	items: {warning}; reply: store, uuid
- *	resync		[STORE]		items: {store} begun or {store, error}
+ *	resync		[STORE]		items: {store, state} begun, {store, error},
+ *					or with "already" as of attach
  *	resync-forecast [STORE]		items: as `resync --json`
  *	resync-state	store		reply: running, paused, progress, result
  *	resync-set	[paused], [rate], [cancel], [STORE]

@@ -7,34 +7,31 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "fs/cli/control_ops.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
 #include "fs/cli/ui.h"
 #include "resync/reach.h"
 
-#define PATH_TEXT_MAX 4096
-
-static bool slot_is(const struct mirror_slot_info *info, const char *name,
-		    const char *uuid, const char *path)
+/* By its name or UUID, or by where it was last. */
+static bool slot_is(const struct mirror_slot_info *info, const char *word,
+		    const char *path)
 {
 	if (!info->used)
 		return false;
-	if (*uuid)
-		return strcmp(info->uuid, uuid) == 0;
-	return strcmp(info->name, name) == 0 || strcmp(info->uuid, name) == 0 ||
+	return strcmp(info->name, word) == 0 || strcmp(info->uuid, word) == 0 ||
 	       (*path && strcmp(info->path, path) == 0);
 }
 
-static bool slot_find(struct mirror *m, const char *name, const char *uuid,
-		      const char *path, unsigned int *ret_slot,
-		      struct mirror_slot_info *ret_info)
+static bool slot_find(struct mirror *m, const char *word, const char *path,
+		      unsigned int *ret_slot, struct mirror_slot_info *ret_info)
 {
 	unsigned int count = mirror_slot_count(m);
 
 	for (unsigned int i = 0; i < count; i++) {
 		mirror_slot_info(m, i, ret_info);
-		if (!slot_is(ret_info, name, uuid, path))
+		if (!slot_is(ret_info, word, path))
 			continue;
 		*ret_slot = i;
 		return true;
@@ -42,25 +39,78 @@ static bool slot_find(struct mirror *m, const char *name, const char *uuid,
 	return false;
 }
 
+static bool is_in_use(const struct mirror_slot_info *info)
+{
+	return info->state == META_STORE_ONLINE ||
+	       info->state == META_STORE_RESYNCING;
+}
+
+/* Is @path, however it is spelt, the directory that the volume has open as
+ * this member? What cannot be looked at is taken for it. */
+static bool is_open_at(struct control_op *op, unsigned int slot,
+		       const char *path)
+{
+	struct mirror *m = op->target->mirror;
+	struct mirror_ref ref;
+	struct stat st;
+	bool same;
+
+	if (reach_stat(path, &st, NULL) < 0 ||
+	    mirror_ref_get_now(m, slot, &ref) < 0)
+		return true;
+	same = !ref.store || store_is_at(ref.store, &st);
+	mirror_ref_put(m, &ref);
+	return same;
+}
+
+static int refuse_copy(struct control_op *op, const char *path,
+		       const struct mirror_slot_info *info)
+{
+	char text[OP_PATH_MAX];
+
+	return op_fail(op, -EEXIST, path,
+		       "is a copy of store %s, which is %s at %s", info->name,
+		       info->state == META_STORE_ONLINE ? "online"
+							: "being resynced",
+		       path_quote(text, sizeof(text), info->path));
+}
+
+/* Return: 1 found, 0 not, -errno (op_fail()). */
+static int slot_at(struct control_op *op, const char *path,
+		   unsigned int *ret_slot, struct mirror_slot_info *ret_info)
+{
+	struct mirror *m = op->target->mirror;
+	struct store_identity id;
+
+	if (slot_find(m, "", path, ret_slot, ret_info) && is_in_use(ret_info) &&
+	    is_open_at(op, *ret_slot, path))
+		return 1;
+	/* A store that lies elsewhere now still says who it is. */
+	if (reach_identity(path, &id) == 0 &&
+	    slot_find(m, id.store_uuid, "", ret_slot, ret_info))
+		return !is_in_use(ret_info) || is_open_at(op, *ret_slot, path)
+			       ? 1
+			       : refuse_copy(op, path, ret_info);
+	/* Or it was there last, and cannot be reached now. */
+	return slot_find(m, "", path, ret_slot, ret_info);
+}
+
 int op_slot(struct control_op *op, unsigned int *ret_slot,
 	    struct mirror_slot_info *ret_info)
 {
-	const char *name = json_text(op->request, "store");
-	struct mirror *m = op->target->mirror;
-	char path[PATH_TEXT_MAX] = "";
-	struct store_identity id;
-	int err;
+	const char *word = json_text(op->request, "store");
+	char path[OP_PATH_MAX] = "";
+	int r;
 
-	err = json_get_bytes(op->request, "path", path, sizeof(path));
-	if (err && err != -ENOENT)
-		return op_fail(op, err, name, "bad path");
-	if (slot_find(m, name, "", path, ret_slot, ret_info))
+	r = json_get_bytes(op->request, "path", path, sizeof(path));
+	if (r && r != -ENOENT)
+		return op_fail(op, r, word, "bad path");
+	if (slot_find(op->target->mirror, word, "", ret_slot, ret_info))
 		return 0;
-	/* A store that lies elsewhere now still says who it is. */
-	if (*path == '/' && reach_identity(path, &id) == 0 &&
-	    slot_find(m, name, id.store_uuid, "", ret_slot, ret_info))
-		return 0;
-	return op_fail(op, -ENOENT, name,
+	r = *path == '/' ? slot_at(op, path, ret_slot, ret_info) : 0;
+	if (r)
+		return MIN(r, 0);
+	return op_fail(op, -ENOENT, word,
 		       "no such store in this volume (`seqmirror status %s` "
 		       "lists them)",
 		       op->target->mountpoint);
@@ -112,27 +162,36 @@ int op_detach(struct control_op *op)
 	return err ? err : json_put_number(op->reply, "seq", info.durable_seq);
 }
 
-/*
- * Where this member lies now, if the word was a path to it; else NULL: where
- * it was last. "attach MOUNT spare" while ./spare is something else is the
- * second case.
- */
-static const char *attach_path(struct control_op *op,
-			       const struct mirror_slot_info *info,
-			       char buf[PATH_TEXT_MAX])
+const char *op_path(struct control_op *op, const struct mirror_slot_info *info,
+		    char buf[OP_PATH_MAX])
 {
 	struct store_identity id;
 
-	if (json_get_bytes(op->request, "path", buf, PATH_TEXT_MAX) < 0 ||
+	if (json_get_bytes(op->request, "path", buf, OP_PATH_MAX) < 0 ||
 	    *buf != '/' || reach_identity(buf, &id) < 0 ||
 	    strcmp(id.store_uuid, info->uuid) != 0)
 		return NULL;
 	return buf;
 }
 
+int op_put_online(const struct mirror_slot_info *info, json_t *reply)
+{
+	const struct resync_counts none = {
+		.from_seq = info->durable_seq,
+		.to_seq = info->durable_seq,
+	};
+	json_t *result = json_object();
+
+	if (report_counts(&none, info->name, result)) {
+		json_decref(result);
+		return -ENOMEM;
+	}
+	return json_object_set_new(reply, "already", result) ? -ENOMEM : 0;
+}
+
 int op_attach(struct control_op *op)
 {
-	char buf[PATH_TEXT_MAX];
+	char buf[OP_PATH_MAX];
 	const char *path;
 	char why[512] = "";
 	struct mirror_slot_info info;
@@ -141,17 +200,19 @@ int op_attach(struct control_op *op)
 
 	if (err)
 		return err;
-	path = attach_path(op, &info, buf);
-	err = path ? op_place(op, path) : 0;
-	if (err)
-		return err;
 	/* Back by itself, perhaps a moment ago: nothing is left to do. */
-	if (info.state != META_STORE_ONLINE &&
-	    info.state != META_STORE_RESYNCING)
+	if (info.state == META_STORE_ONLINE) {
+		err = op_put_online(&info, op->reply);
+	} else if (info.state != META_STORE_RESYNCING) {
+		path = op_path(op, &info, buf);
+		err = path ? op_place(op, path) : 0;
+		if (err)
+			return err;
 		err = (json_flag(op->request, "rebuild")
 			       ? resync_engine_take_back
 			       : resync_engine_attach)(op->target->engine, slot,
 						       path, why, sizeof(why));
+	}
 	if (err)
 		return op_fail(op, err, info.name, "%s",
 			       *why ? why : ui_why(err));

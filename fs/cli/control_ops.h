@@ -44,10 +44,28 @@ MUST_CHECK int op_item(struct control_op *op, json_t *item);
 
 /**
  * op_slot - the member that the request's "store" names: by name, UUID or
- * path (also of a store that lies elsewhere than it did).
+ * path (also of a store that lies elsewhere than it did). A path to a copy of
+ * a store that is in use elsewhere is refused.
  */
 MUST_CHECK int op_slot(struct control_op *op, unsigned int *ret_slot,
 		       struct mirror_slot_info *ret_info);
+
+enum {
+	OP_PATH_MAX = 4096,
+};
+
+/**
+ * op_path - where this member, which is away, lies now, if the word was a path
+ * to it; else NULL: where it was last. "attach MOUNT spare" while ./spare is
+ * something else is the second case.
+ */
+const char *op_path(struct control_op *op, const struct mirror_slot_info *info,
+		    char buf[OP_PATH_MAX]);
+
+/** op_put_online - under "already", where a resync was asked for: the result
+ * of one that had nothing to do. */
+MUST_CHECK int op_put_online(const struct mirror_slot_info *info,
+			     json_t *reply);
 
 /** op_place - a store cannot lie in the mount of its own volume, by whatever
  * path, nor the mount in it. Return: 0, -errno (op_fail()). */

@@ -57,15 +57,23 @@ static int send_failure(struct control_op *op, const char *store,
 static int begin_one(struct control_op *op, unsigned int slot, bool named)
 {
 	struct mirror_slot_info info;
+	char buf[OP_PATH_MAX];
+	const char *path = NULL;
 	char why[256] = "";
+	bool already;
 	json_t *item;
 	int err = 0;
 
 	mirror_slot_info(op->target->mirror, slot, &info);
-	if (info.state != META_STORE_ONLINE &&
-	    info.state != META_STORE_RESYNCING)
-		err = resync_engine_attach(op->target->engine, slot, NULL, why,
+	already = info.state == META_STORE_ONLINE;
+	if (!already && info.state != META_STORE_RESYNCING) {
+		path = named ? op_path(op, &info, buf) : NULL;
+		err = path ? op_place(op, path) : 0;
+		if (err)
+			return err;
+		err = resync_engine_attach(op->target->engine, slot, path, why,
 					   sizeof(why));
+	}
 	if (err && named)
 		return op_fail(op, err, info.name, "%s",
 			       *why ? why : ui_why(err));
@@ -73,7 +81,8 @@ static int begin_one(struct control_op *op, unsigned int slot, bool named)
 		return send_failure(op, info.name, *why ? why : ui_why(err));
 	mirror_slot_info(op->target->mirror, slot, &info);
 	item = json_object();
-	if (json_put_bytes(item, "store", info.name) ||
+	if ((already && op_put_online(&info, item)) ||
+	    json_put_bytes(item, "store", info.name) ||
 	    json_put_text(item, "state", report_state_name(info.state))) {
 		json_decref(item);
 		return -ENOMEM;
@@ -95,6 +104,7 @@ static int forecast_one(struct control_op *op, unsigned int slot, bool named)
 {
 	struct resync_counts counts = {0};
 	struct mirror_slot_info info;
+	char buf[OP_PATH_MAX];
 	char why[256] = "";
 	json_t *item;
 	int err = 0;
@@ -103,8 +113,10 @@ static int forecast_one(struct control_op *op, unsigned int slot, bool named)
 	if (info.state == META_STORE_ONLINE)
 		counts.from_seq = counts.to_seq = info.durable_seq;
 	else
-		err = resync_engine_forecast(op->target->engine, slot, &counts,
-					     why, sizeof(why));
+		err = resync_engine_forecast(op->target->engine, slot,
+					     named ? op_path(op, &info, buf)
+						   : NULL,
+					     &counts, why, sizeof(why));
 	if (err && named)
 		return op_fail(op, err, info.name, "%s",
 			       *why ? why : ui_why(err));

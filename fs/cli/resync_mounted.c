@@ -97,6 +97,23 @@ static int forecast(struct client *client, const char *store, bool json)
 	return failed ? -EIO : 0;
 }
 
+/* What came of it; @already: nothing was to be done. Return: 0, -errno */
+static int show_result(json_t *counts, bool already, bool json, json_t *results)
+{
+	char name[256];
+
+	if (!json && already) {
+		(void)text_escape(name, sizeof(name),
+				  json_text(counts, "store"));
+		(void)printf("%s is in step already\n", name);
+	} else if (!json && json_is_object(counts)) {
+		follow_print(counts, false);
+	}
+	return json_is_object(counts) && json_array_append(results, counts)
+		       ? -ENOMEM
+		       : 0;
+}
+
 /* Wait for each that was begun. */
 static int follow_all(struct client *client, const json_t *items, bool json)
 {
@@ -105,22 +122,19 @@ static int follow_all(struct client *client, const json_t *items, bool json)
 
 	for (size_t i = 0; i < json_array_size(items); i++) {
 		const json_t *item = json_array_get(items, i);
-		json_t *counts = NULL;
-		int err;
+		json_t *already = json_object_get(item, "already");
+		_cleanup_json_ json_t *counts = json_incref(already);
+		int err = 0;
 
 		if (json_object_get(item, "error"))
 			continue;
-		err = follow_resync(client, json_text(item, "store"), &counts);
-		if (err) {
+		if (!already)
+			err = follow_resync(client, json_text(item, "store"),
+					    &counts);
+		if (!err)
+			err = show_result(counts, already, json, results);
+		if (err)
 			worst = err;
-			continue;
-		}
-		if (!json && json_is_object(counts))
-			follow_print(counts, false);
-		if (json_is_object(counts) &&
-		    json_array_append(results, counts))
-			worst = -ENOMEM;
-		json_decref(counts);
 	}
 	if (json && follow_print_json(results))
 		worst = -EIO;
@@ -145,6 +159,14 @@ static void print_begun(const json_t *items)
 	}
 }
 
+static int print_begun_json(json_t *items)
+{
+	for (size_t i = 0; i < json_array_size(items); i++)
+		/* Most have none. */
+		(void)json_object_del(json_array_get(items, i), "already");
+	return follow_print_json(items);
+}
+
 static int begin(struct client *client, const struct resync_request *r,
 		 const char *store)
 {
@@ -158,7 +180,7 @@ static int begin(struct client *client, const struct resync_request *r,
 	if (r->wait)
 		err = follow_all(client, items, r->json);
 	else if (r->json)
-		err = follow_print_json(items);
+		err = print_begun_json(items);
 	else
 		print_begun(items);
 	return err || failed ? -EIO : 0;

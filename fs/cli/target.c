@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fs/cli/json_util.h"
 #include "fs/cli/mountinfo.h"
@@ -50,17 +51,34 @@ int target_open_map(const char *path, struct meta **ret_map,
 
 struct wanted {
 	const char *uuid;
+	const char *path;
 	bool in_use;
 };
+
+/* Two directories, and not one under two names. A store that the daemon sees and
+ * we do not, as in another mount namespace, is taken for the one asked for. */
+static bool lies_elsewhere(const json_t *item, const char *path)
+{
+	struct stat st[2];
+	char other[PATH_MAX];
+
+	if (json_get_bytes(item, "path", other, sizeof(other)) < 0 ||
+	    strcmp(other, path) == 0 || store_peek(path, "", &st[0]) ||
+	    store_peek(other, "", &st[1]))
+		return false;
+	return st[0].st_dev != st[1].st_dev || st[0].st_ino != st[1].st_ino;
+}
 
 static int look_for_store(void *arg, const json_t *item)
 {
 	const char *state = json_text(item, "state");
 	struct wanted *w = arg;
 
+	/* A copy has the UUID as well. */
 	if (strcmp(json_text(item, "uuid"), w->uuid) == 0)
-		w->in_use = strcmp(state, "online") == 0 ||
-			    strcmp(state, "resyncing") == 0;
+		w->in_use = (strcmp(state, "online") == 0 ||
+			     strcmp(state, "resyncing") == 0) &&
+			    !lies_elsewhere(item, w->path);
 	return 0;
 }
 
@@ -72,7 +90,7 @@ static int look_for_store(void *arg, const json_t *item)
 static int open_daemon(struct target *t)
 {
 	_cleanup_json_ json_t *reply = NULL;
-	struct wanted w = {.uuid = t->id.store_uuid};
+	struct wanted w = {.uuid = t->id.store_uuid, .path = t->path};
 	int err = client_open_store(t->path, &t->client);
 
 	if (!err)

@@ -231,7 +231,7 @@ static void disturb(unsigned int slot, unsigned int round)
 		assert(resync_engine_wait(engine, slot, -1) <= 0);
 		break;
 	default:
-		assert(resync_engine_forecast(engine, slot, &counts, why,
+		assert(resync_engine_forecast(engine, slot, NULL, &counts, why,
 					      sizeof(why)) <= 0);
 	}
 }
