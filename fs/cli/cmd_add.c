@@ -73,6 +73,7 @@ static int add(const struct words *words)
 {
 	_cleanup_client_ struct client *client = NULL;
 	_cleanup_json_ json_t *reply = NULL;
+	char until[FOLLOW_TEXT_MAX];
 	char name[256];
 	int err = begin(words, &client, &reply);
 
@@ -84,7 +85,11 @@ static int add(const struct words *words)
 		return json_object_del(reply, "ok") ? -ENOMEM
 						    : json_print(reply);
 	(void)text_escape(name, sizeof(name), json_text(reply, "store"));
-	(void)printf("%s is a member and is being filled\n", name);
+	if (json_flag(reply, "paused"))
+		(void)printf("%s is a member, and resyncs are paused %s\n",
+			     name, follow_until_resume(until, client));
+	else
+		(void)printf("%s is a member and is being filled\n", name);
 	return 0;
 }
 

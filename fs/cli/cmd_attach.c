@@ -75,6 +75,7 @@ static int attach(const struct words *words)
 	_cleanup_json_ json_t *already = NULL;
 	_cleanup_client_ struct client *client = NULL;
 	_cleanup_json_ json_t *reply = NULL;
+	char until[FOLLOW_TEXT_MAX];
 	char name[256];
 	int err = begin(words, &client, &reply);
 
@@ -92,10 +93,13 @@ static int attach(const struct words *words)
 		return json_object_del(reply, "ok") ? -ENOMEM
 						    : json_print(reply);
 	(void)text_escape(name, sizeof(name), json_text(reply, "store"));
-	(void)printf("%s is %s\n", name,
-		     strcmp(json_text(reply, "state"), "online") == 0
-			     ? "online"
-			     : "back and is being resynced");
+	if (strcmp(json_text(reply, "state"), "online") == 0)
+		(void)printf("%s is online\n", name);
+	else if (json_flag(reply, "paused"))
+		(void)printf("%s is back, and resyncs are paused %s\n", name,
+			     follow_until_resume(until, client));
+	else
+		(void)printf("%s is back and is being resynced\n", name);
 	return 0;
 }
 

@@ -25,14 +25,15 @@
  *	status				items: stores; reply: as `status --json`
  *	options				reply: options, mount_options_text()
  *	detach, remove	STORE		reply: store, uuid, seq
- *	attach		STORE		reply: store, uuid, state; "already" of
+ *	attach		STORE		reply: store, uuid, state, paused; "already" of
  *					one online: as `resync --json`
- *	add		path, [name]	items: {warning}; reply: store, uuid
- *	resync		[STORE]		items: {store, state} begun, {store, error},
+ *	add		path, [name]	items: {warning}; reply: store, uuid, paused
+ *	resync		[STORE]		items: {store, state, paused} begun, {store, error},
  *					or with "already" as of attach
  *	resync-forecast [STORE]		items: as `resync --json`
  *	resync-state	store		reply: running, paused, progress, result
- *	resync-set	[paused], [rate], [cancel], [STORE]
+ *	resync-set	[paused], [rate], [cancel], [STORE]	reply: paused,
+ *					running (any)
  *	changes		since, [until], [blocks]	items: changes
  *	map		node		items: extents; reply: seq, stores
  *	scrub		[repair], [restart], [rate], [STORE]

@@ -125,5 +125,5 @@ int op_add(struct control_op *op)
 	if (json_put_bytes(op->reply, "store", row->name) ||
 	    json_put_text(op->reply, "uuid", row->uuid))
 		return -ENOMEM;
-	return 0;
+	return op_put_paused(op, op->reply);
 }

@@ -218,9 +218,10 @@ int op_attach(struct control_op *op)
 			       *why ? why : ui_why(err));
 	mirror_slot_info(op->target->mirror, slot, &info);
 	err = put_store(op, &info);
-	return err ? err
-		   : json_put_text(op->reply, "state",
-				   report_state_name(info.state));
+	if (!err)
+		err = json_put_text(op->reply, "state",
+				    report_state_name(info.state));
+	return err ? err : op_put_paused(op, op->reply);
 }
 
 int op_remove(struct control_op *op)

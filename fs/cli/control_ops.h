@@ -71,6 +71,10 @@ MUST_CHECK int op_put_online(const struct mirror_slot_info *info,
  * path, nor the mount in it. Return: 0, -errno (op_fail()). */
 MUST_CHECK int op_place(struct control_op *op, const char *path);
 
+/** op_put_paused - under "paused" whether resyncs rest, those that have not
+ * begun too. */
+MUST_CHECK int op_put_paused(struct control_op *op, json_t *reply);
+
 int op_status(struct control_op *op);
 int op_options(struct control_op *op);
 int op_detach(struct control_op *op);

@@ -83,7 +83,8 @@ static int begin_one(struct control_op *op, unsigned int slot, bool named)
 	item = json_object();
 	if ((already && op_put_online(&info, item)) ||
 	    json_put_bytes(item, "store", info.name) ||
-	    json_put_text(item, "state", report_state_name(info.state))) {
+	    json_put_text(item, "state", report_state_name(info.state)) ||
+	    op_put_paused(op, item)) {
 		json_decref(item);
 		return -ENOMEM;
 	}
@@ -223,6 +224,28 @@ static int cancel_some(struct control_op *op)
 	return err;
 }
 
+int op_put_paused(struct control_op *op, json_t *reply)
+{
+	struct resync_engine_state state;
+
+	resync_engine_state(op->target->engine, 0, &state);
+	return json_object_set_new(reply, "paused", json_boolean(state.paused))
+		       ? -ENOMEM
+		       : 0;
+}
+
+static bool any_runs(struct control_op *op)
+{
+	for (unsigned int i = 0; i < META_STORE_MAX; i++) {
+		struct resync_engine_state state;
+
+		resync_engine_state(op->target->engine, i, &state);
+		if (state.running)
+			return true;
+	}
+	return false;
+}
+
 int op_resync_set(struct control_op *op)
 {
 	const json_t *paused = json_object_get(op->request, "paused");
@@ -235,5 +258,10 @@ int op_resync_set(struct control_op *op)
 		err = resync_engine_pause(e, json_is_true(paused));
 	if (!err && json_flag(op->request, "cancel"))
 		err = cancel_some(op);
-	return err;
+	if (err)
+		return err;
+	if (json_object_set_new(op->reply, "running",
+				json_boolean(any_runs(op))))
+		return -ENOMEM;
+	return op_put_paused(op, op->reply);
 }

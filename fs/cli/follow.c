@@ -29,9 +29,34 @@ static void draw(struct ui_progress *p, const char *what,
 	ui_progress_draw(p, &state);
 }
 
+char *follow_until_resume(char buf[static FOLLOW_TEXT_MAX],
+			  const struct client *client)
+{
+	char path[FOLLOW_TEXT_MAX - 40];
+
+	(void)snprintf(
+		buf, FOLLOW_TEXT_MAX, "until `seqmirror resync --resume %s`",
+		path_quote(path, sizeof(path), client_mountpoint(client)));
+	return buf;
+}
+
+/* Once each time: it may be for ever, and a terminal is not always there. */
+static void say_paused(const struct client *client, const char *what,
+		       struct ui_progress *p, bool paused, bool *said)
+{
+	char until[FOLLOW_TEXT_MAX];
+
+	if (paused && !*said) {
+		ui_progress_end(p);
+		ui_warn("%s: paused %s", what,
+			follow_until_resume(until, client));
+	}
+	*said = paused;
+}
+
 /* Return: 1 ended, 0 still at it, -errno (reported). */
 static int look(struct client *client, const char *store, const char *what,
-		struct ui_progress *p, json_t **ret_state)
+		struct ui_progress *p, bool *said, json_t **ret_state)
 {
 	_cleanup_json_ json_t *state = NULL;
 	int err = client_call(
@@ -44,6 +69,7 @@ static int look(struct client *client, const char *store, const char *what,
 	/* One that waits for its turn runs not, and is at it all the same. */
 	if (json_flag(state, "running") ||
 	    strcmp(json_text(state, "state"), "resyncing") == 0) {
+		say_paused(client, what, p, json_flag(state, "paused"), said);
 		draw(p, what, json_object_get(state, "progress"),
 		     json_flag(state, "paused"));
 		return 0;
@@ -57,12 +83,13 @@ int follow_resync(struct client *client, const char *store, json_t **ret_counts)
 	_cleanup_json_ json_t *state = NULL;
 	struct ui_progress progress;
 	const char *failed;
+	bool said = false;
 	char what[300];
 	int r;
 
 	(void)snprintf(what, sizeof(what), "resync of %s", store);
 	ui_progress_begin(&progress);
-	while ((r = look(client, store, what, &progress, &state)) == 0)
+	while ((r = look(client, store, what, &progress, &said, &state)) == 0)
 		clock_sleep_ms(POLL_MS);
 	ui_progress_end(&progress);
 	if (r < 0)

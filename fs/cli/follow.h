@@ -9,14 +9,25 @@
 #include "base/cleanup.h"
 #include "fs/cli/control.h"
 
+enum {
+	FOLLOW_TEXT_MAX = 4200,
+};
+
 /**
  * follow_resync - wait until the resync of @store (name or UUID) has ended,
- * drawing a progress line.
+ * drawing a progress line, and saying when it is paused.
  * @ret_counts: as `resync --json`; NULL when it did nothing
  * Return: 0 the store is online, -errno (reported)
  */
 MUST_CHECK int follow_resync(struct client *client, const char *store,
 			     json_t **ret_counts);
+
+/**
+ * follow_until_resume - "until `seqmirror resync --resume MOUNTPOINT`", which is
+ * how long all resyncs rest that are paused.
+ */
+char *follow_until_resume(char buf[static FOLLOW_TEXT_MAX],
+			  const struct client *client);
 
 /** follow_print - counts in words. @forecast: "would be", not "was". */
 void follow_print(const json_t *counts, bool forecast);

@@ -277,6 +277,7 @@ int report_volume(const struct control_target *target, json_t *report)
 	bool running;
 	unsigned int min_stores;
 	bool read_only = mirror_read_only(m, &min_stores);
+	struct resync_engine_state engine;
 
 	for (unsigned int i = 0; i < count; i++) {
 		struct mirror_slot_info info;
@@ -285,9 +286,12 @@ int report_volume(const struct control_target *target, json_t *report)
 		if (info.used && info.state != META_STORE_ONLINE)
 			whole = false;
 	}
+	resync_engine_state(target->engine, 0, &engine);
 	if (json_put_text(report, "volume", mirror_volume_uuid(m)) ||
 	    json_put_text(report, "name", target->name) ||
 	    put_resync(m, target->engine, report, &running) ||
+	    json_object_set_new(report, "resync_paused",
+				json_boolean(engine.paused)) ||
 	    put_scrub(m, target->scrub, report) ||
 	    json_put_text(report, "state",
 			  running ? "resyncing"

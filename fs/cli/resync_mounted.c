@@ -48,9 +48,8 @@ static int call(struct client *client, const char *op, const char *store,
 }
 
 static int set(struct client *client, const struct resync_request *r,
-	       const char *store)
+	       const char *store, json_t **ret_reply)
 {
-	_cleanup_json_ json_t *reply = NULL;
 	json_t *request = json_pack("{s:s}", "op", "resync-set");
 	uint64_t rate;
 	int err = request ? 0 : -ENOMEM;
@@ -73,7 +72,24 @@ static int set(struct client *client, const struct resync_request *r,
 		json_decref(request);
 		return err;
 	}
-	return client_call(client, request, -1, NULL, NULL, &reply);
+	return client_call(client, request, -1, NULL, NULL, ret_reply);
+}
+
+/* What holds from now on: a pause, for those that have not begun too. */
+static int print_set(const struct client *client, json_t *reply, bool json)
+{
+	char until[FOLLOW_TEXT_MAX];
+
+	if (json)
+		return json_object_del(reply, "ok") ? -ENOMEM
+						    : json_print(reply);
+	if (json_flag(reply, "paused"))
+		(void)printf("%s %s\n",
+			     json_flag(reply, "running")
+				     ? "resyncs are paused"
+				     : "no resync is running, and none begins",
+			     follow_until_resume(until, client));
+	return 0;
 }
 
 static int forecast(struct client *client, const char *store, bool json)
@@ -141,8 +157,9 @@ static int follow_all(struct client *client, const json_t *items, bool json)
 	return worst;
 }
 
-static void print_begun(const json_t *items)
+static void print_begun(const struct client *client, const json_t *items)
 {
+	char until[FOLLOW_TEXT_MAX];
 	char name[256];
 
 	if (!json_array_size(items))
@@ -152,10 +169,13 @@ static void print_begun(const json_t *items)
 		if (json_object_get(item, "error"))
 			continue;
 		(void)text_escape(name, sizeof(name), json_text(item, "store"));
-		(void)printf("%s is %s\n", name,
-			     strcmp(json_text(item, "state"), "online") == 0
-				     ? "in step"
-				     : "being resynced");
+		if (strcmp(json_text(item, "state"), "online") == 0)
+			(void)printf("%s is in step\n", name);
+		else if (json_flag(item, "paused"))
+			(void)printf("%s is back, and resyncs are paused %s\n",
+				     name, follow_until_resume(until, client));
+		else
+			(void)printf("%s is being resynced\n", name);
 	}
 }
 
@@ -182,7 +202,7 @@ static int begin(struct client *client, const struct resync_request *r,
 	else if (r->json)
 		err = print_begun_json(items);
 	else
-		print_begun(items);
+		print_begun(client, items);
 	return err || failed ? -EIO : 0;
 }
 
@@ -190,17 +210,17 @@ int resync_mounted(const struct resync_request *request, const char *mountpoint,
 		   const char *store)
 {
 	_cleanup_client_ struct client *client = NULL;
+	_cleanup_json_ json_t *reply = NULL;
 	bool steers = request->pause || request->resume || request->cancel;
 	int err = target_open_mount(mountpoint, &client);
 
 	if (!err && (steers || request->bwlimit))
-		err = set(client, request, store);
+		err = set(client, request, store, &reply);
 	if (err)
 		return CLI_FAILED;
-	if (steers && request->json)
-		return printf("{}\n") < 0 ? CLI_FAILED : CLI_DONE;
 	if (steers)
-		return CLI_DONE;
+		return print_set(client, reply, request->json) ? CLI_FAILED
+							       : CLI_DONE;
 	err = request->dry_run ? forecast(client, store, request->json)
 			       : begin(client, request, store);
 	return err ? CLI_FAILED : CLI_DONE;

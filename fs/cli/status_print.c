@@ -213,6 +213,20 @@ static void print_resync(const json_t *resync)
 		(void)putchar('\n');
 }
 
+/* Those that have not begun, too. */
+static void print_paused(const json_t *report)
+{
+	char path[PATH_TEXT_MAX];
+	char shown[PATH_TEXT_MAX];
+
+	if (!json_flag(report, "resync_paused") ||
+	    json_get_bytes(report, "mountpoint", path, sizeof(path)) < 0)
+		return;
+	(void)printf("\nresyncs are paused until `seqmirror resync --resume "
+		     "%s`\n",
+		     path_quote(shown, sizeof(shown), path));
+}
+
 void report_list(const json_t *list, const char *before)
 {
 	char name[256];
@@ -299,6 +313,7 @@ int status_print(const json_t *report)
 	ui_table_print(t);
 	if (json_is_object(resync))
 		print_resync(resync);
+	print_paused(report);
 	if (mounted)
 		print_scrub(json_object_get(report, "scrub"));
 	return 0;

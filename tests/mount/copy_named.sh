@@ -71,7 +71,7 @@ eq "result" "$(sm attach --wait --json "$mnt" b |
 	jq -c '[.store, .from_seq, .to_seq, .nodes, .laps]')" \
 	"[\"b\",$seq,$seq,0,0]"
 eq "keys" "$(sm attach --json "$mnt" b | jq -c keys)" \
-	'["state","store","uuid"]'
+	'["paused","state","store","uuid"]'
 sm detach "$mnt" "$work/bound" >/dev/null
 store_is b detached || fail "b is $(store_state b)"
 

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A pause holds for resyncs that have not begun: who asks for it is told, and so
+# is everybody who looks at the volume or waits for a store meanwhile.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+resume="until \`seqmirror resync --resume $mnt\`"
+
+mkdir a b
+sm init --name a,b a b >/dev/null 2>&1
+mount_volume a b
+sm status "$mnt" | grep -q paused && fail "paused from the beginning"
+eq "paused" "$(status_of .resync_paused)" false
+
+echo "-- with nothing running"
+eq "said of a pause" "$(sm resync --pause "$mnt")" \
+	"no resync is running, and none begins $resume"
+eq "as JSON" "$(sm resync --pause --json "$mnt" | jq -c .)" \
+	'{"running":false,"paused":true}'
+eq "paused" "$(status_of .resync_paused)" true
+eq "the line of the status" "$(sm status "$mnt" | grep paused)" \
+	"resyncs are paused $resume"
+volume_is healthy || fail "the volume is $(status_of .state)"
+
+echo "-- a store comes back meanwhile"
+detach b
+echo file >"$mnt/file"
+eq "said by attach" "$(sm attach "$mnt" b)" \
+	"b is back, and resyncs are paused $resume"
+eq "state" "$(store_state b)" resyncing
+eq "said by resync" "$(sm resync "$mnt" b)" \
+	"b is back, and resyncs are paused $resume"
+eq "lines of the status" "$(sm status "$mnt" | grep -c paused)" 2
+eq "said of a second pause" "$(sm resync --pause "$mnt")" \
+	"resyncs are paused $resume"
+
+# One that waits says what for, and goes on.
+warned()
+{
+	[[ $(cat waits.err) == *"resync of b: paused $resume" ]]
+}
+"$SEQMIRROR" attach --wait "$mnt" b >waits.out 2>waits.err &
+first=$!
+wait_until 10 warned
+is_alive "$first" || fail "attach --wait has ended"
+eq "said by resume" "$(sm resync --resume "$mnt")" ""
+wait "$first" || fail "attach --wait: status $?"
+grep -q "brought in step" waits.out || fail "$(cat waits.out)"
+eq "lines of the warning" "$(wc -l <waits.err)" 1
+store_is b online || fail "b is $(store_state b)"
+sm status "$mnt" | grep -q paused && fail "paused still"
+
+echo "-- what is given up does not end the pause"
+detach b
+echo more >"$mnt/file"
+sm resync --pause "$mnt" >/dev/null
+sm attach "$mnt" b >/dev/null
+eq "said by cancel" "$(sm resync --cancel "$mnt" b)" "resyncs are paused $resume"
+mkdir c
+wait_until 20 store_is b detached
+eq "said by add" "$(sm add "$mnt" c 2>/dev/null)" \
+	"c is a member, and resyncs are paused $resume"
+sm resync --resume "$mnt"
+attach c
+attach b
+
+echo "-- nor does an unmount keep it"
+sm resync --pause "$mnt" >/dev/null
+unmount_volume
+mount_volume a b c
+eq "paused" "$(status_of .resync_paused)" false
+unmount_volume
+same_tree a b
+same_tree a c
