@@ -12,7 +12,7 @@
 #include "fs/cli/ui.h"
 
 #define PATH_TEXT_MAX 8300
-#define NAME_TEXT_MAX 256
+#define NAME_TEXT_MAX 4200 /* or a path, of a copy */
 
 struct show {
 	bool json;
@@ -31,10 +31,14 @@ static const json_t *side_of(const struct show *s, const json_t *list, int i)
 	return json_array_get(list, (size_t)(s->swapped ? !i : i));
 }
 
+static const char *other_name(const struct show *s, const char *name)
+{
+	return s->names[strcmp(s->names[0], name) == 0];
+}
+
 static void print_behind(const struct show *s, const json_t *behind)
 {
 	const char *late = json_text(behind, "store");
-	const char *ahead = s->names[strcmp(s->names[0], late) == 0];
 	double seconds = json_seconds(behind, "seconds");
 	char count[UI_WORDS_MAX];
 	char bytes[SIZE_TEXT_MAX];
@@ -44,7 +48,8 @@ static void print_behind(const struct show *s, const json_t *behind)
 	(void)text_escape(name, sizeof(name), late);
 	(void)printf(
 		"no fork: %s is merely behind %s by %s%s, %s%s%s\n", name,
-		ahead, json_flag(behind, "exact") ? "" : "more than ",
+		other_name(s, name),
+		json_flag(behind, "exact") ? "" : "more than ",
 		ui_count(count, json_number(behind, "nodes"), "node", "nodes"),
 		size_format(bytes, json_number(behind, "bytes")),
 		seconds >= 0.0 ? ", " : "",
@@ -56,10 +61,11 @@ static void print_resyncing(const struct show *s, const json_t *head)
 {
 	const json_t *complete = json_object_get(head, "complete");
 	const char *store = json_text(head, "store");
-	const char *other = s->names[strcmp(s->names[0], store) == 0];
+	const char *other;
 	char name[NAME_TEXT_MAX];
 
 	(void)text_escape(name, sizeof(name), store);
+	other = other_name(s, name);
 	if (!complete)
 		(void)printf("no fork: %s is being resynced\n", name);
 	else if (json_is_null(complete))
@@ -267,13 +273,20 @@ static int ask_daemon(struct show *s, struct client *client, const char *other)
 	return client_call(client, request, -1, on_item, s, &reply);
 }
 
-static int ask_maps(struct show *s, struct target *a, struct target *b)
+static int ask_maps(struct show *s, struct target t[2])
 {
-	struct diff_end ends[2] = {
-		{a->path, a->id.name, a->map, false},
-		{b->path, b->id.name, b->map, false},
-	};
-	int err = diff_report(ends, on_item, s);
+	struct diff_end ends[2];
+	/* Two copies of one store have one name: they are told by their paths. */
+	bool copies = !strcmp(t[0].id.store_uuid, t[1].id.store_uuid);
+	int err;
+
+	for (int i = 0; i < 2; i++) {
+		const char *name = copies ? t[i].path : t[i].id.name;
+
+		ends[i] = (struct diff_end){t[i].path, name, t[i].map, false};
+		keep_name(s, i, name);
+	}
+	err = diff_report(ends, on_item, s);
 
 	if (err && !s->foreign)
 		ui_error("diff", "%s", ui_why(err));
@@ -329,7 +342,7 @@ static int compare(struct show *s, char **words)
 	int err = at < 0 ? at : 0;
 
 	if (at == 2) {
-		err = ask_maps(s, &ends[0], &ends[1]);
+		err = ask_maps(s, ends);
 	} else if (at >= 0) {
 		s->swapped = at == 1;
 		err = ask_daemon(s, ends[at].client, words[!at]);

@@ -76,8 +76,19 @@ sm diff b a | grep -q '^no fork: b is merely behind a by ' ||
 	fail "not said in words: $(sm diff b a)"
 eq "changes" "$(jq '.changes | length' diff.json)" 0
 
-# From the mount, too, by name.
+# Two copies of one store have one name, and are told by where they lie.
+cp -a a kept
 mv b away
+mount_volume a
+echo later >"$mnt/later"
+unmount_volume
+sm diff kept a | grep -q "^no fork: $work/kept is merely behind $work/a by " ||
+	fail "not said in words: $(sm diff kept a)"
+eq "who" "$(tell a kept; jq -r .behind.store diff.json)" \
+	$'behind\n'"$work/kept"
+rm -r kept
+
+# From the mount, too, by name.
 mount_volume -o no_auto_attach a
 mv away b
 eq "mounted" "$(tell "$mnt" b)" behind
