@@ -36,6 +36,10 @@ struct lost_store {
 	char why[PRESENT_WHY_MAX];
 };
 
+struct left_out {
+	char uuid[META_UUID_LEN + 1];
+};
+
 struct assembly {
 	struct present_set set;
 	struct meta_member *rows; /* META_STORE_MAX of them */
@@ -43,6 +47,9 @@ struct assembly {
 	VEC(const char *) absent; /* named paths that hold no store */
 	/* stores without a map that could be used */
 	VEC(struct lost_store) lost;
+	/* UUIDs of those that cannot be opened where they were, and are left
+	 * out: each map has a row of them. */
+	VEC(struct left_out) left_out;
 	size_t source;
 };
 
@@ -89,6 +96,23 @@ static bool is_lost(const struct assembly *a, const char *uuid)
 			return true;
 	}
 	return false;
+}
+
+static bool is_left_out(const struct assembly *a, const char *uuid)
+{
+	vec_for_each (left, &a->left_out) {
+		if (!strcmp(left->uuid, uuid))
+			return true;
+	}
+	return false;
+}
+
+static int leave_out(struct assembly *a, const char *uuid)
+{
+	struct left_out left;
+
+	(void)snprintf(left.uuid, sizeof(left.uuid), "%s", uuid);
+	return vec_push(&a->left_out, left);
 }
 
 /* Said only when the volume goes on without them. */
@@ -172,7 +196,7 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 
 	if (at >= 0)
 		return check_twin(a, row, (size_t)at);
-	if (is_lost(a, row->uuid))
+	if (is_lost(a, row->uuid) || is_left_out(a, row->uuid))
 		return 0;
 	if (!row->path_hint[0] || row->state == META_STORE_DETACHED)
 		return 0;
@@ -185,7 +209,7 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 	if (a->set.map_lost)
 		return note_lost(a);
 	log_warn("%s; going on without it", a->set.why);
-	return 0;
+	return leave_out(a, row->uuid);
 }
 
 /* Every map may know members that the others do not. */
@@ -545,6 +569,7 @@ static int assemble_once(const char *const *paths, size_t path_count,
 	present_done(&a->set);
 	vec_done(&a->absent);
 	vec_done(&a->lost);
+	vec_done(&a->left_out);
 	free(a->rows);
 	free(a);
 	return err;

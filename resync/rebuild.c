@@ -213,6 +213,17 @@ static int sweep(struct rebuild *r, struct volume_adopted *a)
 
 /* ---- from its files alone ---- */
 
+static int refuse_foreign(struct rebuild *r)
+{
+	char text[300];
+
+	return refuse(r, -EXDEV,
+		      "cannot rebuild the map of store %s: another filesystem "
+		      "is mounted inside it, on %s",
+		      store_identity(r->store)->name,
+		      path_quote(text, sizeof(text), r->numbers.foreign));
+}
+
 static int scan_all(struct rebuild *r, struct rebuild_counts *ret)
 {
 	struct meta *meta = r->made.side.meta;
@@ -228,6 +239,8 @@ static int scan_all(struct rebuild *r, struct rebuild_counts *ret)
 	}
 	err = scan_tree(r->store, meta, store_root_fd(r->store), META_ROOT_ID,
 			&r->numbers, REBUILD_COMMIT_ROWS, &counts);
+	if (err == -EXDEV && *r->numbers.foreign)
+		return refuse_foreign(r);
 	if (!err)
 		err = meta_commit(meta);
 	*ret = (struct rebuild_counts){.nodes = counts.nodes,

@@ -245,8 +245,12 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 	if (!kind)
 		return -EOPNOTSUPP;
 	if (f->st.foreign) {
-		log_entry(store, f, "another filesystem is mounted here",
-			  -EXDEV);
+		if (n->skips_foreign)
+			log_entry(store, f,
+				  "another filesystem is mounted here", -EXDEV);
+		else
+			(void)snprintf(n->foreign, sizeof(n->foreign), "%s",
+				       f->name);
 		return -EXDEV;
 	}
 	backing = (struct meta_backing){f->st.st.st_ino, f->st.gen};

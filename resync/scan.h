@@ -28,6 +28,8 @@ struct scan_numbers {
 	int (*doubtful_dir)(void *arg, uint64_t dir);
 	void *arg;
 	bool skips_foreign; /* other filesystems mounted inside: left alone */
+	/* Else, with -EXDEV: the name that one is mounted on. */
+	char foreign[META_NAME_MAX + 1];
 };
 
 /*
@@ -50,8 +52,8 @@ struct scan_counts {
  * error). Each entry and node takes a seq of its own from @numbers.  A
  * directory that the map knew before is named here and not entered: its rows
  * are its own.  Counts are added to *@ret.
- * Return: 0, -EXDEV (another filesystem is mounted below; logged, and skipped
- * where that is wanted), -EACCES (logged), what the calls gave.
+ * Return: 0, -EXDEV (another filesystem is mounted below; logged and skipped
+ * where that is wanted, else its name is left in @numbers), -EACCES (logged), what the calls gave.
  */
 MUST_CHECK int scan_tree(struct store *store, struct meta *meta, int dirfd,
 			 uint64_t dir, struct scan_numbers *numbers,

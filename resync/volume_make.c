@@ -198,7 +198,9 @@ static int check_all(struct making *mk, const struct volume_make_args *args)
 
 static int fill_all(struct making *mk)
 {
+	const char *foreign = mk->numbers.foreign;
 	struct meta_epoch epoch;
+	char text[PATH_TEXT];
 	int err = scan_first(mk);
 
 	mk->v[0].in_step = true;
@@ -213,7 +215,9 @@ static int fill_all(struct making *mk)
 	if (err == -EXDEV)
 		return volume_refuse(&mk->check, err,
 				     "another filesystem is mounted inside a "
-				     "store; a store is one filesystem");
+				     "store%s%s; a store is one filesystem",
+				     *foreign ? ", on " : "",
+				     path_quote(text, sizeof(text), foreign));
 	if (err)
 		return volume_refuse(&mk->check, err,
 				     "cannot make the volume: %s",

@@ -91,6 +91,18 @@ static int store_notes(struct ui_table *t, const json_t *store,
 	return err;
 }
 
+/* Nothing is known of one that is away, or that does not answer; the store of a
+ * volume has an answer, and it may be 0. */
+static bool free_is_known(const json_t *store, bool mounted)
+{
+	const char *state = json_text(store, "state");
+
+	if (json_number(store, "free_bytes"))
+		return true;
+	return mounted && !json_number(store, "waits_seconds") &&
+	       (!strcmp(state, "online") || !strcmp(state, "resyncing"));
+}
+
 static int store_row(struct ui_table *t, const json_t *store, bool mounted)
 {
 	const char *state = json_text(store, "state");
@@ -110,7 +122,9 @@ static int store_row(struct ui_table *t, const json_t *store, bool mounted)
 		    t, UI_PLAIN, "%s",
 		    ui_count(seq, json_number(store, "durable_seq"), "", "")) ||
 	    ui_table_cell(t, UI_PLAIN, "%s",
-			  free_bytes ? size_format(size, free_bytes) : "-") ||
+			  free_is_known(store, mounted)
+				  ? size_format(size, free_bytes)
+				  : "-") ||
 	    ui_table_cell(t, UI_PLAIN, "%s",
 			  path_quote(shown, sizeof(shown), path)))
 		return -ENOMEM;
