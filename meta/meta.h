@@ -398,6 +398,9 @@ MUST_CHECK int meta_number_get(struct meta_reader *rd, enum meta_number what,
 /* -ENOENT when there is none. */
 MUST_CHECK int meta_node_get(struct meta_reader *rd, uint64_t id,
 			     struct meta_node *ret_node);
+/* The node with the highest id below @id. -ENOENT. */
+MUST_CHECK int meta_node_below(struct meta_reader *rd, uint64_t id,
+			       struct meta_node *ret_node);
 /* The node with this backing identity; gen 0 matches any. -ENOENT. */
 MUST_CHECK int meta_node_find(struct meta_reader *rd,
 			      struct meta_backing backing,

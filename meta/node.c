@@ -222,6 +222,19 @@ int meta_node_get(struct meta_reader *rd, uint64_t id,
 	return node_one(s, ret_node);
 }
 
+int meta_node_below(struct meta_reader *rd, uint64_t id,
+		    struct meta_node *ret_node)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r;
+
+	r = stmt_borrow(&rd->conn, STMT_NODE_BELOW, &s);
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":id", id);
+	return node_one(s, ret_node);
+}
+
 int meta_node_find(struct meta_reader *rd, struct meta_backing backing,
 		   struct meta_node *ret_node)
 {

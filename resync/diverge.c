@@ -7,6 +7,7 @@
 
 #include "base/vec.h"
 #include "resync/map_path.h"
+#include "resync/past.h"
 
 /* One thing that one side did. */
 struct deed {
@@ -18,62 +19,11 @@ struct deed {
 
 struct diverge {
 	const struct diverge_ask *ask;
-	struct meta_reader *rd[2];
-	uint64_t from;
-	uint64_t parted;      /* lower numbers mean the same on both sides */
-	uint64_t old_through; /* ids up to this are from before */
+	struct past past;
 	VEC(struct deed) deeds;
 };
 
-/* ---- the parting ---- */
-
-static bool has_epoch(const struct lineage_view *v, const char *id)
-{
-	for (size_t i = 0; i < v->count; i++)
-		if (!strcmp(v->epochs[i].id, id))
-			return true;
-	return false;
-}
-
-static uint64_t lowest_first(const struct lineage_view *own,
-			     const struct lineage_view *other, uint64_t lowest)
-{
-	for (size_t i = 0; i < own->count; i++)
-		if (!has_epoch(other, own->epochs[i].id))
-			lowest = MIN(lowest, own->epochs[i].first_seq);
-	return lowest;
-}
-
-static int parted_at(struct diverge *d, struct meta *a, struct meta *b)
-{
-	struct lineage_of of[2] = {0};
-	int r = lineage_load(a, d->rd[0], NULL, &of[0]);
-
-	if (r == 0)
-		r = lineage_load(b, d->rd[1], NULL, &of[1]);
-	if (r == 0) {
-		d->parted = lowest_first(&of[0].view, &of[1].view, INT64_MAX);
-		d->parted = lowest_first(&of[1].view, &of[0].view, d->parted);
-	}
-	lineage_done(&of[0]);
-	lineage_done(&of[1]);
-	return r;
-}
-
-/* Is @seq, which one side has somewhere, known there to the other as well? */
-static bool is_shared_seq(const struct diverge *d, uint64_t seq, uint64_t other)
-{
-	return seq <= d->from || (seq < d->parted && other >= seq);
-}
-
-/*
- * ---- nodes from before the parting ----
- *
- * Told by numbers alone, since stores that share all epochs are compared too: a
- * node is from before if either side has a number at or below `from` for its
- * attributes, which are set at birth, or for one of its names.  Ids rise, so
- * all ids below such a one are.
- */
+/* ---- nodes ---- */
 
 static int row_of(struct meta_reader *rd, uint64_t id, struct meta_node *ret)
 {
@@ -82,38 +32,20 @@ static int row_of(struct meta_reader *rd, uint64_t id, struct meta_node *ret)
 	return r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
-static int is_old(struct diverge *d, unsigned int side,
-		  const struct meta_node *row)
-{
-	_cleanup_meta_iter_ struct meta_iter it = {0};
-	struct meta_dentry name;
-	bool old = row->id <= d->old_through || row->attr_seq <= d->from;
-	int r = 0;
-
-	if (!old)
-		r = meta_iter_names(d->rd[side], row->id, &it);
-	while (!old && r == 0 && (r = meta_next_dentry(&it, &name)) > 0) {
-		old = name.parent != META_LIMBO_ID && name.seq <= d->from;
-		r = 0;
-	}
-	if (old)
-		d->old_through = MAX(d->old_through, row->id);
-	return r < 0 ? r : old;
-}
-
-/* The same by what the other side knows of it. */
+/* From before, by what either side knows of it? */
 static int is_old_anywhere(struct diverge *d, unsigned int side,
 			   const struct meta_node *row)
 {
 	struct meta_node theirs;
-	int r = is_old(d, side, row);
+	int r = past_has(&d->past, side, row);
 
-	if (r == 0)
-		r = row_of(d->rd[!side], row->id, &theirs);
-	else
+	if (r != 0)
 		return r;
-	return r > 0 && theirs.kind == row->kind ? is_old(d, !side, &theirs)
-						 : MIN(r, 0);
+	r = row_of(d->past.rd[!side], row->id, &theirs);
+	if (r <= 0 || theirs.kind != row->kind)
+		return MIN(r, 0);
+	r = past_has(&d->past, !side, &theirs);
+	return r != 0 ? r : past_shared(&d->past, side, row->id);
 }
 
 /* Both sides have the node, and it is one. */
@@ -144,9 +76,33 @@ static int deed_at(struct diverge *d, unsigned int side, unsigned int teller,
 		   const struct diverge_side *what)
 {
 	char *path;
-	int r = map_path(d->rd[teller], name, &path);
+	int r = map_path(d->past.rd[teller], name, &path);
 
 	return r <= 0 ? r : deed_add(d, side, path, what);
+}
+
+/*
+ * Something came to lie under this name.  A name keeps its cookie when it is
+ * given to something else: with an old one something lay there before, whatever
+ * the other side has done with it.
+ */
+static int deed_came(struct diverge *d, unsigned int side,
+		     const struct meta_dentry *name,
+		     const struct diverge_side *what)
+{
+	struct diverge_side gone = {.what = DIVERGE_GONE};
+	struct diverge_side came = *what;
+	struct meta_dentry theirs;
+	int r;
+
+	if (name->cookie > d->past.from)
+		return deed_at(d, side, side, name, what);
+	came.what = DIVERGE_REPLACED;
+	r = deed_at(d, side, side, name, &came);
+	if (r == 0)
+		r = meta_dentry_get(d->past.rd[!side], name->parent, name->name,
+				    name->name_len, &theirs);
+	return r == -ENOENT ? deed_at(d, !side, side, name, &gone) : r;
 }
 
 static int deed_made(struct diverge *d, unsigned int side,
@@ -154,10 +110,10 @@ static int deed_made(struct diverge *d, unsigned int side,
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_dentry name;
-	int r = meta_iter_names(d->rd[side], what->node, &it);
+	int r = meta_iter_names(d->past.rd[side], what->node, &it);
 
 	while (r == 0 && (r = meta_next_dentry(&it, &name)) > 0)
-		r = deed_at(d, side, side, &name, what);
+		r = deed_came(d, side, &name, what);
 	return r;
 }
 
@@ -166,10 +122,10 @@ static int deed_look_at(struct diverge *d, unsigned int side, uint64_t node)
 {
 	struct deed *deed = d->deeds.count ? vec_last(&d->deeds) : NULL;
 	struct meta_dentry name;
-	int r = meta_dentry_of(d->rd[side], node, &name);
+	int r = meta_dentry_of(d->past.rd[side], node, &name);
 
 	if (r == 0 && deed && deed->what.node == node && deed->side == side)
-		r = map_path(d->rd[side], &name, &deed->own_path);
+		r = map_path(d->past.rd[side], &name, &deed->own_path);
 	if (r > 0)
 		deed->what.path = deed->own_path;
 	return r == -ENOENT ? 0 : MIN(r, 0);
@@ -188,10 +144,10 @@ static int deed_changed(struct diverge *d, unsigned int side,
 
 		return dot ? deed_add(d, side, dot, what) : -ENOMEM;
 	}
-	r = meta_dentry_of(d->rd[0], what->node, &name);
+	r = meta_dentry_of(d->past.rd[0], what->node, &name);
 	if (r == -ENOENT) {
 		teller = 1;
-		r = meta_dentry_of(d->rd[1], what->node, &name);
+		r = meta_dentry_of(d->past.rd[1], what->node, &name);
 	}
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
@@ -204,42 +160,116 @@ static int bytes_since(struct diverge *d, unsigned int side, uint64_t node,
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_extent e;
-	int r = meta_iter_extents(d->rd[side], node, 0, META_RANGE_MAX, &it);
+	int r = meta_iter_extents(d->past.rd[side], node, 0, META_RANGE_MAX,
+				  &it);
 
 	*ret = 0;
 	while (r == 0 && (r = meta_next_extent(&it, &e)) > 0) {
-		if (e.seq > d->from)
+		if (e.seq > d->past.from)
 			*ret += e.end - e.start;
 		r = 0;
 	}
 	return r;
 }
 
-/* ---- directories that both have ---- */
+/* ---- the names of what is from before ---- */
+
+struct names {
+	bool old;   /* one that both had */
+	bool fresh; /* one that this side gave it */
+	bool lost;  /* an old one, which the other side has given up */
+};
+
+static int names_of(struct diverge *d, unsigned int side, uint64_t node,
+		    struct names *ret)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry theirs;
+	struct meta_dentry name;
+	int r = meta_iter_names(d->past.rd[side], node, &it);
+
+	*ret = (struct names){0};
+	while (r == 0 && (r = meta_next_dentry(&it, &name)) > 0) {
+		r = 0;
+		if (name.parent == META_LIMBO_ID)
+			continue;
+		r = past_shares_name(&d->past, side, &name);
+		ret->fresh |= r == 0;
+		if (r <= 0)
+			continue;
+		ret->old = true;
+		r = meta_dentry_get(d->past.rd[!side], name.parent, name.name,
+				    name.name_len, &theirs);
+		ret->lost |= r == -ENOENT || (r == 0 && theirs.node != node);
+		r = r == -ENOENT ? 0 : r;
+	}
+	return r;
+}
+
+/* Given a new name: beside those that it had, or in place of one? */
+static int came_how(struct diverge *d, unsigned int side, uint64_t node,
+		    const struct names *theirs, enum diverge_what *ret)
+{
+	struct names own;
+	int r = names_of(d, side, node, &own);
+	bool kept = theirs->old ? !theirs->lost : own.old;
+
+	*ret = kept ? DIVERGE_LINKED_HERE : DIVERGE_MOVED_HERE;
+	return r;
+}
+
+/*
+ * @side has it under the new name @e.  The other one may have removed it, or
+ * have given it another name in place of the one that both had: neither shows
+ * where @side has it no more.
+ */
+static int deed_named(struct diverge *d, unsigned int side,
+		      const struct meta_dentry *e, struct diverge_side *what)
+{
+	struct diverge_side other = {.what = DIVERGE_REMOVED, .node = e->node};
+	struct meta_dentry there;
+	struct names theirs;
+	int r = names_of(d, !side, e->node, &theirs);
+
+	if (r == 0)
+		r = came_how(d, side, e->node, &theirs, &what->what);
+	if (r == 0)
+		r = deed_came(d, side, e, what);
+	if (r < 0 || theirs.old)
+		return r;
+	if (theirs.fresh) {
+		other.what = DIVERGE_MOVED_AWAY;
+		r = meta_dentry_get(d->past.rd[!side], e->parent, e->name,
+				    e->name_len, &there);
+		if (r != -ENOENT && (r < 0 || there.node == e->node))
+			return r;
+	}
+	return deed_at(d, !side, side, e, &other);
+}
+
+/* ---- directories ---- */
 
 /* An entry that @side numbered since: a new name of something older? */
 static int entry_here(struct diverge *d, unsigned int side,
 		      const struct meta_dentry *e)
 {
-	struct diverge_side what = {
-		.what = DIVERGE_MOVED_HERE, .node = e->node, .seq = e->seq};
+	struct diverge_side what = {.node = e->node, .seq = e->seq};
 	struct meta_dentry theirs;
 	struct meta_node row;
-	int r = meta_dentry_get(d->rd[!side], e->parent, e->name, e->name_len,
-				&theirs);
+	int r = meta_dentry_get(d->past.rd[!side], e->parent, e->name,
+				e->name_len, &theirs);
 
-	if (r == 0 && theirs.node == e->node &&
-	    is_shared_seq(d, e->seq, theirs.seq))
+	if (r == 0 && theirs.node == e->node)
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return r;
-	r = row_of(d->rd[side], e->node, &row);
+	r = row_of(d->past.rd[side], e->node, &row);
 	if (r > 0)
 		r = is_old_anywhere(d, side, &row);
 	if (r <= 0)
 		return r;
 	what.kind = row.kind;
-	return deed_at(d, side, side, e, &what);
+	return deed_named(d, side, e, &what);
 }
 
 /* An entry from before that the other side has: is it still here? */
@@ -249,44 +279,56 @@ static int entry_gone(struct diverge *d, unsigned int side, uint64_t dir_seq,
 	struct diverge_side what = {
 		.what = DIVERGE_REMOVED, .node = theirs->node, .seq = dir_seq};
 	struct meta_dentry own;
+	struct names names;
 	int r;
 
-	r = meta_dentry_get(d->rd[side], theirs->parent, theirs->name,
+	r = meta_dentry_get(d->past.rd[side], theirs->parent, theirs->name,
 			    theirs->name_len, &own);
 	if (r == 0 && own.node == theirs->node)
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return r;
-	r = meta_dentry_of(d->rd[side], theirs->node, &own);
-	if (r == 0)
-		what.what = DIVERGE_MOVED_AWAY;
-	else if (r != -ENOENT)
+	r = names_of(d, side, theirs->node, &names);
+	if (r < 0)
 		return r;
+	/* One of its names may be removed and it be there under others. */
+	if (names.fresh)
+		what.what = DIVERGE_MOVED_AWAY;
 	return deed_at(d, side, !side, theirs, &what);
+}
+
+static int entries_here(struct diverge *d, unsigned int side, uint64_t dir,
+			bool *ret_any)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry e;
+	int r = meta_iter_dentries(d->past.rd[side], dir, 0, &it);
+
+	*ret_any = false;
+	while (r == 0 && (r = meta_next_dentry(&it, &e)) > 0) {
+		r = 0;
+		if (e.seq <= d->past.from)
+			continue;
+		*ret_any = true;
+		r = entry_here(d, side, &e);
+	}
+	return r;
 }
 
 static int dir_entries(struct diverge *d, unsigned int side,
 		       const struct meta_node *row, bool *ret_any)
 {
-	_cleanup_meta_iter_ struct meta_iter own = {0};
 	_cleanup_meta_iter_ struct meta_iter theirs = {0};
 	size_t before = d->deeds.count;
 	struct meta_dentry e;
 	bool made = false;
-	int r = meta_iter_dentries(d->rd[side], row->id, 0, &own);
+	int r = entries_here(d, side, row->id, &made);
 
-	while (r == 0 && (r = meta_next_dentry(&own, &e)) > 0) {
-		r = 0;
-		if (e.seq <= d->from)
-			continue;
-		made = true;
-		r = entry_here(d, side, &e);
-	}
 	if (r == 0)
-		r = meta_iter_dentries(d->rd[!side], row->id, 0, &theirs);
+		r = meta_iter_dentries(d->past.rd[!side], row->id, 0, &theirs);
 	while (r == 0 && (r = meta_next_dentry(&theirs, &e)) > 0) {
 		r = 0;
-		if (e.seq > d->from)
+		if (e.seq > d->past.from)
 			continue;
 		r = entry_gone(d, side, row->seq, &e);
 	}
@@ -302,10 +344,10 @@ static int dir_differs(struct diverge *d, uint64_t node)
 {
 	_cleanup_free_ char *a = NULL;
 	_cleanup_free_ char *b = NULL;
-	int r = map_node_path(d->rd[0], node, &a);
+	int r = map_node_path(d->past.rd[0], node, &a);
 
 	if (r > 0)
-		r = map_node_path(d->rd[1], node, &b);
+		r = map_node_path(d->past.rd[1], node, &b);
 	return r <= 0 ? r : d->ask->dirs_differ(d->ask->arg, a, b);
 }
 
@@ -318,10 +360,14 @@ static int both_have(struct diverge *d, unsigned int side,
 	bool told = false;
 	int r = 0;
 
-	if (is_shared_seq(d, own->seq, theirs->seq))
+	if (past_shares_seq(&d->past, own->seq, theirs->seq))
 		return 0;
-	if (own->kind == META_DIR)
+	if (own->kind == META_DIR) {
 		r = dir_entries(d, side, own, &told);
+		/* Of an entry that both took away neither map tells; one that
+		 * the other has elsewhere is told there. */
+		told |= theirs->seq > d->past.from;
+	}
 	if (r == 0 && told)
 		r = dir_differs(d, own->id);
 	if (r < 0 || (r == 0 && told))
@@ -338,7 +384,7 @@ static int other_removed(struct diverge *d, unsigned int side,
 				    .node = changed->node};
 	struct diverge_side what = *changed;
 	struct meta_dentry name;
-	int r = meta_dentry_of(d->rd[side], changed->node, &name);
+	int r = meta_dentry_of(d->past.rd[side], changed->node, &name);
 
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
@@ -357,13 +403,14 @@ static int node_deeds(struct diverge *d, unsigned int side,
 		.seq = own->seq,
 	};
 	struct meta_node theirs;
+	int same = 0;
+	bool any;
 	int r = own->kind == META_FILE
 			? bytes_since(d, side, own->id, &what.bytes)
 			: 0;
-	int same = 0;
 
 	if (r == 0)
-		r = row_of(d->rd[!side], own->id, &theirs);
+		r = row_of(d->past.rd[!side], own->id, &theirs);
 	if (r < 0)
 		return r;
 	if (r > 0) {
@@ -373,39 +420,27 @@ static int node_deeds(struct diverge *d, unsigned int side,
 					: both_have(d, side, own, &theirs,
 						    &what);
 	} else {
-		same = is_old(d, side, own);
+		same = past_has(&d->past, side, own);
 		if (same < 0)
 			return same;
-		/* Its directory has told of the removal; of one that this
-		 * side made into another, it has too. */
-		if (same > 0)
-			return own->kind == META_DIR
-				       ? 0
-				       : other_removed(d, side, &what);
 	}
-	return deed_made(d, side, &what);
+	/* What was moved into it is in no directory that both have. */
+	r = own->kind == META_DIR ? entries_here(d, side, own->id, &any) : 0;
+	if (r < 0)
+		return r;
+	return same > 0 ? other_removed(d, side, &what)
+			: deed_made(d, side, &what);
 }
 
 static int side_deeds(struct diverge *d, unsigned int side)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_node row;
-	int r = meta_iter_nodes_since(d->rd[side], d->from, INT64_MAX, &it);
+	int r = meta_iter_nodes_since(d->past.rd[side], d->past.from, INT64_MAX,
+				      &it);
 
 	while (r == 0 && (r = meta_next_node(&it, &row)) > 0)
 		r = node_deeds(d, side, &row);
-	return r;
-}
-
-/* Every id that is known to be old serves those below it. */
-static int learn_old(struct diverge *d, unsigned int side)
-{
-	_cleanup_meta_iter_ struct meta_iter it = {0};
-	struct meta_node row;
-	int r = meta_iter_nodes_since(d->rd[side], d->from, INT64_MAX, &it);
-
-	while (r == 0 && (r = meta_next_node(&it, &row)) > 0)
-		r = MIN(is_old(d, side, &row), 0);
 	return r;
 }
 
@@ -426,10 +461,11 @@ static int by_path(const void *a, const void *b)
 /* Several deeds of one side at one path, the later enumerators later. */
 static void side_merge(struct diverge_side *to, const struct diverge_side *more)
 {
-	bool went = to->what == DIVERGE_REMOVED ||
+	bool went = to->what == DIVERGE_REMOVED || to->what == DIVERGE_GONE ||
 		    to->what == DIVERGE_MOVED_AWAY;
 	bool came = more->what == DIVERGE_MADE ||
-		    more->what == DIVERGE_MOVED_HERE;
+		    more->what == DIVERGE_MOVED_HERE ||
+		    more->what == DIVERGE_LINKED_HERE;
 	uint64_t bytes = MAX(to->bytes, more->bytes);
 	uint64_t seq = MAX(to->seq, more->seq);
 
@@ -474,8 +510,8 @@ static void diverge_done(struct diverge *d)
 	}
 	vec_done(&d->deeds);
 	for (unsigned int i = 0; i < 2; i++)
-		if (d->rd[i])
-			meta_reader_put(d->rd[i]);
+		if (d->past.rd[i])
+			meta_reader_put(d->past.rd[i]);
 }
 
 static int collect(struct diverge *d)
@@ -483,7 +519,7 @@ static int collect(struct diverge *d)
 	int r = 0;
 
 	for (unsigned int side = 0; r == 0 && side < 2; side++)
-		r = learn_old(d, side);
+		r = past_learn(&d->past, side);
 	for (unsigned int side = 0; r == 0 && side < 2; side++)
 		r = side_deeds(d, side);
 	if (r == 0 && d->deeds.count)
@@ -495,15 +531,15 @@ static int collect(struct diverge *d)
 int diverge_walk(struct meta *a, struct meta *b, uint64_t from,
 		 const struct diverge_ask *ask)
 {
-	struct diverge d = {.ask = ask, .from = from};
+	struct diverge d = {.ask = ask, .past.from = from};
 	int r = 0;
 
-	d.rd[0] = meta_reader_get(a);
-	d.rd[1] = meta_reader_get(b);
-	if (!d.rd[0] || !d.rd[1])
+	d.past.rd[0] = meta_reader_get(a);
+	d.past.rd[1] = meta_reader_get(b);
+	if (!d.past.rd[0] || !d.past.rd[1])
 		r = -ENOMEM;
 	if (r == 0)
-		r = parted_at(&d, a, b);
+		r = past_open(&d.past, a, b);
 	if (r == 0)
 		r = collect(&d);
 	for (unsigned int group = 0; r == 0 && group < 3; group++)

@@ -4,7 +4,8 @@
  *
  * A map numbers what it has, so both can say what they changed since they
  * parted.  A removal leaves no row; it shows where the other side still has an
- * entry from before, in a directory that this side has changed.  What both
+ * entry from before, in a directory that this side has changed, or has what was
+ * there under another name, or has put something else in its place.  What both
  * removed is told by neither.  Of a directory in which both changed something
  * and whose attributes differ, neither map says whose they were.
  *
@@ -19,9 +20,11 @@
 enum diverge_what {
 	DIVERGE_NONE, /* this side left it as it was */
 	DIVERGE_CHANGED,
+	DIVERGE_GONE, /* the name is no more; what it led to, nobody knows */
 	DIVERGE_MOVED_AWAY, /* a name of something that has another one now */
 	DIVERGE_REMOVED,
-	DIVERGE_MOVED_HERE, /* renamed or linked to this name */
+	DIVERGE_MOVED_HERE,
+	DIVERGE_LINKED_HERE, /* and it still has the names that it had */
 	DIVERGE_MADE,
 	DIVERGE_REPLACED, /* what was there went, something else came */
 };

@@ -234,9 +234,11 @@ static const char *what_word(enum diverge_what what)
 	static const char *const words[] = {
 		[DIVERGE_NONE] = "",
 		[DIVERGE_CHANGED] = "changed",
+		[DIVERGE_GONE] = "removed or moved away",
 		[DIVERGE_MOVED_AWAY] = "moved away",
 		[DIVERGE_REMOVED] = "removed",
 		[DIVERGE_MOVED_HERE] = "moved here",
+		[DIVERGE_LINKED_HERE] = "linked here",
 		[DIVERGE_MADE] = "made",
 		[DIVERGE_REPLACED] = "replaced",
 	};

@@ -79,6 +79,10 @@ LIMIT 1;
 SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node WHERE id > :id ORDER BY id;
 
+-- name: node_below
+SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
+FROM node WHERE id < :id ORDER BY id DESC LIMIT 1;
+
 -- name: node_iter_since
 -- The delta of nodes. Index node_by_seq.
 SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime

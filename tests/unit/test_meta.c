@@ -121,6 +121,11 @@ Test(meta, node_iterators)
 	cr_assert_eq(got.id, 18);
 	meta_iter_done(&it);
 	meta_iter_done(&it);
+	must(meta_node_below(rd, UINT64_MAX, &got));
+	cr_assert_eq(got.id, 20);
+	must(meta_node_below(rd, 20, &got));
+	cr_assert_eq(got.id, 18);
+	expect_int(meta_node_below(rd, META_ROOT_ID, &got), -ENOENT);
 	end(&f);
 }
 
