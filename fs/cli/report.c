@@ -32,20 +32,59 @@ const char *report_state_name(enum meta_store_state state)
 struct behind {
 	struct meta_delta_sum sum;
 	double seconds; /* < 0: not known */
+	bool at_most;	/* it may be further than is known */
 };
 
-static int behind_read(struct meta *lead, uint64_t seq, uint64_t away_since_ns,
+static bool has_member(const struct meta_epoch *e, const char *uuid)
+{
+	for (uint32_t i = 0; i < e->member_count; i++)
+		if (strcmp(e->members[i], uuid) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * A checkpoint records through what the one before it was durable everywhere:
+ * the outcome of its own it cannot know yet. Who left in good order, or was seen
+ * to fail, is recorded then. After a crash of all nobody was: the others were
+ * further at the end of the last epoch that it took part in.
+ */
+static int read_at_most(struct meta_reader *rd,
+			const struct mirror_slot_info *info, bool *ret)
+{
+	_cleanup_free_ struct meta_epoch *v = NULL;
+	size_t count = 0;
+	size_t with = 0; /* up to the last epoch that it took part in */
+	uint64_t reached;
+	int err = meta_number_get(rd, META_NUM_DURABLE_SEQ, &reached);
+
+	*ret = false;
+	if (!err)
+		err = meta_epochs(rd, &v, &count);
+	for (size_t i = 0; !err && i < count; i++)
+		if (has_member(&v[i], info->uuid))
+			with = i + 1;
+	if (!err && with && with < count)
+		reached = v[with].base;
+	*ret = !err && with && reached > info->durable_seq;
+	return err;
+}
+
+static int behind_read(struct meta *lead, const struct mirror_slot_info *info,
 		       struct behind *ret)
 {
 	struct meta_reader *rd = meta_reader_get(lead);
 	struct behind behind = {.seconds = -1.0};
-	uint64_t since_ns = away_since_ns;
+	uint64_t since_ns = info->away_since_ns;
 	uint64_t now_ns = clock_real_ns();
+	uint64_t seq = info->durable_seq;
 	int err;
 
 	if (!rd)
 		return -EIO;
 	err = meta_delta_sum(rd, seq, BEHIND_ROWS_MAX, &behind.sum);
+	if (!err)
+		err = read_at_most(rd, info, &behind.at_most);
 	if (!err) {
 		err = meta_moment_at(rd, seq, &since_ns);
 		if (err == -ENOENT)
@@ -71,7 +110,9 @@ static int put_behind(json_t *store, const struct behind *behind)
 	    json_put_number(object, "bytes", behind->sum.bytes) ||
 	    json_put_seconds(object, "seconds", behind->seconds) ||
 	    json_object_set_new(object, "exact",
-				json_boolean(behind->sum.exact))) {
+				json_boolean(behind->sum.exact)) ||
+	    json_object_set_new(object, "at_most",
+				json_boolean(behind->at_most))) {
 		json_decref(object);
 		return -ENOMEM;
 	}
@@ -104,8 +145,7 @@ int report_store(const struct mirror_slot_info *info, bool in_step,
 	struct behind behind = {.sum.exact = true};
 	bool online = info->state == META_STORE_ONLINE;
 
-	if (!in_step && (!lead || behind_read(lead, info->durable_seq,
-					      info->away_since_ns, &behind)))
+	if (!in_step && (!lead || behind_read(lead, info, &behind)))
 		behind = (struct behind){.seconds = -1.0};
 	if (json_put_bytes(store, "name", info->name) ||
 	    json_put_text(store, "uuid", info->uuid) ||

@@ -36,6 +36,11 @@ static const struct state_word *state_word(const char *state)
 	return &unknown;
 }
 
+static bool is_at_most(const json_t *store)
+{
+	return json_flag(json_object_get(store, "behind"), "at_most");
+}
+
 /* "behind by 12 nodes, 3.4 MiB, 2 h 10 min", or nothing to say. */
 static int behind_note(struct ui_table *t, const json_t *store)
 {
@@ -49,10 +54,12 @@ static int behind_note(struct ui_table *t, const json_t *store)
 
 	if (!nodes && exact)
 		return 0;
-	if (!nodes)
+	if (!nodes || (!exact && is_at_most(store)))
 		return ui_table_note(t, "behind: not known");
 	return ui_table_note(t, "behind by %s%s, %s%s%s",
-			     exact ? "" : "more than ",
+			     is_at_most(store) ? "at most "
+			     : exact	       ? ""
+					       : "more than ",
 			     ui_count(count, nodes, "node", "nodes"),
 			     size_format(bytes, json_number(behind, "bytes")),
 			     seconds >= 0.0 ? ", " : "",
@@ -119,8 +126,9 @@ static int store_row(struct ui_table *t, const json_t *store, bool mounted)
 	    ui_table_cell(t, word->colour, "%s",
 			  mounted ? word->word : word->unmounted) ||
 	    ui_table_cell(
-		    t, UI_PLAIN, "%s",
-		    ui_count(seq, json_number(store, "durable_seq"), "", "")) ||
+		    t, UI_PLAIN, "%s%s",
+		    ui_count(seq, json_number(store, "durable_seq"), "", ""),
+		    is_at_most(store) ? " or more" : "") ||
 	    ui_table_cell(t, UI_PLAIN, "%s",
 			  free_is_known(store, mounted)
 				  ? size_format(size, free_bytes)

@@ -30,7 +30,7 @@ volume_report()
 	has volume . volume state seq stores resync
 	has store '.stores[0]' name uuid path state durable_seq behind errors \
 		free_bytes
-	has behind '.stores[1].behind' nodes bytes seconds
+	has behind '.stores[1].behind' nodes bytes seconds at_most
 	has errors '.stores[1].errors' read write
 	is seq .seq number
 	is volume .volume string
