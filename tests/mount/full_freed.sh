@@ -32,7 +32,7 @@ def fill():
 
 
 late = 0
-for turn in range(30):
+for turn in range(12):
     fill()
     # What is refused now may look for room again in a tenth of a second.
     try:
@@ -52,7 +52,7 @@ for turn in range(30):
             raise
         late += 1
         print("turn", turn, "no room")
-print(late, "of 30")
+print(late, "of 12")
 sys.exit(late > 0)
 PY
 volume_is healthy || fail "the volume is $(status_of .state)"

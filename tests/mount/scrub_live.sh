@@ -54,7 +54,7 @@ for k in 1 2 3; do
 	removers+=("$helper_pid")
 	wait_until 20 test -e "removes$k"
 done
-for _ in {1..10}; do
+for _ in {1..6}; do
 	scrub --restart
 	((rc == 0)) || fail "found beside removals: $(cat scrub.json)"
 	eq "found" "$(jq .found scrub.json)" 0
