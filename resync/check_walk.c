@@ -37,6 +37,7 @@ struct walk {
 	VEC(struct frame) way;
 	VEC(struct moved) moved; /* those of the last frame are the last */
 	VEC(char) path;		 /* of the last frame; ends in NUL */
+	bool other_error;	 /* a callback's or the map's, not the tree's */
 };
 
 static void walk_done(struct walk *w)
@@ -147,39 +148,51 @@ static int note_moved(struct walk *w, const char *name,
 	return r ? r : 1;
 }
 
-/* A name that the tree has. Directories that match are told when entered. */
-static int walk_entry(void *arg, const struct store_dirent *e)
+/* @error: it cannot be looked at, and @st says nothing. */
+static int entry_tell(struct walk *w, const char *name,
+		      const struct store_stat *st, int error)
 {
-	struct walk *w = arg;
 	const struct frame *here = vec_last(&w->way);
 	struct check_place p = {
-		.name = e->name,
+		.name = name,
 		.dirfd = here->fd,
 		.parent = here->node,
+		.error = error,
 	};
 	struct meta_dentry d;
 	struct meta_node row;
-	struct store_stat st;
-	int r = store_statat(w->store, here->fd, e->name, STORE_STAT_GEN, &st);
+	int r;
 
-	if (r == -ENOENT)
-		return 0;
-	p.error = r == -EIO ? r : 0;
-	if (r && !p.error)
-		return r;
-	if (p.error)
+	if (error)
 		return tell(w, &p, NULL);
-	p.st = &st;
-	r = look_up(w, here, e->name, &d, &row, &p);
+	p.st = st;
+	r = look_up(w, here, name, &d, &row, &p);
 	if (r)
 		return r;
-	if (p.row && is_match(w, &row, &st))
+	if (p.row && is_match(w, &row, st))
 		return row.kind == META_DIR ? 0 : tell(w, &p, NULL);
-	r = note_moved(w, e->name, &st);
+	r = note_moved(w, name, st);
 	if (r < 0)
 		return r;
 	p.moved = r;
 	return tell(w, &p, NULL);
+}
+
+/* A name that the tree has. Directories that match are told when entered. */
+static int walk_entry(void *arg, const struct store_dirent *e)
+{
+	struct walk *w = arg;
+	struct store_stat st;
+	int r = store_statat(w->store, vec_last(&w->way)->fd, e->name,
+			     STORE_STAT_GEN, &st);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r && r != -EIO)
+		return r;
+	r = entry_tell(w, e->name, &st, r);
+	w->other_error |= r != 0;
+	return r;
 }
 
 /* Names that only the map has. */
@@ -209,10 +222,11 @@ static int walk_rows(struct walk *w)
 			return r;
 		r = meta_node_get(w->rd, d.node, &row);
 		if (r && r != -ENOENT)
-			return r;
+			break;
 		p.row = r ? NULL : &row;
 		r = tell(w, &p, NULL);
 	}
+	w->other_error |= r != 0;
 	return r;
 }
 
@@ -266,7 +280,7 @@ static int walk_list(struct walk *w)
 	r = store_list(w->store, here->fd, walk_entry, w);
 	if (!r)
 		r = walk_rows(w);
-	if (is_unreadable(r)) {
+	if (is_unreadable(r) && !w->other_error) {
 		vec_last(&w->way)->shut = true;
 		return tell_shut(w, r);
 	}

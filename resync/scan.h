@@ -53,7 +53,8 @@ struct scan_counts {
  * directory that the map knew before is named here and not entered: its rows
  * are its own.  Counts are added to *@ret.
  * Return: 0, -EXDEV (another filesystem is mounted below; logged and skipped
- * where that is wanted, else its name is left in @numbers), -EACCES (logged), what the calls gave.
+ * where that is wanted, else its name is left in @numbers), -EACCES (logged),
+ * what the calls gave.
  */
 MUST_CHECK int scan_tree(struct store *store, struct meta *meta, int dirfd,
 			 uint64_t dir, struct scan_numbers *numbers,

@@ -225,10 +225,12 @@ int mountinfo_elsewhere(const struct mount_entry *entry,
 
 	if (!proc)
 		return -errno;
+	if (!namespace_of("self", ours))
+		*ours = '\0';
 	while (r && (d = readdir(proc))) {
 		/* "self" and the like are not numbers. */
 		if (!isdigit((unsigned char)d->d_name[0]) ||
-		    strlen(d->d_name) > 10 || !namespace_of("self", ours) ||
+		    strlen(d->d_name) > 10 ||
 		    !namespace_of(d->d_name, theirs) || !strcmp(ours, theirs))
 			continue;
 		(void)snprintf(path, sizeof(path), "/proc/%.10s/mountinfo",

@@ -564,6 +564,8 @@ class Rig:
         print("what happened:")
         for line in self.trace[-200:]:
             print("  " + line)
+        if not os.path.exists(self.log_path):
+            return
         with open(self.log_path, errors="replace") as log:
             print("the daemon's log ends:")
             for line in log.readlines()[-60:]:

@@ -28,6 +28,17 @@ sound()
 		"$report")" "[]"
 }
 
+# A repair of a, which b then gets.
+repaired()
+{
+	checked --repair "$work/a"
+	sound "$work/a"
+	mount_volume "$work/a" "$work/b"
+	wait_until 60 volume_is healthy
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+}
+
 # wrong KIND PATH: exactly so, once.
 wrong()
 {
@@ -176,12 +187,7 @@ checked "$work/a"
 wrong unknown t/dir2
 wrong changed t/dir2/in
 wrong unknown t/dir2/unknown
-checked --repair "$work/a"
-sound "$work/a"
-mount_volume "$work/a" "$work/b"
-wait_until 60 volume_is healthy
-unmount_volume
-same_tree "$work/a" "$work/b"
+repaired
 eq "the contents" "$(cd b/t && cat write2 longer2 linked2 onto x dir2/in up)" \
 	$'new\nold\nmore\nnew\nnew\nnew\nnew\nnew'
 sound "$work/b"
@@ -194,12 +200,7 @@ echo later >"$mnt/later"
 unmount_volume
 checked "$work/a"
 wrong data d/n12
-checked --repair "$work/a"
-sound "$work/a"
-mount_volume "$work/a" "$work/b"
-wait_until 60 volume_is healthy
-unmount_volume
-same_tree "$work/a" "$work/b"
+repaired
 
 # Killed: what was in work is in doubt, not wrong; a repair waits for the
 # mount.
