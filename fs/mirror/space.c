@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <string.h>
 
 #include "base/fault.h"
 #include "fs/mirror/room.h"
@@ -29,6 +30,65 @@ static uint64_t block_up(uint64_t x)
 static uint64_t block_down(uint64_t x)
 {
 	return x & ~(uint64_t)(META_BLOCK - 1);
+}
+
+/* ---- blocks that are zeroed in part ---- */
+
+static bool is_hole_on(struct mirror *m, struct node *n, unsigned int slot,
+		       uint64_t block)
+{
+	uint64_t start, end;
+	int fd, r = node_fd_get(m, n, slot, false, &fd);
+
+	if (r)
+		return false;
+	r = store_next_mapped(m->slot[slot].store, fd, block, &start, &end);
+	node_fd_put(m, n, slot);
+	return !r || (r > 0 && start >= block + META_BLOCK);
+}
+
+static bool is_zero_on(struct mirror *m, struct node *n, unsigned int slot,
+		       uint64_t block)
+{
+	static const char zeros[META_BLOCK];
+	char buf[META_BLOCK];
+	ssize_t got;
+	int fd;
+
+	if (node_fd_get(m, n, slot, false, &fd))
+		return false;
+	got = store_read(m->slot[slot].store, fd, buf, sizeof(buf), block);
+	node_fd_put(m, n, slot);
+	return got >= 0 && !memcmp(buf, zeros, (size_t)got);
+}
+
+/*
+ * A filesystem may have allocated what nobody wrote (xfs does, ahead of the end
+ * of a file that grows).  What is a hole on another store and zeros on the lead
+ * is a hole still: a store that is away gets no block for it, either.
+ */
+static bool is_still_hole(struct op *op, struct node *n, uint64_t block)
+{
+	unsigned int order[META_STORE_MAX];
+	unsigned int count = fan_order(op->m, op_slots(op), order);
+
+	for (unsigned int k = 1; k < count; k++)
+		if (is_hole_on(op->m, n, order[k], block))
+			return is_zero_on(op->m, n, order[0], block);
+	return false;
+}
+
+/* The blocks of [start,end) hold what is left of them, if they are mapped. */
+static int note_part(struct op *op, struct node *n, uint64_t start,
+		     uint64_t end)
+{
+	int r = 0;
+
+	for (uint64_t at = block_down(start); !r && at < end; at += META_BLOCK)
+		r = is_still_hole(op, n, at)
+			    ? dirty_note(op, n, at, at + META_BLOCK, true)
+			    : dirty_note_mapped(op, n, at, at + META_BLOCK);
+	return r;
 }
 
 /* ---- truncate ---- */
@@ -72,8 +132,7 @@ static int truncate_locked(struct op *op, struct spacing *k)
 		return 0;
 	r = dirty_note(op, k->n, block_up(k->size), META_RANGE_MAX, true);
 	if (!r && k->size % META_BLOCK)
-		r = dirty_note_mapped(op, k->n, block_down(k->size),
-				      block_up(k->size));
+		r = note_part(op, k->n, k->size, block_up(k->size));
 	return r;
 }
 
@@ -140,12 +199,12 @@ static int note_punched(struct op *op, const struct spacing *k)
 	if (!range_is_empty(in)) {
 		r = dirty_note(op, k->n, in.start, in.end, true);
 		if (!r && k->off < in.start)
-			r = dirty_note_mapped(op, k->n, k->off, in.start);
+			r = note_part(op, k->n, k->off, in.start);
 		if (!r && in.end < end)
-			r = dirty_note_mapped(op, k->n, in.end, end);
+			r = note_part(op, k->n, in.end, end);
 		return r;
 	}
-	return dirty_note_mapped(op, k->n, k->off, end);
+	return note_part(op, k->n, k->off, end);
 }
 
 static int fallocate_locked(struct op *op, struct spacing *k)

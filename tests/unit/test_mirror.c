@@ -361,6 +361,69 @@ Test(mirror, pages_that_come_late_do_not_move_the_kernels_time)
 	cr_assert(st.st_mtim.tv_sec == 1000 && st.st_mtim.tv_nsec == 77);
 }
 
+/* What the map of slot @i has mapped of [0, 8 blocks): a bit for each block. */
+static unsigned int mapped_blocks(unsigned int i, uint64_t id)
+{
+	struct meta_iter it = {0};
+	unsigned int blocks = 0;
+	struct mirror_ref ref;
+	struct meta_reader *rd;
+	struct meta_extent e;
+	int r;
+
+	cr_assert_eq(mirror_ref_get(m, i, &ref), 0);
+	rd = meta_reader_get(ref.meta);
+	cr_assert_eq(meta_iter_extents(rd, id, 0, 8ull * META_BLOCK, &it), 0);
+	while ((r = meta_next_extent(&it, &e)) > 0)
+		for (uint64_t at = e.start; at < e.end; at += META_BLOCK)
+			blocks |= 1u << (at / META_BLOCK);
+	cr_assert_eq(r, 0);
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	mirror_ref_put(m, &ref);
+	return blocks;
+}
+
+/* xfs allocates ahead of a file that grows; of the rest of it the map has
+ * nothing, and a punch over parts of such blocks is to leave it so. */
+Test(mirror, what_the_lead_allocated_by_itself_is_no_data)
+{
+	static const char zeros[2 * META_BLOCK], data[META_BLOCK] = "data";
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	uint64_t id = file("f");
+	char path[8192];
+	struct stat st;
+	int fd;
+
+	cr_assert_eq(mirror_write(m, id, data, META_BLOCK, 0, false), 0);
+	cr_assert_eq(
+		mirror_write(m, id, data, META_BLOCK, 4ull * META_BLOCK, false),
+		0);
+	snprintf(path, sizeof(path), "%s/f", dir_a);
+	fd = open(path, O_WRONLY);
+	cr_assert_eq(pwrite(fd, zeros, sizeof(zeros), META_BLOCK),
+		     (ssize_t)sizeof(zeros));
+	close(fd);
+	/* Parts of two holes, parts of a hole and of what was written. */
+	cr_assert_eq(
+		mirror_fallocate(m, id, punch, META_BLOCK + 100, META_BLOCK, 0),
+		0);
+	cr_assert_eq(
+		mirror_fallocate(m, id, punch, 4ull * META_BLOCK - 100, 300, 0),
+		0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (unsigned int i = 0; i < 2; i++)
+		cr_expect_eq(mapped_blocks(i, id), 0x11, "store %u: %x", i,
+			     mapped_blocks(i, id));
+	st.st_size = 2 * META_BLOCK - 7;
+	cr_assert_eq(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &cred, &st),
+		     0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	for (unsigned int i = 0; i < 2; i++)
+		cr_expect_eq(mapped_blocks(i, id), 0x01);
+	same_on_both("f");
+}
+
 Test(mirror, it_opens_again_with_both_in_step)
 {
 	uint64_t id = file("f");
