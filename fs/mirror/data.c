@@ -201,7 +201,10 @@ static int change_data(struct op *op, struct node *n, slot_fn fn, void *arg,
 	for (unsigned int k = 0; k < count; k++) {
 		unsigned int i = order[k];
 
-		r = res[i] = fn(m, i, arg);
+		r = fn(m, i, arg);
+		if (store_error_is_space(r))
+			r = room_doubt(m, i, r);
+		res[i] = r;
 		tried |= SLOT_BIT(i);
 		if (r >= 0)
 			continue;

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 /* No room on one: take it back where it was done. */
 static void change_undo(struct op *op, slot_mask ok, slot_fn undo, void *arg,
@@ -43,9 +44,12 @@ static int change_run(struct op *op, slot_fn fn, slot_fn undo,
 	count = fan_order(m, op_slots(op), order);
 	for (unsigned int k = 0; k < count; k++) {
 		unsigned int i = order[k];
-		int r = res[i] = fn(m, i, arg);
+		int r = fn(m, i, arg);
 		bool polite;
 
+		if (store_error_is_space(r))
+			r = room_doubt(m, i, r);
+		res[i] = r;
 		if (r == -ENODE_ELSEWHERE)
 			continue; /* nothing to ask there, nobody's fault */
 		tried |= SLOT_BIT(i);

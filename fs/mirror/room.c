@@ -44,6 +44,9 @@
  * looked for. */
 #define FREED_LOOKS 20u
 #define FREED_MS    5u
+/* Who has so much free, and says that there is none, is asked for a proof. */
+#define PLENTY_BYTES (64ull << 20)
+#define PLENTY_FILES 1024u
 
 static uint64_t room_of(const struct statvfs *v, uint64_t ballast)
 {
@@ -226,4 +229,30 @@ int mirror_refused(struct mirror *m, uint64_t node)
 		atomic_store(&n->refused, 0);
 	node_put(m, n);
 	return err;
+}
+
+/* A limit of its own (a directory's, a project's) is met with plenty, too. */
+static bool has_plenty(const struct statvfs *v)
+{
+	uint64_t unit = v->f_frsize ? v->f_frsize : v->f_bsize;
+
+	return (uint64_t)v->f_bavail * unit >= PLENTY_BYTES &&
+	       (!v->f_files || v->f_favail >= PLENTY_FILES);
+}
+
+/*
+ * ext4 looks for a free inode in one group after the other, passes over those
+ * whose bitmap cannot be read, and has none in the end.
+ */
+int room_doubt(struct mirror *m, unsigned int i, int err)
+{
+	const struct store *s = m->slot[i].store;
+	struct statvfs v;
+	int r = err == -ENOSPC ? store_statvfs(s, &v) : err;
+
+	if (!r)
+		r = has_plenty(&v) ? store_fsync(s, store_root_fd(s), false)
+				   : err;
+	return !r || store_error_is_space(r) || store_error_is_ours(r) ? err
+								       : r;
 }

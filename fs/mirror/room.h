@@ -36,3 +36,9 @@ MUST_CHECK int room_take_data(struct mirror *m, struct node *n, uint64_t start,
 void room_done(struct mirror *m, uint64_t bytes);
 /* Something gave blocks back: who finds no room next looks again at once. */
 void room_freed(struct mirror *m);
+/*
+ * Slot @i said @err, that it has no room. Where its filesystem has plenty, it
+ * may be its disk that does not answer: it has to write something through then.
+ * Return: @err, or what is wrong with the store.
+ */
+MUST_CHECK int room_doubt(struct mirror *m, unsigned int i, int err);

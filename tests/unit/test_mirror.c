@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "mirror_fixture.h"
 
 TestSuite(mirror, .init = setup, .fini = teardown, .timeout = 300);
@@ -159,6 +160,58 @@ Test(mirror, no_room_on_one_store_is_the_applications_error)
 	cr_assert_eq(slurp(dir_a, "g", (char[1]){0}, 1), -ENOENT);
 }
 
+#ifdef SEQMIRROR_FAULT_INJECTION
+
+Test(mirror, a_read_error_is_served_by_the_other_store)
+{
+	uint64_t id = file("f");
+	char buf[16] = {0};
+
+	cr_assert_eq(mirror_write(m, id, "hello", 5, 0, false), 0);
+	/* Once: what is read again when it was rewritten is right. */
+	cr_assert_eq(fault_configure("store.read:eio:1"), 0);
+	cr_assert_eq(mirror_read(m, id, buf, sizeof(buf), 0), 5);
+	cr_assert(!memcmp(buf, "hello", 5));
+	cr_assert_eq(state_of(slot_of(store_a)), META_STORE_ONLINE);
+	cr_assert_eq(state_of(slot_of(store_b)), META_STORE_ONLINE);
+}
+
+/* As ext4 says it for a disk that does not answer any more. */
+Test(mirror, no_room_on_a_store_that_writes_nothing_is_its_own_fault)
+{
+	uint64_t id = file("f");
+
+	store_fail_inject(store_b, "store.still_runs", EIO);
+	cr_assert_eq(fault_configure("store.create:enospc:2"), 0);
+	cr_expect_eq(mirror_create(m, META_ROOT_ID, "g", 0644, &cred,
+				   &(struct mirror_entry){0}),
+		     0);
+	cr_expect_eq(state_of(slot_of(store_b)), META_STORE_FAILED);
+	/* Of the last one it is the application's error, whatever it is. */
+	cr_assert_eq(fault_configure("store.write:enospc:1"), 0);
+	cr_expect_eq(mirror_write(m, id, "x", 1, 0, false), -ENOSPC);
+	store_fail_inject(store_a, "store.still_runs", EIO);
+	cr_assert_eq(fault_configure("store.write:enospc:1"), 0);
+	cr_expect_eq(mirror_write(m, id, "x", 1, 0, false), -EIO);
+	cr_assert_eq(fault_configure(""), 0);
+	cr_expect_eq(state_of(slot_of(store_a)), META_STORE_ONLINE);
+	cr_expect_eq(slurp(dir_a, "g", (char[1]){0}, 1), 0);
+}
+
+Test(mirror, a_write_with_no_room_on_a_lead_that_writes_nothing)
+{
+	uint64_t id = file("f");
+
+	store_fail_inject(store_a, "store.still_runs", EIO);
+	cr_assert_eq(fault_configure("store.write:enospc:1"), 0);
+	cr_expect_eq(mirror_write(m, id, "x", 1, 0, false), 0);
+	cr_assert_eq(fault_configure(""), 0);
+	cr_expect_eq(state_of(slot_of(store_a)), META_STORE_FAILED);
+	cr_expect_eq(slurp(dir_b, "f", (char[1]){0}, 1), 1);
+}
+
+#endif
+
 Test(mirror, a_write_beyond_the_largest_file_puts_nobody_out)
 {
 	uint64_t id = file("f");
@@ -172,18 +225,6 @@ Test(mirror, a_write_beyond_the_largest_file_puts_nobody_out)
 		return;
 	cr_assert_eq(mirror_write(m, id, "y", 1, 0, false), 0);
 	same_on_both("f");
-}
-
-Test(mirror, a_read_error_is_served_by_the_other_store)
-{
-	uint64_t id = file("f");
-	char buf[16] = {0};
-
-	cr_assert_eq(mirror_write(m, id, "hello", 5, 0, false), 0);
-	store_fail_inject(store_a, "store.read", EIO);
-	cr_assert_eq(mirror_read(m, id, buf, sizeof(buf), 0), 5);
-	cr_assert(!memcmp(buf, "hello", 5));
-	cr_assert_eq(state_of(slot_of(store_a)), META_STORE_ONLINE);
 }
 
 Test(mirror, the_last_store_is_never_put_out)
