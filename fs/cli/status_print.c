@@ -17,6 +17,13 @@ struct state_word {
 	enum ui_colour colour;
 };
 
+/* What a report says of all stores. */
+struct told {
+	bool mounted;
+	bool clean;	/* unmounted: closed in good order */
+	const char *by; /* unmounted: the store whose map was asked */
+};
+
 static const struct state_word state_words[] = {
 	{"online", "online", "in step", UI_GREEN},
 	{"detached", "detached, safe to remove", "detached", UI_YELLOW},
@@ -25,10 +32,18 @@ static const struct state_word state_words[] = {
 	{"resyncing", "resyncing", "to be resynced", UI_YELLOW},
 };
 
-static const struct state_word *state_word(const char *state)
+/* What was being written at a crash may be on one store and not on another. */
+static const struct state_word in_use = {"online", "online",
+					 "in use at a crash", UI_YELLOW};
+
+static const struct state_word *state_word(const char *state,
+					   const struct told *told)
 {
 	static const struct state_word unknown = {"", "unknown", "unknown",
 						  UI_RED};
+
+	if (!told->mounted && !told->clean && !strcmp(state, "online"))
+		return &in_use;
 
 	for (size_t i = 0; i < ARRAY_SIZE(state_words); i++)
 		if (strcmp(state_words[i].state, state) == 0)
@@ -98,22 +113,25 @@ static int store_notes(struct ui_table *t, const json_t *store,
 	return err;
 }
 
-/* Nothing is known of one that is away, or that does not answer; the store of a
- * volume has an answer, and it may be 0. */
-static bool free_is_known(const json_t *store, bool mounted)
+/* Nothing is known of one that is away, or that does not answer; whoever was
+ * asked has an answer, and it may be 0. */
+static bool free_is_known(const json_t *store, const struct told *told)
 {
 	const char *state = json_text(store, "state");
 
 	if (json_number(store, "free_bytes"))
 		return true;
-	return mounted && !json_number(store, "waits_seconds") &&
+	if (!told->mounted)
+		return !strcmp(json_text(store, "name"), told->by);
+	return !json_number(store, "waits_seconds") &&
 	       (!strcmp(state, "online") || !strcmp(state, "resyncing"));
 }
 
-static int store_row(struct ui_table *t, const json_t *store, bool mounted)
+static int store_row(struct ui_table *t, const json_t *store,
+		     const struct told *told)
 {
 	const char *state = json_text(store, "state");
-	const struct state_word *word = state_word(state);
+	const struct state_word *word = state_word(state, told);
 	uint64_t free_bytes = json_number(store, "free_bytes");
 	char path[PATH_TEXT_MAX];
 	char shown[UI_CELL_MAX];
@@ -124,13 +142,13 @@ static int store_row(struct ui_table *t, const json_t *store, bool mounted)
 		*path = '\0';
 	if (ui_table_cell(t, UI_BOLD, "%s", json_text(store, "name")) ||
 	    ui_table_cell(t, word->colour, "%s",
-			  mounted ? word->word : word->unmounted) ||
+			  told->mounted ? word->word : word->unmounted) ||
 	    ui_table_cell(
 		    t, UI_PLAIN, "%s%s",
 		    ui_count(seq, json_number(store, "durable_seq"), "", ""),
 		    is_at_most(store) ? " or more" : "") ||
 	    ui_table_cell(t, UI_PLAIN, "%s",
-			  free_is_known(store, mounted)
+			  free_is_known(store, told)
 				  ? size_format(size, free_bytes)
 				  : "-") ||
 	    ui_table_cell(t, UI_PLAIN, "%s",
@@ -161,7 +179,7 @@ static void print_read_only(const json_t *report, size_t online)
 			     ui_paint(UI_RED), ui_paint(UI_PLAIN));
 }
 
-static void print_head(const json_t *report)
+static void print_head(const json_t *report, const struct told *told)
 {
 	const json_t *stores = json_object_get(report, "stores");
 	const char *state = json_text(report, "state");
@@ -183,25 +201,24 @@ static void print_head(const json_t *report)
 	(void)printf("volume %s: %s%s%s, %zu of %zu stores %s\n", shown,
 		     ui_paint(colour), state, ui_paint(UI_PLAIN), online,
 		     json_array_size(stores),
-		     json_flag(report, "mounted") ? "online" : "in step");
+		     told->mounted ? "online"
+		     : told->clean ? "in step"
+				   : "in use at a crash");
 	if (*name)
 		(void)printf("%s\n", json_text(report, "volume"));
 	(void)ui_count(seq, json_number(report, "seq"), "", "");
-	if (json_flag(report, "mounted") &&
+	if (told->mounted &&
 	    json_get_bytes(report, "mountpoint", path, sizeof(path)) == 0) {
 		(void)printf("mounted at %s, seq %s\n",
 			     path_quote(shown, sizeof(shown), path), seq);
 		print_read_only(report, online);
 		return;
 	}
-	if (json_get_bytes(report, "told_by", path, sizeof(path)) < 0)
-		*path = '\0';
-	(void)text_escape(shown, sizeof(shown), path);
+	(void)text_escape(shown, sizeof(shown), told->by);
 	(void)printf("not mounted, seq %s, as %s knows it: %s\n\n", seq, shown,
-		     json_flag(report, "clean")
-			     ? "closed in good order"
-			     : "NOT closed in good order, the next mount "
-			       "repairs it");
+		     told->clean ? "closed in good order"
+				 : "NOT closed in good order, the next mount "
+				   "repairs it");
 }
 
 static void print_resync(const json_t *resync)
@@ -321,22 +338,29 @@ int status_print(const json_t *report)
 	const char *heads[] = {"STORE", "STATE", "SEQ", "FREE", "PATH"};
 	const json_t *resync = json_object_get(report, "resync");
 	const json_t *stores = json_object_get(report, "stores");
-	bool mounted = json_flag(report, "mounted");
+	char by[PATH_TEXT_MAX] = "";
+	const struct told told = {
+		.mounted = json_flag(report, "mounted"),
+		.clean = json_flag(report, "clean"),
+		.by = by,
+	};
 
 	if (!t)
 		return -ENOMEM;
-	print_head(report);
+	if (json_get_bytes(report, "told_by", by, sizeof(by)) < 0)
+		*by = '\0';
+	print_head(report, &told);
 	for (size_t i = 0; i < ARRAY_SIZE(heads); i++)
 		if (ui_table_cell(t, UI_BOLD, "%s", heads[i]))
 			return -ENOMEM;
 	for (size_t i = 0; i < json_array_size(stores); i++)
-		if (store_row(t, json_array_get(stores, i), mounted))
+		if (store_row(t, json_array_get(stores, i), &told))
 			return -ENOMEM;
 	ui_table_print(t);
 	if (json_is_object(resync))
 		print_resync(resync);
 	print_paused(report);
-	if (mounted)
+	if (told.mounted)
 		print_scrub(json_object_get(report, "scrub"));
 	return 0;
 }

@@ -53,6 +53,11 @@ for i in 1 2 3; do
 done
 had=$(of_b durable_seq "$mnt")
 kill_daemon
+# What was being written may be on one of them alone: in step is another thing.
+sm status a >text
+grep -q '2 of 2 stores in use at a crash$' text || fail "$(cat text)"
+grep -q '^ *b  *in use at a crash ' text || fail "$(cat text)"
+grep -q 'in step' text && fail "$(cat text)"
 
 # Not from when it was mounted: one checkpoint, at most.
 mv b away
