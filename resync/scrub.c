@@ -137,6 +137,54 @@ static char *path_of(struct mirror *m, const struct scrub_finding *f)
 	return whole;
 }
 
+const char *scrub_kind_word(enum scrub_kind kind)
+{
+	static const char *const words[] = {
+		[SCRUB_DATA] = "contents",   [SCRUB_READ] = "unreadable",
+		[SCRUB_MAP] = "hole",	     [SCRUB_ATTR] = "attributes",
+		[SCRUB_MISSING] = "missing", [SCRUB_OTHER] = "replaced",
+		[SCRUB_EXTRA] = "unknown",   [SCRUB_LINKED] = "linked",
+	};
+
+	return words[kind];
+}
+
+/* "a,b": those of @slots, as far as there is room for them. */
+static void names_join(struct mirror *m, uint32_t slots, char *buf, size_t len)
+{
+	struct mirror_slot_info info;
+	size_t at = 0;
+
+	*buf = '\0';
+	for (unsigned int i = 0; i < META_STORE_MAX && at < len; i++) {
+		if (!(slots & 1u << i))
+			continue;
+		mirror_slot_info(m, i, &info);
+		at += (size_t)snprintf(buf + at, len - at, "%s%s",
+				       at ? "," : "", info.name);
+	}
+}
+
+static void log_finding(struct mirror *m, const struct scrub_finding *f,
+			const char *path)
+{
+	char names[512], range[64] = "";
+
+	names_join(m, f->losers, names, sizeof(names));
+	if (f->start < f->end)
+		(void)snprintf(range, sizeof(range), " range=%llu-%llu",
+			       (unsigned long long)f->start,
+			       (unsigned long long)f->end);
+	if (f->kind == SCRUB_LINKED)
+		log_warn("scrub: a hard link outside of the volume: path=%s "
+			 "stores=%s",
+			 path, names);
+	else
+		log_warn("scrub: stores differ: path=%s what=%s%s %s=%s", path,
+			 scrub_kind_word(f->kind), range,
+			 f->by ? "wrong" : "undecided", names);
+}
+
 static int on_found(void *arg, const struct scrub_finding *f)
 {
 	struct scrub *s = arg;
@@ -144,16 +192,7 @@ static int on_found(void *arg, const struct scrub_finding *f)
 	bool linked = f->kind == SCRUB_LINKED;
 	int r = 0;
 
-	if (linked)
-		log_warn("scrub: a hard link outside of the volume: path=%s "
-			 "stores=%#x",
-			 report.path ? report.path : "?", f->losers);
-	else
-		log_warn("scrub: stores differ: path=%s kind=%d start=%llu "
-			 "end=%llu losers=%#x",
-			 report.path ? report.path : "?", (int)f->kind,
-			 (unsigned long long)f->start,
-			 (unsigned long long)f->end, f->losers);
+	log_finding(s->m, f, report.path ? report.path : "?");
 	if (s->o.repair && !linked)
 		r = vec_push(&s->pending, ((struct scrub_report){.f = *f}));
 	mutex_lock(&s->lock);

@@ -61,6 +61,9 @@ struct scrub_report {
 	char *why; /* why it was not; NULL: it was, or nothing to say */
 };
 
+/* As people and programs are told: "contents", "missing", ... */
+const char *scrub_kind_word(enum scrub_kind kind);
+
 MUST_CHECK int scrub_start(struct mirror *m, struct resync_engine *e,
 			   uint64_t bytes_per_second, struct scrub **ret);
 /* Ends what runs; its position is kept. NULL ok. */

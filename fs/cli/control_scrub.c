@@ -44,18 +44,6 @@ int op_scrub_cancel(struct control_op *op)
 	return 0;
 }
 
-static const char *kind_word(enum scrub_kind kind)
-{
-	static const char *const words[] = {
-		[SCRUB_DATA] = "contents",   [SCRUB_READ] = "unreadable",
-		[SCRUB_MAP] = "hole",	     [SCRUB_ATTR] = "attributes",
-		[SCRUB_MISSING] = "missing", [SCRUB_OTHER] = "replaced",
-		[SCRUB_EXTRA] = "unknown",   [SCRUB_LINKED] = "linked",
-	};
-
-	return words[kind];
-}
-
 static const char *by_word(enum scrub_by by)
 {
 	static const char *const words[] = {
@@ -109,7 +97,7 @@ static int send_finding(struct control_op *op, const struct scrub_report *r)
 
 	if ((r->path && json_put_bytes(item, "path", r->path)) ||
 	    json_put_number(item, "node", r->f.node) ||
-	    json_put_text(item, "kind", kind_word(r->f.kind)) ||
+	    json_put_text(item, "kind", scrub_kind_word(r->f.kind)) ||
 	    json_object_set_new(item, "what", what_words(r->f.what)) ||
 	    (range && (json_put_number(item, "start", r->f.start) ||
 		       json_put_number(item, "end", r->f.end))) ||

@@ -63,20 +63,24 @@ static int behind_note(struct ui_table *t, const json_t *store)
 	double seconds = json_seconds(behind, "seconds");
 	uint64_t nodes = json_number(behind, "nodes");
 	bool exact = json_flag(behind, "exact");
+	uint64_t bytes = json_number(behind, "bytes");
 	char count[UI_WORDS_MAX];
-	char bytes[SIZE_TEXT_MAX];
+	char size[SIZE_TEXT_MAX + 2] = "";
 	char time[UI_NUMBER_MAX];
 
 	if (!nodes && exact)
 		return 0;
 	if (!nodes || (!exact && is_at_most(store)))
 		return ui_table_note(t, "behind: not known");
-	return ui_table_note(t, "behind by %s%s, %s%s%s",
+	/* Nodes are counted first; then it was given up. */
+	if (bytes || exact)
+		(void)snprintf(size, sizeof(size), ", %s",
+			       size_format((char[SIZE_TEXT_MAX]){0}, bytes));
+	return ui_table_note(t, "behind by %s%s%s%s%s",
 			     is_at_most(store) ? "at most "
 			     : exact	       ? ""
 					       : "more than ",
-			     ui_count(count, nodes, "node", "nodes"),
-			     size_format(bytes, json_number(behind, "bytes")),
+			     ui_count(count, nodes, "node", "nodes"), size,
 			     seconds >= 0.0 ? ", " : "",
 			     seconds >= 0.0 ? ui_seconds(time, seconds) : "");
 }

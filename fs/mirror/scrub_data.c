@@ -25,17 +25,27 @@
 #define SLICE_BLOCKS (SCRUB_SLICE / META_BLOCK)
 
 struct slice {
-	struct range range; /* whole blocks */
-	slot_mask mask;	    /* whose file is the node */
+	/* Whole blocks; read, no longer than the longest replica. */
+	struct range range;
+	slot_mask mask; /* whose file is the node */
 	slot_mask unreadable[SLICE_BLOCKS];
 	slot_mask unmapped[SLICE_BLOCKS]; /* data, and no row */
 	slot_mask later; /* written after the last numbered change */
 	size_t got;	 /* bytes, of the longest replica */
+	/* Blocks in the buffer; behind them there is nothing. */
+	size_t blocks[META_STORE_MAX];
 };
 
 static size_t block_of(const struct slice *sl, uint64_t off)
 {
 	return (size_t)((off - sl->range.start) / META_BLOCK);
+}
+
+static void blocks_zero(struct scan *c, unsigned int i, size_t from, size_t to)
+{
+	if (from < to)
+		memset(c->s->buffer[i] + from * META_BLOCK, 0,
+		       (to - from) * META_BLOCK);
 }
 
 /* ---- reading ---- */
@@ -77,6 +87,7 @@ static void read_slice(struct scan *c, unsigned int i, int shared,
 	struct store *s = c->m->slot[i].store;
 	size_t len = (size_t)range_len(sl->range);
 	int fd = open_quietly(c->m, s, shared);
+	size_t blocks = block_of(sl, sl->range.end);
 	ssize_t got;
 
 	store_drop_cache(s, fd, sl->range.start, len);
@@ -84,7 +95,11 @@ static void read_slice(struct scan *c, unsigned int i, int shared,
 	if (got < 0)
 		read_blocks(c, i, fd, sl);
 	else
-		memset(c->s->buffer[i] + got, 0, len - (size_t)got);
+		blocks = ((size_t)got + META_BLOCK - 1) / META_BLOCK;
+	if (got > 0)
+		memset(c->s->buffer[i] + got, 0,
+		       blocks * META_BLOCK - (size_t)got);
+	sl->blocks[i] = blocks;
 	sl->got = MAX(sl->got, (size_t)MAX(got, (ssize_t)0));
 	store_drop_cache(s, fd, sl->range.start, len);
 	if (fd != shared)
@@ -147,7 +162,6 @@ static int find_unmapped(struct scan *c, unsigned int i, int fd,
 {
 	struct store *s = c->m->slot[i].store;
 	uint64_t at = sl->range.start, end;
-	size_t blocks = block_of(sl, sl->range.end);
 	int r = 0;
 
 	if (!map_is_exact(s))
@@ -162,13 +176,25 @@ static int find_unmapped(struct scan *c, unsigned int i, int fd,
 		at = end;
 	}
 	r = clear_rows(c, i, sl);
-	for (size_t b = 0; b < blocks && makes_zeros(s); b++)
-		if (is_zero(c->s->buffer[i] + b * META_BLOCK))
+	for (size_t b = 0; b < block_of(sl, sl->range.end) && makes_zeros(s);
+	     b++)
+		if (b >= sl->blocks[i] ||
+		    is_zero(c->s->buffer[i] + b * META_BLOCK))
 			sl->unmapped[b] &= ~SLOT_BIT(i);
 	return r;
 }
 
 /* ---- one slice ---- */
+
+/* Most files are far shorter than a slice: no more than one of them has. */
+static void slice_cut(struct scan *c, struct slice *sl)
+{
+	size_t blocks = 1;
+
+	for_each_slot(i, sl->mask) blocks = MAX(blocks, sl->blocks[i]);
+	for_each_slot(i, sl->mask) blocks_zero(c, i, sl->blocks[i], blocks);
+	sl->range.end = sl->range.start + blocks * META_BLOCK;
+}
 
 static int slice_read(struct scan *c, struct slice *sl)
 {
@@ -189,6 +215,7 @@ static int slice_read(struct scan *c, struct slice *sl)
 		if (r) {
 			for (size_t b = 0; b < SLICE_BLOCKS; b++)
 				sl->unreadable[b] |= SLOT_BIT(i);
+			sl->blocks[i] = block_of(sl, sl->range.end);
 			continue;
 		}
 		read_slice(c, i, fd, sl);
@@ -197,6 +224,7 @@ static int slice_read(struct scan *c, struct slice *sl)
 		if (r)
 			return r;
 	}
+	slice_cut(c, sl);
 	return 0;
 }
 
@@ -454,7 +482,7 @@ int scrub_data(struct scan *c, uint64_t *offset)
 		r = slice_read(c, sl);
 		if (!r && !slice_is_sound(c, sl))
 			r = slice_confirm(c, sl);
-		at = sl->range.start + SCRUB_SLICE;
+		at = sl->range.end;
 		c->s->bytes += sl->got;
 		if (!r) {
 			*offset = at;

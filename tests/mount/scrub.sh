@@ -35,6 +35,8 @@ finds()
 		grep "^$1 " || :)
 	grep -qxF "$1 $3 $4" <<<"$line" || fail \
 		"$2: '$line', wanted '$1 $3 $4': $(jq -c .findings[] scrub.json)"
+	[[ $1 == linked ]] || grep -qF "differ: path=$2 what=$1" "$daemon_log" ||
+		fail "$2 is not in the log: $(tail "$daemon_log")"
 }
 
 repaired()
