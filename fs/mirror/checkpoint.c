@@ -19,6 +19,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -33,6 +34,8 @@
 /* Extents that are merged at most with one checkpoint. */
 #define COMPACT_ROWS 2048u
 #define OURS_WAIT_MS 20u
+/* The kernel has forgotten so many nodes: what they took goes back. */
+#define NODES_TRIM 16384u
 
 struct cut {
 	uint64_t gen;  /* the generation that ends */
@@ -627,6 +630,18 @@ int mirror_checkpoint(struct mirror *m, uint64_t *ret_seq)
 
 /* ---- the thread ---- */
 
+/* Nodes are as many as the kernel has cached, and lie among others that stay: of
+ * itself the C library would keep their pages for ever. */
+static void memory_give_back(struct mirror *m) REQUIRES(m->lock)
+{
+	if (atomic_load(&m->nodes_freed) < NODES_TRIM)
+		return;
+	atomic_store(&m->nodes_freed, 0);
+	mutex_unlock(&m->lock);
+	(void)malloc_trim(0);
+	mutex_lock(&m->lock);
+}
+
 static void *checkpoint_thread(void *arg)
 {
 	struct mirror *m = arg;
@@ -660,6 +675,7 @@ static void *checkpoint_thread(void *arg)
 			if (m->reap_due)
 				wait_ms = MIN(wait_ms, (uint64_t)100);
 		}
+		memory_give_back(m);
 		if (since)
 			wait_ms = MIN(wait_ms,
 				      since + m->opt.checkpoint_ms - now);

@@ -158,8 +158,8 @@ struct node {
 
 	/* times.h; guarded by ranges. */
 	struct timespec mtime;
-	bool mtime_known; /* the kernel has said it */
-	bool mtime_moved; /* a page came later and moved the stores' */
+	bool mtime_known;      /* the kernel has said it */
+	bool mtime_moved;      /* a page came later and moved the stores' */
 	slot_mask mtime_given; /* who has it, unless moved */
 	enum {
 		CTIME_STORES,
@@ -307,8 +307,7 @@ struct mirror {
 	struct slot slot[META_STORE_MAX];
 	bool ckpt_wanted; /* now, not at the interval */
 	bool dirty_any;	  /* since the last flip something became so */
-	bool reap_due;
-	bool watch_stop;
+	bool reap_due, watch_stop;
 	struct cond watch_wake, record_wake; /* hang.c */
 	unsigned int closers;		     /* threads that close a store */
 	/* ... to here */
@@ -320,10 +319,10 @@ struct mirror {
 	_Atomic uint64_t room_busy; /* taken by operations under way */
 	_Atomic uint64_t room_retried_ns;
 	_Atomic bool kernel_times;
-
-	struct mutex table; /* LOCK_RANK_TABLE */
-	struct node *nodes; /* by id */
-	struct node *named; /* by parent and name */
+	_Atomic uint64_t nodes_freed; /* since memory was given back */
+	struct mutex table;	      /* LOCK_RANK_TABLE */
+	struct node *nodes;	      /* by id */
+	struct node *named;	      /* by parent and name */
 	struct node *dirty[2];
 	struct node *root;
 	/* Lately opened ones that nobody else may need: so that the way down to

@@ -75,6 +75,7 @@ static void node_destroy(struct mirror *m, struct node *n)
 	mutex_done(&n->lock);
 	free(n->name_key);
 	free(n);
+	atomic_fetch_add(&m->nodes_freed, 1);
 }
 
 /* Table locked: to and from the list of its parent's directories. */
