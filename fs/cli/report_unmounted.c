@@ -85,6 +85,8 @@ static int put_member(const struct snapshot *s, const struct meta_member *row,
 	/* Of itself it knows for certain. Who was online with it went through
 	 * the same checkpoints; of others it has what it last heard. */
 	info.durable_seq = row->durable_seq;
+	if (own_path && s->resyncing)
+		info.state = META_STORE_RESYNCING; /* its row may be older */
 	if (own_path)
 		info.durable_seq = s->durable_seq;
 	else if (row->state == META_STORE_ONLINE)

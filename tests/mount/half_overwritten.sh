@@ -63,6 +63,9 @@ for signal in INT KILL; do
 		jq -r '.relation, .store, .complete' shown | xargs)" \
 		"resyncing b a"
 	eq "changes" "$(jq -c .changes shown)" "[]"
+	eq "b as it knows itself" "$(sm status --json b | jq -r '.state,
+		(.stores[] | select(.name == "b") | .state)' | xargs)" \
+		"resyncing resyncing"
 	sm diff a b >shown
 	grep -q '^b is half overwritten.*a is complete' shown ||
 		fail "diff does not say so: $(cat shown)"
