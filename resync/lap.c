@@ -227,14 +227,22 @@ uint64_t lap_seq(const struct lap *lap, uint64_t seq)
 	return MIN(seq, lap->args->cut);
 }
 
+/* Under a live source's hands a name may lead elsewhere for a moment, and a dry
+ * run has the source as a crash has left it. */
+static bool leads_elsewhere(struct lap *lap)
+{
+	uint64_t intents;
+
+	return lap->src->live ||
+	       (lap->dry && !meta_intent_count(lap->s, &intents) && intents);
+}
+
 int lap_source_open(struct lap *lap, uint64_t node, int flags)
 {
 	int fd = side_open_node(lap->src, lap->s, node, flags, NULL);
 
-	/* Under a live source's hands a name may lead elsewhere for a moment:
-	 * as good as gone. */
-	if (fd == -ESTALE && lap->src->live)
-		return -ENOENT;
+	if (fd == -ESTALE && leads_elsewhere(lap))
+		return -ENOENT; /* as good as gone */
 	return lap_source_err(lap, fd);
 }
 

@@ -129,3 +129,24 @@ unmount_volume
 image_mount b
 refused "$SEQMIRROR" resync --prefer b "$work/a" "$work/b"
 grep -q 'nothing to prefer' <<<"$refusal" || fail "not said: $refusal"
+
+# Both sides ended in a crash, and under the name of what one had in work the
+# other has another file: a forecast is made all the same.
+sm resync "$work/a" "$work/b" >/dev/null
+image_umount b
+mount_volume -o checkpoint=3600 "$work/a"
+mv "$mnt/more" "$mnt/file"
+sync -f "$mnt"
+kill_daemon
+image_mount b
+image_umount a
+mount_volume -o checkpoint=3600 "$work/b"
+echo late >"$mnt/file"
+sync -f "$mnt"
+kill_daemon
+image_mount a
+[[ $(remark a) == "store a was not left cleanly"* ]] ||
+	fail "the forecast does not tell of the crash: $(remark a)"
+sm resync --prefer a "$work/a" "$work/b" >/dev/null
+same_tree "$work/a" "$work/b"
+eq "file" "$(<b/file)" more
