@@ -175,7 +175,8 @@ int tree_begin(struct lap *lap)
 	vec_for_each (in, &lap->doubt.own) {
 		if (r < 0)
 			return r;
-		if (in->kind != META_INTENT_NAME || in->node == last)
+		/* One that was chmod'ed alone, too: attr_dirs() has the list. */
+		if (in->kind == META_INTENT_DATA || in->node == last)
 			continue;
 		last = in->node;
 		r = lap_source_err(lap, lap_source_row(lap, in->node, &row));

@@ -131,8 +131,12 @@ refused "$SEQMIRROR" resync --prefer b "$work/a" "$work/b"
 grep -q 'nothing to prefer' <<<"$refusal" || fail "not said: $refusal"
 
 # Both sides ended in a crash, and under the name of what one had in work the
-# other has another file: a forecast is made all the same.
+# other has another file: a forecast is made all the same. Of a directory only the
+# attributes were changed.
 sm resync "$work/a" "$work/b" >/dev/null
+mount_volume "$work/a" "$work/b"
+mkdir "$mnt/mode" "$mnt/time" "$mnt/xattr"
+unmount_volume
 image_umount b
 mount_volume -o checkpoint=3600 "$work/a"
 mv "$mnt/more" "$mnt/file"
@@ -142,6 +146,10 @@ image_mount b
 image_umount a
 mount_volume -o checkpoint=3600 "$work/b"
 echo late >"$mnt/file"
+chmod 700 "$mnt/mode"
+touch -d 2001-02-03 "$mnt/time"
+python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.b", b"b")' \
+	"$mnt/xattr"
 sync -f "$mnt"
 kill_daemon
 image_mount a
