@@ -88,6 +88,17 @@ static bool place_lost(struct mirror *m, const struct node *n, unsigned int i)
 	return lost;
 }
 
+/* One that is being forgotten loses its places one after the other. */
+static bool is_known(struct mirror *m, const struct node *n)
+{
+	bool known;
+
+	mutex_lock(&m->table);
+	known = n->nlookup;
+	mutex_unlock(&m->table);
+	return known;
+}
+
 /* ---- what changes meanwhile ---- */
 
 void nameless_changed(struct node *n, uint64_t start, uint64_t end)
@@ -296,12 +307,13 @@ static int give_from(struct giving *g, struct node *n, int from_fd)
 		watch_begin(n); /* before the first look at it */
 		r = make_nameless(g, n, from_fd, fds_short(g->m));
 	}
+	FAULT_POINT("mirror.nameless.copy");
 	if (!r && n->kind == META_FILE)
 		r = copy_contents(g, n, fresh);
 	return r ? r : copy_attrs(g, n);
 }
 
-/* 0 also where nobody has it any more: then nothing is lost here. */
+/* 0 also where nobody has it, or wants it, any more: then nothing is lost. */
 static int give_one(struct giving *g, struct node *n, slot_mask mask)
 {
 	unsigned int order[META_STORE_MAX];
@@ -327,6 +339,8 @@ static int give_one(struct giving *g, struct node *n, slot_mask mask)
 	node_fd_lose(g->m, n, g->how->slot);
 	if (store_error_is_fatal(r))
 		return r;
+	if (!is_known(g->m, n))
+		return 0;
 	g->lost++;
 	g->why = r;
 	return 0;
@@ -359,17 +373,6 @@ int mirror_nameless_give(struct mirror *m, const struct mirror_giving *how)
 			 m->slot[how->slot].row.name, g.lost, strerror(-g.why));
 	mirror_ref_put(m, &ref);
 	return r;
-}
-
-/* One that is being forgotten loses its places one after the other. */
-static bool is_known(struct mirror *m, const struct node *n)
-{
-	bool known;
-
-	mutex_lock(&m->table);
-	known = n->nlookup;
-	mutex_unlock(&m->table);
-	return known;
 }
 
 bool nameless_only_on(struct mirror *m, unsigned int slot, slot_mask online)

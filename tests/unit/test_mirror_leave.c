@@ -5,8 +5,10 @@
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <sys/mman.h>
 
 #include "fs/mirror/internal.h"
+#include "fs/mirror/nameless.h"
 #include "tests/unit/three_fixture.h"
 
 TestSuite(mirror_leave, .init = setup, .fini = teardown, .timeout = 300);
@@ -67,6 +69,63 @@ Test(mirror_leave, a_file_that_is_being_forgotten_keeps_nobody)
 	WAIT_UNTIL(refs_of(n) > refs); /* it is on the list */
 	mirror_forget(m, id, 1);
 	cr_expect_eq(end(&c), 0);
+	node_put(m, n);
+}
+
+static int never(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static int call_give(const struct call *c)
+{
+	const struct mirror_giving how = {.slot = slot_of[2],
+					  .should_stop = never};
+
+	(void)c;
+	return mirror_nameless_give(m, &how);
+}
+
+static bool place_is_open(struct node *n, unsigned int slot)
+{
+	bool open;
+
+	mutex_lock(&m->fds);
+	open = n->place[slot].fd >= 0;
+	mutex_unlock(&m->fds);
+	return open;
+}
+
+/* Nobody misses what is forgotten while it is copied: nothing is said. */
+Test(mirror_leave, a_file_that_is_being_forgotten_is_not_called_lost)
+{
+	struct call c = {.fn = call_give};
+	uint64_t id = file("f");
+	char said[512] = "";
+	struct node *n;
+	int log, before;
+
+	cr_assert_eq(mirror_write(m, id, "contents", 8, 0, false), 0);
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "f"), 0);
+	n = node_peek(m, id);
+	cr_assert(n);
+	node_fd_drop(m, n, slot_of[2]);
+	cr_assert_eq(fault_configure("mirror.nameless.copy:delay=500"), 0);
+	log = memfd_create("log", MFD_CLOEXEC);
+	before = dup(STDERR_FILENO);
+	cr_assert(log >= 0 && before >= 0);
+	cr_assert_geq(dup2(log, STDERR_FILENO), 0);
+	log_open(LOG_SINK_STDERR, LOG_LEVEL_WARN);
+	begin(&c);
+	WAIT_UNTIL(place_is_open(n, slot_of[2]));
+	mirror_forget(m, id, 1);
+	cr_expect_eq(end(&c), 0);
+	cr_assert_geq(dup2(before, STDERR_FILENO), 0);
+	cr_assert_geq(pread(log, said, sizeof(said) - 1, 0), 0);
+	cr_expect_str_empty(said, "%s", said);
+	close(log);
+	close(before);
 	node_put(m, n);
 }
 
