@@ -14,6 +14,7 @@ struct look {
 	uint64_t xattrs;
 	char target[PATH_MAX];
 	ssize_t target_len;
+	struct store_caps caps; /* the store may be closed by then */
 };
 
 struct looks {
@@ -38,7 +39,7 @@ static int look_at(struct scan *c, struct node_handle *h, struct look *l)
 	struct store_obj o = h->obj;
 	int r;
 
-	*l = (struct look){0};
+	*l = (struct look){.caps = *store_caps(s)};
 	r = o.fd >= 0 ? store_fstat(s, o.fd, 0, &l->st)
 		      : store_statat(s, o.dirfd, o.name, 0, &l->st);
 	if (!r && o.fd < 0)
@@ -83,9 +84,13 @@ static int look_all(struct scan *c, struct looks *all)
 
 /* ---- comparing ---- */
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
+/* What the other's filesystem cannot keep is no difference. */
+static bool same_time(const struct look *a, const struct look *b)
 {
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+	const struct timespec x = store_time_kept(&b->caps, a->st.st.st_mtim),
+			      y = store_time_kept(&a->caps, b->st.st.st_mtim);
+
+	return x.tv_sec == y.tv_sec && x.tv_nsec == y.tv_nsec;
 }
 
 static unsigned int differ(const struct scan *c, const struct look *a,
@@ -101,7 +106,7 @@ static unsigned int differ(const struct scan *c, const struct look *a,
 		what |= SCRUB_WHAT_OWNER;
 	if (file && x->st_size != y->st_size)
 		what |= SCRUB_WHAT_SIZE;
-	if (!same_time(&x->st_mtim, &y->st_mtim))
+	if (!same_time(a, b))
 		what |= SCRUB_WHAT_MTIME;
 	if (a->xattrs != b->xattrs)
 		what |= SCRUB_WHAT_XATTR;

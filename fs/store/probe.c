@@ -17,6 +17,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "fs/store/internal.h"
 
 #define PROBE_FILE    "probe"
@@ -31,6 +32,10 @@
 #define MAGIC_BCACHEFS 0xca451a4e
 #define MAGIC_VFAT     0x4d44
 #define MAGIC_EXFAT    0x2011bab0
+
+/* Further than any filesystem has limits, and still no limit of time_t. */
+#define PROBE_TIME_MAX (INT64_MAX / 4)
+#define PROBE_TIME_MIN (-PROBE_TIME_MAX)
 
 enum {
 	PROBE_SPARSE_BYTES = 1 << 20,
@@ -133,6 +138,53 @@ static int probe_data(int fd, struct store_caps *c)
 		err = set_cap(&c->xattr_user,
 			      fsetxattr(fd, "user.seqmirror", "1", 1, 0));
 	return err;
+}
+
+/* @time as it is kept. Who refuses it has no limit that could be told. */
+static int time_kept(int fd, struct timespec *time)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *time};
+	struct stat st;
+	bool can;
+	int err = set_cap(&can, futimens(fd, times));
+
+	if (!err && can)
+		err = set_cap(&can, fstat(fd, &st));
+	if (!err && can)
+		*time = st.st_mtim;
+	return err;
+}
+
+static int probe_times(int fd, struct store_caps *c)
+{
+	struct timespec low = {.tv_sec = PROBE_TIME_MIN},
+			high = {.tv_sec = PROBE_TIME_MAX},
+			fine = {.tv_nsec = CLOCK_NS_PER_SEC - 1};
+	int err = time_kept(fd, &low);
+
+	if (!err)
+		err = time_kept(fd, &high);
+	if (!err)
+		err = time_kept(fd, &fine);
+	if (err)
+		return err;
+	if (low.tv_sec > PROBE_TIME_MIN)
+		c->time_min = low.tv_sec;
+	if (high.tv_sec < PROBE_TIME_MAX)
+		c->time_max = high.tv_sec;
+	c->time_step_ns = (uint32_t)(CLOCK_NS_PER_SEC - fine.tv_nsec);
+	return 0;
+}
+
+/* The same as Linux does, timestamp_truncate(). */
+struct timespec store_time_kept(const struct store_caps *c,
+				struct timespec time)
+{
+	time.tv_sec = MIN(MAX(time.tv_sec, c->time_min), c->time_max);
+	if (time.tv_sec == c->time_min || time.tv_sec == c->time_max)
+		time.tv_nsec = 0;
+	time.tv_nsec -= time.tv_nsec % c->time_step_ns;
+	return time;
 }
 
 /* Some take the flag and do nothing about it. */
@@ -260,6 +312,9 @@ static int probe_by_trying(int priv_fd, struct store_caps *c)
 	err = probe_data(fd, c);
 	guard_progress();
 	if (!err)
+		err = probe_times(fd, c);
+	guard_progress();
+	if (!err)
 		err = probe_names(priv_fd, c);
 	guard_progress();
 	remove_all(priv_fd);
@@ -268,7 +323,11 @@ static int probe_by_trying(int priv_fd, struct store_caps *c)
 
 int probe_caps(int root_fd, int priv_fd, struct store_caps *ret_caps)
 {
-	struct store_caps c = {0};
+	struct store_caps c = {
+		.time_min = INT64_MIN,
+		.time_max = INT64_MAX,
+		.time_step_ns = 1,
+	};
 	struct statfs sfs;
 	uint64_t block;
 	int err;

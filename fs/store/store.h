@@ -73,6 +73,9 @@ struct store_caps {
 	bool file_handles;    /* name_to_handle_at gives generations */
 	bool syncfs_complete; /* syncfs writes and reports everything */
 	bool birth_times; /* a new object's times are all that of its birth */
+	/* What a modification time can be: seconds, and nanoseconds in steps. */
+	int64_t time_min, time_max;
+	uint32_t time_step_ns;
 	uint32_t block_size;
 	uint64_t fs_type; /* statfs f_type */
 };
@@ -173,6 +176,9 @@ struct guard *store_guard(const struct store *s);
 
 const struct store_identity *store_identity(const struct store *s);
 const struct store_caps *store_caps(const struct store *s);
+/* As a store with such capabilities keeps it. */
+struct timespec store_time_kept(const struct store_caps *c,
+				struct timespec time);
 const char *store_path(const struct store *s); /* absolute */
 /* Absolute path of .seqmirror. */
 const char *store_privdir(const struct store *s);
