@@ -456,9 +456,7 @@ static int readlink_slot(struct mirror *m, unsigned int slot, void *arg)
 	if (r)
 		return r;
 	/* readlinkat(2): an empty name means the O_PATH descriptor itself */
-	got = h.obj.name ? store_readlink(s, h.obj.dirfd, h.obj.name, k->buf,
-					  k->len)
-			 : store_readlink(s, h.obj.fd, "", k->buf, k->len);
+	got = store_readlink(s, h.obj.fd, "", k->buf, k->len);
 	node_handle_put(m, &h);
 	return (int)got;
 }

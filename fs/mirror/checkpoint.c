@@ -124,11 +124,7 @@ static bool ours_wait(struct mirror *m, struct cut *c, int err)
 static int handle_stat(struct mirror *m, struct node_handle *h,
 		       struct store_stat *st)
 {
-	struct store *s = m->slot[h->slot].store;
-
-	return h->obj.fd >= 0
-		       ? store_fstat(s, h->obj.fd, 0, st)
-		       : store_statat(s, h->obj.dirfd, h->obj.name, 0, st);
+	return store_fstat(m->slot[h->slot].store, h->obj.fd, 0, st);
 }
 
 /* Give slot @i the modification time, if it is @wanting. From then on what its

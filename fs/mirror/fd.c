@@ -595,52 +595,19 @@ void node_fd_drop(struct mirror *m, struct node *n, unsigned int i)
 	place_close_idle(m, &n->place[i]);
 }
 
+/* By descriptor, also what cannot be opened for reading: a name may be given to
+ * something else while it is used. */
 int node_handle_get(struct mirror *m, struct node *n, unsigned int i,
 		    struct node_handle *ret)
 {
-	struct node_place *p = &n->place[i];
-	int r;
-
 	*ret = (struct node_handle){.node = n, .slot = i};
 	ret->obj = (struct store_obj){.fd = -1, .dirfd = -1};
-	mutex_lock(&m->fds);
-	if (p->fd >= 0 && !p->lost && !p->fd_path) {
-		idle_unlink(m, p);
-		p->pins++;
-		ret->obj.fd = p->fd;
-	}
-	mutex_unlock(&m->fds);
-	if (ret->obj.fd >= 0)
-		return 0;
-	/* Without root's rights a name below a directory may not do. */
-	if (n->kind == META_FILE || n->kind == META_DIR || n == m->root ||
-	    geteuid() != 0 || node_is_unlinked(m, n))
-		return node_fd_get(m, n, i, false, &ret->obj.fd);
-	r = node_name_get(m, n, &ret->parent, ret->name);
-	if (r)
-		return r;
-	r = node_fd_get(m, ret->parent, i, false, &ret->obj.dirfd);
-	if (r) {
-		node_put(m, ret->parent);
-		ret->parent = NULL;
-		/* It was taken out of a directory that has been removed. */
-		return r == -ENODE_ELSEWHERE
-			       ? node_fd_get(m, n, i, false, &ret->obj.fd)
-			       : r;
-	}
-	ret->obj.name = ret->name;
-	return 0;
+	return node_fd_get(m, n, i, false, &ret->obj.fd);
 }
 
 void node_handle_put(struct mirror *m, struct node_handle *h)
 {
-	if (h->parent) {
-		node_fd_put(m, h->parent, h->slot);
-		node_put(m, h->parent);
-		h->parent = NULL;
-	} else if (h->obj.fd >= 0) {
-		node_fd_put(m, h->node, h->slot);
-	}
+	node_fd_put(m, h->node, h->slot);
 }
 
 int mirror_node_open(struct mirror *m, uint64_t node, unsigned int slot,

@@ -443,12 +443,10 @@ MUST_CHECK int node_backing_load(struct mirror *m, struct node *n,
 MUST_CHECK int node_open_fresh(struct mirror *m, struct node *n, unsigned int i,
 			       int flags, int *ret_fd);
 
-/* An object for attribute calls: descriptor or parent and name, pinned. */
+/* An object for attribute calls: a descriptor, pinned. */
 struct node_handle {
 	struct node *node;
-	struct node *parent; /* referenced; NULL when by fd */
 	unsigned int slot;
-	char name[META_NAME_MAX + 1];
 	struct store_obj obj;
 };
 MUST_CHECK int node_handle_get(struct mirror *m, struct node *n, unsigned int i,

@@ -24,15 +24,6 @@ struct looks {
 	struct look look[META_STORE_MAX];
 };
 
-/* What is named is not opened, and not proved yet. */
-static int is_node(struct scan *c, unsigned int i, const struct store_stat *st)
-{
-	struct meta_backing want;
-	int r = node_backing_load(c->m, c->n, i, &want);
-
-	return r ? r : want.ino && want.ino != st->st.st_ino ? -ESTALE : 0;
-}
-
 static int look_at(struct scan *c, struct node_handle *h, struct look *l)
 {
 	struct store *s = c->m->slot[h->slot].store;
@@ -40,18 +31,13 @@ static int look_at(struct scan *c, struct node_handle *h, struct look *l)
 	int r;
 
 	*l = (struct look){.caps = *store_caps(s)};
-	r = o.fd >= 0 ? store_fstat(s, o.fd, 0, &l->st)
-		      : store_statat(s, o.dirfd, o.name, 0, &l->st);
-	if (!r && o.fd < 0)
-		r = is_node(c, h->slot, &l->st);
+	r = store_fstat(s, o.fd, 0, &l->st);
 	if (!r)
 		r = store_xattr_hash(s, o, &l->xattrs);
 	if (r || c->n->kind != META_SYMLINK)
 		return r;
-	l->target_len = o.name ? store_readlink(s, o.dirfd, o.name, l->target,
-						sizeof(l->target))
-			       : store_readlink(s, o.fd, "", l->target,
-						sizeof(l->target));
+	l->target_len =
+		store_readlink(s, o.fd, "", l->target, sizeof(l->target));
 	return l->target_len < 0 ? (int)l->target_len : 0;
 }
 
