@@ -402,21 +402,27 @@ static int open_once(struct mirror *m, struct node *n, unsigned int i,
 	return 0;
 }
 
+static void move_count(struct node *n, uint32_t change)
+{
+	n->moving += change;
+	atomic_fetch_add(&n->moves, 1);
+}
+
 void move_begin(struct mirror *m, struct node *n, struct node *other)
 {
 	mutex_lock(&m->lock);
-	n->moving++;
+	move_count(n, 1);
 	if (other)
-		other->moving++;
+		move_count(other, 1);
 	mutex_unlock(&m->lock);
 }
 
 void move_end(struct mirror *m, struct node *n, struct node *other)
 {
 	mutex_lock(&m->lock);
-	n->moving--;
+	move_count(n, -1u);
 	if (other)
-		other->moving--;
+		move_count(other, -1u);
 	cond_broadcast(&m->moved);
 	mutex_unlock(&m->lock);
 }
@@ -445,13 +451,17 @@ int node_open_fresh(struct mirror *m, struct node *n, unsigned int i, int flags,
 {
 	int r = -ESTALE;
 
-	for (int tries = 0; tries < OPEN_TRIES; tries++) {
+	for (int tries = 0; tries < OPEN_TRIES;) {
+		uint32_t moves = atomic_load(&n->moves);
+
 		r = open_once(m, n, i, flags, ret_fd);
 		if (!is_misplaced(r))
 			return r;
 		move_wait(m, n);
 		if (node_is_unlinked(m, n))
 			return -ENOENT;
+		/* If it was moved meanwhile, that says nothing of the store. */
+		tries += moves == atomic_load(&n->moves);
 	}
 	return r == -ENOENT ? -ESTALE : r;
 }

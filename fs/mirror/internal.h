@@ -176,8 +176,9 @@ struct node {
 	struct node_armed armed[2]; /* by generation & 1 */
 	uint64_t born_gen; /* guarded by mirror.lock; 0: before this mount */
 	/* Calls that take one of its names away are between the stores and the
-	 * table; guarded by mirror.lock. */
+	 * table; guarded by mirror.lock. How often one has begun or ended. */
 	uint32_t moving;
+	_Atomic uint32_t moves;
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
 	_Atomic int refused;   /* -ENOSPC, -EDQUOT: see mirror_refuse() */
 	_Atomic uint64_t refused_bytes;
