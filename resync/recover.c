@@ -126,6 +126,7 @@ static int collect(struct recover *r, struct meta *const *others, size_t count)
 		MAX(r->numbers.next_node, (uint64_t)META_FIRST_ID);
 	r->numbers.fresh_seq = r->numbers.next_seq;
 	r->numbers.skips_foreign = true;
+	r->numbers.drops_cache = true;
 	if (r->intents.count)
 		qsort(r->intents.data, r->intents.count,
 		      sizeof(*r->intents.data), compare_intents);

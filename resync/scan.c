@@ -118,7 +118,7 @@ static void log_entry(const struct store *store, const struct found *f,
 }
 
 static int scan_extents(struct store *store, struct meta *meta,
-			const struct found *f, uint64_t seq)
+			const struct found *f, uint64_t seq, bool drops_cache)
 {
 	_cleanup_close_ int fd = -1;
 	int err;
@@ -135,6 +135,8 @@ static int scan_extents(struct store *store, struct meta *meta,
 		log_entry(store, f, "cannot read", fd);
 		return fd;
 	}
+	if (drops_cache)
+		store_drop_cache(store, fd, 0, (uint64_t)f->st.st.st_size);
 	return scan_mapped(store, meta, fd, f->row.id,
 			   (struct range){0, META_RANGE_MAX}, seq);
 }
@@ -148,7 +150,7 @@ static int write_object(struct store *store, struct meta *meta, struct found *f,
 	f->row.attr_seq = f->row.seq = seq;
 	err = meta_node_put(meta, &f->row);
 	if (!err && f->row.kind == META_FILE)
-		err = scan_extents(store, meta, f, seq);
+		err = scan_extents(store, meta, f, seq, n->drops_cache);
 	return err;
 }
 

@@ -28,6 +28,9 @@ struct scan_numbers {
 	int (*doubtful_dir)(void *arg, uint64_t dir);
 	void *arg;
 	bool skips_foreign; /* other filesystems mounted inside: left alone */
+	/* A write-back may have failed once: what is read from now on is to be
+	 * what the disk has (recover.h). */
+	bool drops_cache;
 	/* Else, with -EXDEV: the name that one is mounted on. */
 	char foreign[META_NAME_MAX + 1];
 };
