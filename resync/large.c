@@ -70,16 +70,25 @@ static int large_unmap(struct lap *lap, uint64_t node, int tfd,
 	return r;
 }
 
+/* @ret_cut: what the target lost with its size. */
 static int large_attrs(struct lap *lap, const struct meta_node *theirs, int sfd,
-		       int tfd, struct meta_ctime *ret_ctime)
+		       int tfd, struct meta_ctime *ret_ctime,
+		       struct range *ret_cut)
 {
 	struct store_stat st, own;
 	int r;
+
+	*ret_cut = (struct range){0, 0};
 
 	r = store_fstat(lap->src->store, sfd, 0, &st);
 	if (r < 0)
 		return lap_source_err(lap, r);
 	r = store_fstat(lap->dst->store, tfd, 0, &own);
+	if (r == 0 && own.st.st_size > st.st.st_size)
+		*ret_cut = range_align_out(
+			(struct range){(uint64_t)st.st.st_size,
+				       (uint64_t)own.st.st_size},
+			META_BLOCK);
 	if (r == 0 && own.st.st_size != st.st.st_size)
 		r = misfit_size(lap,
 				store_truncate(lap->dst->store, tfd,
@@ -91,7 +100,7 @@ static int large_attrs(struct lap *lap, const struct meta_node *theirs, int sfd,
 }
 
 static int large_keep(struct lap *lap, uint64_t node,
-		      const struct range_set *holes)
+		      const struct range_set *holes, struct range cut_off)
 {
 	int r = keep_look(lap);
 
@@ -102,6 +111,8 @@ static int large_keep(struct lap *lap, uint64_t node,
 		if (r == 0)
 			r = keep_range(lap, node, *hole);
 	}
+	if (r == 0)
+		r = keep_range(lap, node, cut_off);
 	keep_end(lap);
 	return r;
 }
@@ -135,6 +146,7 @@ int large_finish(struct lap *lap, const struct meta_node *theirs)
 	_cleanup_close_ int tfd = -1;
 	_cleanup_(range_set_done) struct range_set holes;
 	struct meta_node row;
+	struct range cut_off;
 	int r;
 
 	range_set_init(&holes);
@@ -150,8 +162,8 @@ int large_finish(struct lap *lap, const struct meta_node *theirs)
 		return tfd == -ENOENT || tfd == -ESTALE ? 0 : tfd;
 	r = large_unmap(lap, theirs->id, tfd, &holes);
 	if (r == 0)
-		r = large_attrs(lap, theirs, sfd, tfd, &row.ctime);
+		r = large_attrs(lap, theirs, sfd, tfd, &row.ctime, &cut_off);
 	if (r == 0)
-		r = large_keep(lap, theirs->id, &holes);
+		r = large_keep(lap, theirs->id, &holes, cut_off);
 	return r < 0 ? r : large_row(lap, theirs, &row, &holes);
 }

@@ -464,6 +464,49 @@ Test(resync_lap_ahead, a_large_file_with_a_new_hole)
 	world_done(&w);
 }
 
+/* When its first batch has been copied and looked at. */
+static void cut_off_when_filling(struct world *w,
+				 const struct resync_progress *p)
+{
+	uint64_t file;
+	int fd;
+
+	if (p->counts.bytes_copied <= 65 << 20 || w->hooked)
+		return;
+	w->hooked = true;
+	file = lookup(&w->a, META_ROOT_ID, "large");
+	armed(&w->a, file, META_INTENT_DATA, 0, 128 << 20);
+	fd = open_file(&w->a, file);
+	must(store_truncate(w->a.side.store, fd, 1000));
+	close_fd(&fd);
+}
+
+Test(resync_lap_ahead, a_large_file_that_is_cut_off_and_comes_back)
+{
+	struct lap_how how = {.more = true, .phase = cut_off_when_filling};
+	const size_t size = 70 << 20;
+	char *was = malloc(size);
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+	int fd;
+
+	history_begin(&w.a);
+	file = op_make(&w.a, META_ROOT_ID, "large", META_FILE);
+	op_write(&w.a, file, 0, size, 3);
+	history_end(&w.a);
+	fd = open_file(&w.a, file);
+	must(store_read(w.a.side.store, fd, was, size, 0));
+	must(lap_as(&w, from, how, &(struct resync_counts){0}));
+	cr_assert(w.hooked);
+	must(store_write(w.a.side.store, fd, was, size, 0, NULL));
+	disarmed(&w.a);
+	close_fd(&fd);
+	free(was);
+	last(&w, w.a.seq);
+	world_done(&w);
+}
+
 /* ---- 14: rows that are true at every step ---- */
 
 static void rows_are_true(struct actor *b)
