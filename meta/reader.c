@@ -124,7 +124,9 @@ void meta_reader_put(struct meta_reader *rd)
 	assert(rd != &m->writer && !rd->in_txn);
 	mutex_lock(&m->pool_lock);
 	assert(m->out_count > 0);
-	if (m->idle_count < READER_IDLE_MAX) {
+	/* One whose snapshot could not be ended shows what was for good. */
+	if (m->idle_count < READER_IDLE_MAX &&
+	    sqlite3_get_autocommit(rd->conn.db)) {
 		rd->next = m->idle;
 		m->idle = rd;
 		m->idle_count++;
@@ -191,7 +193,8 @@ void meta_read_end(struct meta_reader *rd)
 		    ? 0
 		    : reader_exec(rd, STMT_TXN_COMMIT);
 	/* The end of a snapshot writes nothing. Want of memory for its
-	 * statement leaves it open: the connection is then of no more use. */
+	 * statement leaves it open: the connection is then of no more use, and
+	 * is closed by meta_reader_put(). */
 	if (r < 0)
 		log_err("a snapshot of the map could not be ended: path=%s "
 			"error=%s",

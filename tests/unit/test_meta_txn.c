@@ -49,6 +49,39 @@ Test(meta_txn, what_is_seen)
 	fixture_done(&f);
 }
 
+/* As if there were no memory for the statement that ends a snapshot. */
+static int no_end(void *arg, int what, const char *a, const char *b,
+		  const char *c, const char *d)
+{
+	(void)arg;
+	(void)a;
+	(void)b;
+	(void)c;
+	(void)d;
+	return what == SQLITE_TRANSACTION ? SQLITE_DENY : SQLITE_OK;
+}
+
+Test(meta_txn, a_snapshot_that_does_not_end_is_seen_by_nobody)
+{
+	struct meta_reader *rd;
+	struct fixture f;
+
+	fixture_open(&f);
+	rd = meta_reader_get(f.m);
+	must(meta_read_begin(rd));
+	check(sqlite3_set_authorizer(rd->conn.db, no_end, NULL) == SQLITE_OK,
+	      "authorizer");
+	meta_read_end(rd);
+	meta_reader_put(rd);
+	must(meta_begin(f.m));
+	put_node(f.m, 16, META_FILE, 1);
+	must(meta_commit(f.m));
+	rd = meta_reader_get(f.m);
+	expect_int(node_there(rd, 16), 1);
+	meta_reader_put(rd);
+	fixture_done(&f);
+}
+
 /* ---- a reader that holds the writer's lock ---- */
 
 static void *let_go_later(void *arg)
