@@ -79,19 +79,16 @@ static int nameless_check(struct mirror *m, unsigned int slot)
 	mutex_unlock(&m->lock);
 	if (online == SLOT_BIT(slot))
 		return 0;
-	if (nameless_only_on(m, slot, online))
-		return -ETXTBSY;
-	unpark_slot(m, slot); /* a copy has nothing in limbo */
-	return 0;
+	return nameless_only_on(m, slot, online) ? -ETXTBSY : 0;
 }
 
 static int detach_held(struct mirror *m, unsigned int slot)
 {
 	struct slot *s = &m->slot[slot];
-	int r = nameless_check(m, slot);
+	int r = checkpoint_locked(m, NULL);
 
-	if (!r)
-		r = checkpoint_locked(m, NULL);
+	if (!r) /* who has not failed in that */
+		r = nameless_check(m, slot);
 	if (r)
 		return r;
 	mutex_lock(&m->lock);
@@ -108,6 +105,8 @@ static int detach_held(struct mirror *m, unsigned int slot)
 	record_end(m);
 	mutex_unlock(&m->lock);
 	FAULT_POINT("mirror.detach.recorded");
+	if (!r)
+		unpark_left(m, slot); /* a copy has nothing in limbo */
 	if (!r)
 		r = farewell(m, slot);
 	slots_unpin(m, SLOT_BIT(slot));

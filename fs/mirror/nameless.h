@@ -58,6 +58,8 @@ void unpark(struct mirror *m, struct node *n, unsigned int i);
 void unpark_all(struct mirror *m, struct node *n);
 /* All nodes on slot @i, which leaves or is closed. */
 void unpark_slot(struct mirror *m, unsigned int i);
+/* The same, durably, of one that has left and is pinned. */
+void unpark_left(struct mirror *m, unsigned int i);
 /* Open what is parked; -ENODE_ELSEWHERE: nothing is. */
 MUST_CHECK int park_open(struct mirror *m, struct node *n, unsigned int i,
 			 int flags, int *ret_fd);

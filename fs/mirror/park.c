@@ -62,17 +62,27 @@ void park(struct mirror *m, struct node *n, unsigned int i, int dirfd,
 		set_parked(m, n, i, true);
 }
 
-void unpark(struct mirror *m, struct node *n, unsigned int i)
+/* True: it was. What stays is removed by the next lap or recovery. */
+static bool unpark_on(struct mirror *m, struct node *n, unsigned int i,
+		      struct store *s)
 {
 	char gone[PARK_NAME_LEN];
+
+	if (!is_parked(m, n, i))
+		return false;
+	set_parked(m, n, i, false);
+	park_name(n, gone);
+	ignore_result(store_unlink(s, store_limbo_fd(s), gone));
+	return true;
+}
+
+void unpark(struct mirror *m, struct node *n, unsigned int i)
+{
 	struct mirror_ref ref;
 
 	if (!is_parked(m, n, i) || mirror_ref_get_now(m, i, &ref))
 		return;
-	set_parked(m, n, i, false);
-	park_name(n, gone);
-	/* What stays is removed by the next lap or recovery. */
-	ignore_result(store_unlink(ref.store, store_limbo_fd(ref.store), gone));
+	(void)unpark_on(m, n, i, ref.store);
 	mirror_ref_put(m, &ref);
 }
 
@@ -82,10 +92,11 @@ void unpark_all(struct mirror *m, struct node *n)
 		unpark(m, n, i);
 }
 
-void unpark_slot(struct mirror *m, unsigned int i)
+static bool unpark_slot_on(struct mirror *m, unsigned int i, struct store *s)
 {
 	VEC(struct node *) parked = {0};
 	struct node *n, *tmp;
+	bool any = false;
 
 	mutex_lock(&m->table);
 	HASH_ITER (by_id, m->nodes, n, tmp)
@@ -93,10 +104,29 @@ void unpark_slot(struct mirror *m, unsigned int i)
 			n->refs++;
 	mutex_unlock(&m->table);
 	vec_for_each (p, &parked) {
-		unpark(m, *p, i);
+		any |= unpark_on(m, *p, i, s);
 		node_put(m, *p);
 	}
 	vec_done(&parked);
+	return any;
+}
+
+void unpark_slot(struct mirror *m, unsigned int i)
+{
+	struct mirror_ref ref;
+
+	if (mirror_ref_get_now(m, i, &ref))
+		return;
+	(void)unpark_slot_on(m, i, ref.store);
+	mirror_ref_put(m, &ref);
+}
+
+void unpark_left(struct mirror *m, unsigned int i)
+{
+	struct store *s = m->slot[i].store;
+
+	if (unpark_slot_on(m, i, s))
+		ignore_result(store_syncfs(s));
 }
 
 int park_open(struct mirror *m, struct node *n, unsigned int i, int flags,

@@ -61,6 +61,8 @@ Test(mirror_leave, a_file_that_is_being_forgotten_keeps_nobody)
 	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "f"), 0);
 	n = node_peek(m, id);
 	cr_assert(n);
+	/* None is left that the detach's own would give back. */
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	refs = refs_of(n);
 	cr_assert_eq(fault_configure("mirror.nameless.listed:delay=200:1,"
 				     "mirror.fd.close:delay=600:3"),
@@ -386,4 +388,23 @@ Test(mirror_leave, a_nameless_file_is_not_read_where_it_could_not_be_synced)
 	write_nameless(0, 'X'); /* as if the disk had lost what was written */
 	cr_assert_eq(mirror_read(m, id, buf, 3, 0), 3);
 	cr_expect_eq(buf[0], 'a');
+}
+
+/* Nobody else has it any more when the last but one fails meanwhile. */
+Test(mirror_leave, a_detach_that_is_refused_takes_no_open_file)
+{
+	uint64_t id = file("f");
+	char buf[8] = "";
+
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	volume_reopen(1); /* what has no name is parked */
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "f"), 0);
+	file("g"); /* takes the descriptors */
+	store_fail_inject(store[1], "store.syncfs", EIO);
+	store_fail_inject(store[2], "store.syncfs", EIO);
+	cr_expect_eq(mirror_detach(m, slot_of[0]), -EBUSY);
+	cr_expect_eq(state_of(0), META_STORE_ONLINE);
+	cr_expect_eq(mirror_read(m, id, buf, sizeof(buf), 0), 3);
+	cr_expect_str_eq(buf, "abc");
 }
