@@ -77,9 +77,22 @@ static int is_known(struct meta_reader *rd, struct node *dir, const char *name,
 	return !r && d.node == row.id ? 2 : 1;
 }
 
+/* Does the name come after @cut?  A store that is out has it, perhaps, and its
+ * map has never heard of it. 1 yes, 0 no. */
+static int is_new(struct mirror *m, struct node *dir, const char *name,
+		  uint64_t cut)
+{
+	struct meta_dentry d;
+	int r = map_ask_child(m, dir->id, name, &d);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	return d.seq > cut;
+}
+
 /* 0 moved or gone, 1 it is a node of the map. The directory is locked. */
 static int aside_locked(struct mirror *m, unsigned int i, struct node *dir,
-			struct meta_reader *rd, const char *name)
+			struct meta_reader *rd, const char *name, uint64_t cut)
 {
 	struct store *s = m->slot[i].store;
 	struct store_stat st;
@@ -91,14 +104,17 @@ static int aside_locked(struct mirror *m, unsigned int i, struct node *dir,
 	if (!r) {
 		r = is_known(rd, dir, name, &st);
 		if (!r)
+			r = is_new(m, dir, name, cut);
+		if (!r)
 			r = keep_times(s, dirfd, name);
 	}
 	node_fd_put(m, dir, i);
 	return r == -ENOENT ? 0 : MIN(r, 1);
 }
 
+/* @cut: how far the map of a store that is out has come. */
 static int aside_one(struct mirror *m, unsigned int i, struct node *dir,
-		     const char *name)
+		     const char *name, uint64_t cut)
 {
 	struct meta_reader *rd = meta_reader_get(m->slot[i].meta);
 	int r;
@@ -107,7 +123,7 @@ static int aside_one(struct mirror *m, unsigned int i, struct node *dir,
 		return map_reader_error();
 	mutex_lock(&dir->lock);
 	feed_drain(m);
-	r = aside_locked(m, i, dir, rd, name);
+	r = aside_locked(m, i, dir, rd, name, cut);
 	mutex_unlock(&dir->lock);
 	meta_reader_put(rd);
 	return r;
@@ -124,7 +140,7 @@ int mirror_scrub_set_aside(struct mirror *m, unsigned int slot, uint64_t dir,
 		return r;
 	r = node_get(m, dir, &n);
 	if (!r) {
-		r = aside_one(m, slot, n, name);
+		r = aside_one(m, slot, n, name, UINT64_MAX);
 		node_put(m, n);
 	}
 	mirror_ref_put(m, &ref);
@@ -149,7 +165,8 @@ static int list_add(void *arg, const struct store_dirent *e)
  * A lap takes what it does not know in a directory in doubt for a leftover of
  * its own, and removes it. The store is out: nobody else is at work there.
  */
-static int aside_unknown(struct mirror *m, unsigned int i, uint64_t dir)
+static int aside_unknown(struct mirror *m, unsigned int i, uint64_t dir,
+			 uint64_t cut)
 {
 	struct listed l = {0};
 	struct node *n;
@@ -164,7 +181,7 @@ static int aside_unknown(struct mirror *m, unsigned int i, uint64_t dir)
 	}
 	for (size_t at = 0; r >= 0 && at < l.names.count;
 	     at += strlen(l.names.data + at) + 1)
-		r = aside_one(m, i, n, l.names.data + at);
+		r = aside_one(m, i, n, l.names.data + at, cut);
 	vec_done(&l.names);
 	node_put(m, n);
 	/* The directory itself is missing, or another thing lies there: a lap
@@ -198,13 +215,13 @@ static int doubt_put(struct meta *meta, const struct scrub_finding *f)
 
 /* Before a lap may look at the directory. One that fails is left as it is. */
 static bool is_prepared(struct mirror *m, unsigned int i,
-			const struct scrub_finding *f)
+			const struct scrub_finding *f, uint64_t cut)
 {
 	int r;
 
 	if (!(f->losers & SLOT_BIT(i)))
 		return false;
-	r = is_name(f) ? aside_unknown(m, i, f->dir) : 0;
+	r = is_name(f) ? aside_unknown(m, i, f->dir, cut) : 0;
 	if (r)
 		log_warn("store %s: directory %llu is not repaired: what "
 			 "nobody knows there cannot be kept: %s",
@@ -214,7 +231,8 @@ static bool is_prepared(struct mirror *m, unsigned int i,
 }
 
 static int doubt_write(struct mirror *m, unsigned int i,
-		       const struct scrub_finding *v, size_t count)
+		       const struct scrub_finding *v, size_t count,
+		       uint64_t cut)
 {
 	_cleanup_free_ bool *prepared = calloc(count, sizeof(*prepared));
 	struct meta *meta = m->slot[i].meta;
@@ -223,7 +241,7 @@ static int doubt_write(struct mirror *m, unsigned int i,
 	if (!prepared)
 		return -ENOMEM;
 	for (size_t k = 0; k < count; k++)
-		prepared[k] = is_prepared(m, i, &v[k]);
+		prepared[k] = is_prepared(m, i, &v[k], cut);
 	r = meta_begin(meta);
 	if (r)
 		return r;
@@ -243,7 +261,8 @@ static int doubt_write(struct mirror *m, unsigned int i,
 static int put_out(struct mirror *m, slot_mask losers,
 		   const struct scrub_finding *v, size_t count)
 {
-	int r = checkpoint_locked(m, NULL);
+	uint64_t cut;
+	int r = checkpoint_locked(m, &cut);
 
 	for_each_slot(i, losers) if (!r && !slot_put_out(m, i, "scrub",
 							 -ESTALE)) r = -EIO;
@@ -252,7 +271,7 @@ static int put_out(struct mirror *m, slot_mask losers,
 		return r;
 	for_each_slot(i, losers)
 	{
-		int err = doubt_write(m, i, v, count);
+		int err = doubt_write(m, i, v, count, cut);
 
 		if (!err)
 			continue;

@@ -187,6 +187,57 @@ Test(mirror_scrub, what_is_missing_is_found)
 	displace(true);
 }
 
+/* ---- a repair beside those who make files ---- */
+
+static void *put_out_run(void *arg)
+{
+	struct scrub_finding f = {
+		.kind = SCRUB_MISSING,
+		.dir = dir_id,
+		.name = "f",
+		.by = SCRUB_BY_MAP,
+	};
+	struct mirror_slot_info info;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		mirror_slot_info(m, i, &info);
+		if (!strcmp(info.path, dir_b))
+			f.losers = SLOT_BIT(i);
+	}
+	f.node = *(uint64_t *)arg;
+	cr_expect_eq(mirror_scrub_put_out(m, f.losers, &f, 1), 0);
+	return NULL;
+}
+
+static bool has_ended(pthread_t thread)
+{
+	return pthread_tryjoin_np(thread, NULL) == 0;
+}
+
+/* What was made too late for the map of the store that is put out is nothing
+ * that nobody knows. */
+Test(mirror_scrub, new_files_do_not_go_to_found)
+{
+	struct mirror_entry e;
+	char path[8192], name[32];
+	pthread_t thread;
+	uint64_t id;
+
+	make_dir(&id);
+	snprintf(path, sizeof(path), "%s/d/alien", dir_b);
+	cr_assert_eq(mkdir(path, 0755), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, put_out_run, &id), 0);
+	for (unsigned int k = 0; !has_ended(thread); k++) {
+		snprintf(name, sizeof(name), "new%u", k);
+		cr_assert_eq(mirror_create(m, dir_id, name, 0644, &cred, &e),
+			     0);
+	}
+	snprintf(path, sizeof(path), "%s/.seqmirror/found/1-alien", dir_b);
+	cr_expect_eq(rmdir(path), 0);
+	snprintf(path, sizeof(path), "%s/.seqmirror/found", dir_b);
+	cr_expect_eq(rmdir(path), 0, "it is not empty");
+}
+
 #ifdef SEQMIRROR_FAULT_INJECTION
 
 static void *fsync_run(void *arg)
