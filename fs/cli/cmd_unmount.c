@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,12 +30,39 @@
 #define STUCK_POLLS 20
 #define STATUS_MS   5000
 #define HELD_MAX    256
+/* It is told when the parent has waited for it, which is init or a shell. */
+#define EXIT_POLLS   20
+#define EXIT_POLL_MS 10
 
 static int open_pidfd(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
 	return fd < 0 ? -errno : fd;
+}
+
+/* What <linux/pidfd.h> has from Linux 6.15 on. */
+struct pidfd_exit {
+	uint64_t mask;
+	uint64_t cgroup;
+	uint32_t ids[11];
+	int32_t exit_code;
+};
+#define EXIT_MASK UINT64_C(8)
+#define EXIT_INFO _IOWR(0xff, 11, struct pidfd_exit)
+
+/* As wait(2) has it; 0 if an older kernel does not tell. */
+static int exit_status(int pidfd)
+{
+	for (unsigned int i = 0; i < EXIT_POLLS; i++) {
+		struct pidfd_exit info = {.mask = EXIT_MASK};
+
+		if (ioctl(pidfd, EXIT_INFO, &info) == 0 &&
+		    (info.mask & EXIT_MASK))
+			return info.exit_code;
+		clock_sleep_ms(EXIT_POLL_MS);
+	}
+	return 0;
 }
 
 /* As an ordinary user only the set-uid helper may. */
@@ -195,6 +223,24 @@ static void find_held(struct client *client, char text[HELD_MAX])
 		       h.names, h.count > 1 ? "were" : "was");
 }
 
+/* Whether what was written last is safe is for the user to know. */
+static int tell_end(const char *word, int pidfd)
+{
+	int status = pidfd < 0 ? 0 : exit_status(pidfd);
+
+	if (!status)
+		return 0;
+	ui_error(word,
+		 WIFSIGNALED(status)
+			 ? "unmounted, but its daemon died before the last "
+			   "checkpoint was complete: the next mount repairs "
+			   "the volume"
+			 : "unmounted, but not in good order, as the log of "
+			   "its daemon says: the next mount repairs the "
+			   "volume");
+	return -EIO;
+}
+
 static int unmount(const char *word, const struct mount_entry *entry)
 {
 	_cleanup_client_ struct client *client = NULL;
@@ -234,7 +280,7 @@ static int unmount(const char *word, const struct mount_entry *entry)
 			 "unmounted, but its daemon still holds the "
 			 "stores after %u s: leave them plugged in",
 			 (unsigned int)WAIT_SECONDS);
-	return err;
+	return err ? err : tell_end(word, pidfd);
 }
 
 static int run(const struct cli_command *self, int argc, char **argv)

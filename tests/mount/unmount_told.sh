@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# unmount says it, and fails, when the daemon ended without its last checkpoint:
+# killed in it, or because no store could be written any more.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+# Before, nobody but its parent learns how a process ended.
+printf '%s\n' 6.15 "$(uname -r)" | sort -CV || skip "needs Linux 6.15"
+
+# tells_of WORDS: what unmount said in the file out, and left.
+tells_of()
+{
+	grep -q "^seqmirror: .*unmounted, but $1.*the next mount repairs" out ||
+		fail "not said: $(<out)"
+	not_mounted "$mnt" || fail "still mounted"
+	eq "left in good order" "$(status_of .clean a)" false
+}
+
+in_step()
+{
+	mount_volume a b
+	wait_until 20 volume_is healthy
+}
+
+faulty a
+faulty b
+sm init --name a,b a b >/dev/null 2>&1
+
+# Killed in the last checkpoint, where the program is built so.
+SEQMIRROR_FAULT=mirror.ckpt.times:kill mount_volume -o checkpoint=3600 a b
+echo one >"$mnt/one"
+sync "$mnt/one"
+if sm unmount "$mnt" >out 2>&1; then
+	daemon_ended
+else
+	! wait "$daemon_pid" 2>/dev/null || fail "the daemon ended well"
+	daemon_pid=
+	tells_of "its daemon died before the last checkpoint"
+fi
+in_step
+eq "what was written" "$(<"$mnt/one")" one
+
+# One store of two: the other has it all, and was left in good order.
+echo two >"$mnt/two"
+faults b fail modify EIO
+sm unmount "$mnt" >out 2>&1 || fail "$(<out)"
+daemon_ended
+faults b clear
+eq "left in good order" "$(status_of .clean a)" true
+
+# Both.
+in_step
+echo three >"$mnt/three"
+faults a fail modify EIO
+faults b fail modify EIO
+! sm unmount "$mnt" >out 2>&1 || fail "a success"
+! wait "$daemon_pid" || fail "the daemon ended well"
+daemon_pid=
+faults a clear
+faults b clear
+tells_of "not in good order"
+in_step
+unmount_volume
+same_tree a.below b.below
