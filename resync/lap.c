@@ -336,6 +336,19 @@ int lap_sync(struct lap *lap)
 
 /* ---- begin and end ---- */
 
+/* Above from the sides number each for itself: rows of the source are not to be
+ * merged with the target's own under a number that the source never gave. */
+static int lower_horizon(struct lap *lap)
+{
+	uint64_t own;
+	int r = meta_number_get(lap->t, META_NUM_HORIZON, &own);
+
+	if (r < 0 || own <= lap->args->from)
+		return r;
+	return meta_number_set(lap->dst->meta, META_NUM_HORIZON,
+			       lap->args->from);
+}
+
 static int mark_rows(struct lap *lap)
 {
 	_cleanup_free_ struct meta_epoch *epochs = NULL;
@@ -355,6 +368,8 @@ static int mark_rows(struct lap *lap)
 	if (r == 0 && (!marked || from > lap->args->from))
 		r = meta_number_set(meta, META_NUM_RESYNC_FROM,
 				    lap->args->from);
+	if (r == 0 && lap->args->both)
+		r = lower_horizon(lap);
 	return r < 0 ? r : meta_laps_add(meta, epochs, count);
 }
 

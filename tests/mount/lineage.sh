@@ -217,3 +217,30 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	no_fork
 	together
 fi
+
+echo "-- a backup is kept, over what went on long after it"
+fresh
+head -c 8192 /dev/urandom >of_backup
+mount_volume a b
+cp of_backup "$mnt/file"
+unmount_volume
+cp -a a backup
+mount_volume a b
+head -c 20480 /dev/urandom >"$mnt/file"
+sync -f "$mnt"
+unmount_volume
+mount_volume a b
+say more other
+unmount_volume
+rm -rf a
+mv backup a
+alone a say mine other
+sm resync --prefer a a b >/dev/null
+same_tree a b
+cmp b/file of_backup
+for name in a b; do
+	sm check "$name" >shown || fail "$name: $(cat shown)"
+done
+alone a say later other
+no_fork "b had nothing of its own"
+together
