@@ -228,13 +228,16 @@ uint64_t lap_seq(const struct lap *lap, uint64_t seq)
 }
 
 /* Under a live source's hands a name may lead elsewhere for a moment, and a dry
- * run has the source as a crash has left it. */
+ * run has the source as a crash has left it, or with identities of what it was
+ * copied from. */
 static bool leads_elsewhere(struct lap *lap)
 {
 	uint64_t intents;
 
-	return lap->src->live ||
-	       (lap->dry && !meta_intent_count(lap->s, &intents) && intents);
+	if (lap->src->live || !lap->dry)
+		return lap->src->live;
+	return (!meta_intent_count(lap->s, &intents) && intents) ||
+	       side_is_copied(lap->src, lap->s) > 0;
 }
 
 int lap_source_open(struct lap *lap, uint64_t node, int flags)

@@ -235,6 +235,14 @@ unmount_volume
 rm -rf a
 mv backup a
 alone a say mine other
+# A forecast from a copy of which no file has been found anew.
+cp -a a copied
+rm -rf a
+mv copied a
+sm resync --dry-run --json --prefer a a b >forecast.json ||
+	fail "no forecast from a copy"
+[[ $(jq -r .remark forecast.json) == "store a is a copy"* ]] ||
+	fail "the forecast does not tell of the copy: $(cat forecast.json)"
 sm resync --prefer a a b >/dev/null
 same_tree a b
 cmp b/file of_backup
