@@ -56,10 +56,12 @@ static int exit_status(int pidfd)
 {
 	for (unsigned int i = 0; i < EXIT_POLLS; i++) {
 		struct pidfd_exit info = {.mask = EXIT_MASK};
+		int r = ioctl(pidfd, EXIT_INFO, &info);
 
-		if (ioctl(pidfd, EXIT_INFO, &info) == 0 &&
-		    (info.mask & EXIT_MASK))
+		if (r == 0 && (info.mask & EXIT_MASK))
 			return info.exit_code;
+		if (r < 0 && errno != ESRCH)
+			break;
 		clock_sleep_ms(EXIT_POLL_MS);
 	}
 	return 0;
