@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -30,9 +31,6 @@
 #define STUCK_POLLS 20
 #define STATUS_MS   5000
 #define HELD_MAX    256
-/* It is told when the parent has waited for it, which is init or a shell. */
-#define EXIT_POLLS   20
-#define EXIT_POLL_MS 10
 
 static int open_pidfd(pid_t pid)
 {
@@ -51,20 +49,37 @@ struct pidfd_exit {
 #define EXIT_MASK UINT64_C(8)
 #define EXIT_INFO _IOWR(0xff, 11, struct pidfd_exit)
 
-/* As wait(2) has it; 0 if an older kernel does not tell. */
-static int exit_status(int pidfd)
+/* Of one that its parent has not waited for: the last number of the line. */
+static int remnant_status(pid_t pid)
 {
-	for (unsigned int i = 0; i < EXIT_POLLS; i++) {
-		struct pidfd_exit info = {.mask = EXIT_MASK};
-		int r = ioctl(pidfd, EXIT_INFO, &info);
+	_cleanup_fclose_ FILE *f = NULL;
+	char line[1024] = "";
+	char path[64];
+	const char *last;
 
-		if (r == 0 && (info.mask & EXIT_MASK))
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (!f || !fgets(line, sizeof(line), f))
+		return -1;
+	last = strrchr(line, ' ');
+	return last ? atoi(last) : -1;
+}
+
+/* As wait(2) has it; 0 if an older kernel does not tell. */
+static int exit_status(int pidfd, pid_t pid)
+{
+	int status = -1;
+
+	/* Its parent may come in between. */
+	for (unsigned int i = 0; i < 2 && status < 0; i++) {
+		struct pidfd_exit info = {.mask = EXIT_MASK};
+
+		if (ioctl(pidfd, EXIT_INFO, &info) == 0 &&
+		    (info.mask & EXIT_MASK))
 			return info.exit_code;
-		if (r < 0 && errno != ESRCH)
-			break;
-		clock_sleep_ms(EXIT_POLL_MS);
+		status = remnant_status(pid);
 	}
-	return 0;
+	return MAX(status, 0);
 }
 
 /* As an ordinary user only the set-uid helper may. */
@@ -226,9 +241,9 @@ static void find_held(struct client *client, char text[HELD_MAX])
 }
 
 /* Whether what was written last is safe is for the user to know. */
-static int tell_end(const char *word, int pidfd)
+static int tell_end(const char *word, int pidfd, pid_t pid)
 {
-	int status = pidfd < 0 ? 0 : exit_status(pidfd);
+	int status = pidfd < 0 ? 0 : exit_status(pidfd, pid);
 
 	if (!status)
 		return 0;
@@ -282,7 +297,7 @@ static int unmount(const char *word, const struct mount_entry *entry)
 			 "unmounted, but its daemon still holds the "
 			 "stores after %u s: leave them plugged in",
 			 (unsigned int)WAIT_SECONDS);
-	return err ? err : tell_end(word, pidfd);
+	return err ? err : tell_end(word, pidfd, pid);
 }
 
 static int run(const struct cli_command *self, int argc, char **argv)
