@@ -24,6 +24,15 @@ MUST_CHECK int fan_change(struct op *op, slot_fn fn, slot_fn undo,
 			  struct node *about, void *arg, const char *what);
 
 /*
+ * A change of the names in @dir failed with @r, not as an answer: who stays may
+ * have done it by half, and only the files know. In doubt beyond the next
+ * checkpoint.  fan_change() does it for @about.
+ */
+void change_in_doubt(struct op *op, struct node *dir, int r);
+/* slots.c: the same on one slot. */
+void slot_suspect_names(struct mirror *m, unsigned int i, struct node *dir);
+
+/*
  * The order in which questions go to @mask: lead first, but those last that
  * take long just now.
  */

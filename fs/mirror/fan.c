@@ -33,6 +33,14 @@ static void change_suspect(struct op *op, struct node *about, slot_mask failed,
 		slot_suspect(op->m, i, about);
 }
 
+void change_in_doubt(struct op *op, struct node *dir, int r)
+{
+	if (!r || dir->kind != META_DIR || err_is_answer(r) ||
+	    store_error_is_space(r) || store_error_is_ours(r))
+		return;
+	for_each_slot(i, op_slots(op)) slot_suspect_names(op->m, i, dir);
+}
+
 static int change_run(struct op *op, slot_fn fn, slot_fn undo,
 		      struct node *about, void *arg, const char *what)
 {
@@ -40,13 +48,14 @@ static int change_run(struct op *op, slot_fn fn, slot_fn undo,
 	unsigned int order[META_STORE_MAX], count;
 	int res[META_STORE_MAX] = {0};
 	slot_mask ok = 0, tried = 0;
+	int r;
 
 	count = fan_order(m, op_slots(op), order);
 	for (unsigned int k = 0; k < count; k++) {
 		unsigned int i = order[k];
-		int r = fn(m, i, arg);
 		bool polite;
 
+		r = fn(m, i, arg);
 		if (store_error_is_space(r))
 			r = room_doubt(m, i, r);
 		res[i] = r;
@@ -76,7 +85,10 @@ static int change_run(struct op *op, slot_fn fn, slot_fn undo,
 		return op_judge_unlinked(op, about, tried, res);
 	if (about && ok)
 		change_suspect(op, about, tried & ~ok, res);
-	return op_judge(op, tried, res, what);
+	r = op_judge(op, tried, res, what);
+	if (about)
+		change_in_doubt(op, about, r);
+	return r;
 }
 
 int fan_change(struct op *op, slot_fn fn, slot_fn undo, struct node *about,

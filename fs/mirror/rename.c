@@ -237,6 +237,8 @@ static int rename_numbered(struct op *op, struct moving *k)
 	r = fan_change(op, rename_slot, destroys(k) ? NULL : rename_undo,
 		       k->from, k, "rename");
 	FAULT_POINT("mirror.rename.done");
+	if (k->to != k->from)
+		change_in_doubt(op, k->to, r);
 	if (!r && (table_move(op, k) || (k->white && whiteout_note(op, k))))
 		mirror_break(m, "out of memory");
 	move_end(m, k->n, k->victim);

@@ -163,29 +163,44 @@ static int suspect_put(struct meta *meta, const void *in)
 	return meta_intent_put(meta, in);
 }
 
+static void suspect(struct mirror *m, unsigned int i, struct meta_intent in)
+{
+	/* Whoever reads may be in a hurry: see record_all(). */
+	struct guard_hurry before = guard_hurry_begin(0);
+	int r;
+
+	/* No checkpoint clears this, whenever it comes: it drops what is of its
+	 * own generation or older. */
+	in.generation = (uint64_t)INT64_MAX;
+	r = map_change(m->slot[i].meta, suspect_put, &in);
+	(void)guard_hurry_end(before);
+	if (r)
+		log_warn("store %s: node %llu could not be marked as in doubt: "
+			 "%s",
+			 m->slot[i].row.name, (unsigned long long)in.node,
+			 strerror(-r));
+}
+
 /*
  * Something else lies where the node should be on slot @i.  The next lap must
  * look at it although no seq says so: an intent in that store's own map.
  */
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 {
-	/* Whoever reads may be in a hurry: see record_all(). */
-	struct guard_hurry before = guard_hurry_begin(0);
-	/* No checkpoint clears this, whenever it comes: it drops what is of its
-	 * own generation or older. */
-	struct meta_intent in = {.node = n->id,
-				 .generation = (uint64_t)INT64_MAX};
-	int r;
+	struct meta_intent in = {.node = n->id, .kind = META_INTENT_ATTR};
 
-	in.kind = n->kind == META_FILE ? META_INTENT_DATA : META_INTENT_ATTR;
-	in.end = n->kind == META_FILE ? META_RANGE_MAX : 0;
-	r = map_change(m->slot[i].meta, suspect_put, &in);
-	(void)guard_hurry_end(before);
-	if (r)
-		log_warn("store %s: node %llu could not be marked as in doubt: "
-			 "%s",
-			 m->slot[i].row.name, (unsigned long long)n->id,
-			 strerror(-r));
+	if (n->kind == META_FILE) {
+		in.kind = META_INTENT_DATA;
+		in.end = META_RANGE_MAX;
+	}
+	suspect(m, i, in);
+}
+
+void slot_suspect_names(struct mirror *m, unsigned int i, struct node *dir)
+{
+	suspect(m, i,
+		(struct meta_intent){.node = dir->id,
+				     .kind = META_INTENT_NAME});
 }
 
 static bool slot_take_closing(struct mirror *m, unsigned int i,

@@ -408,3 +408,28 @@ Test(mirror_leave, a_detach_that_is_refused_takes_no_open_file)
 	cr_expect_eq(mirror_read(m, id, buf, sizeof(buf), 0), 3);
 	cr_expect_str_eq(buf, "abc");
 }
+
+/* The last store is never put out, and a checkpoint drops what was armed. */
+Test(mirror_leave, what_the_last_store_did_by_half_stays_in_doubt)
+{
+	uint64_t id = file("f"), dir;
+
+	cr_assert_eq(mirror_mkdir(m, META_ROOT_ID, "d", 0755, &cred, &e), 0);
+	dir = e.id;
+	store_fail_inject(store[1], "store.fsync", EIO);
+	store_fail_inject(store[2], "store.fsync", EIO);
+	cr_assert_eq(mirror_fsync(m, id, false), 0);
+	cr_assert_eq(state_of(2), META_STORE_FAILED);
+	/* It moves, and cannot be taken back. */
+	cr_assert_eq(fault_configure("store.statat:eio:2,mirror.rename:eio:2"),
+		     0);
+	cr_expect_eq(mirror_whiteout(m, META_ROOT_ID, "f", dir, "g", 0, &cred),
+		     -EIO);
+	store_fail_inject(store[0], "", 0);
+	cr_assert_eq(fault_configure(""), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	volume_reopen(0);
+	cr_expect_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), -ENOENT);
+	cr_assert_eq(mirror_lookup(m, dir, "g", &e), 0);
+	cr_expect_eq(e.id, id);
+}

@@ -66,6 +66,10 @@ static inline void volume_open(unsigned int fd_limit)
 			if (k == 0)
 				o.prefer_slot = (int)i; /* the lead */
 		}
+	for (size_t i = 0; i < META_STORE_MAX; i++) {
+		meta_close(a->late_meta[i]);
+		store_close(a->late_store[i]);
+	}
 	cr_assert_eq(mirror_open(a->members, a->count, a->lead, &o, &m), 0);
 	free(a);
 }
