@@ -209,6 +209,8 @@ static int again_pace(void *arg, uint64_t bytes)
 	return scrub_poll(a->s);
 }
 
+/* Links that a file lacks are names that are missing, which are findings of
+ * their own: where their directory was missing itself, those of the next pass. */
 static int again_found(void *arg, const struct scrub_finding *f)
 {
 	struct again *a = arg;
@@ -217,7 +219,9 @@ static int again_found(void *arg, const struct scrub_finding *f)
 	if (was->dir)
 		a->found |= f->dir && !strcmp(f->name, was->name);
 	else if (was->kind == SCRUB_ATTR)
-		a->found |= f->kind == SCRUB_ATTR;
+		a->found |= f->kind == SCRUB_ATTR &&
+			    (f->what != SCRUB_WHAT_LINKS ||
+			     was->what == SCRUB_WHAT_LINKS);
 	else
 		a->found |= !f->dir && f->kind != SCRUB_ATTR &&
 			    f->start < was->end && f->end > was->start;

@@ -307,6 +307,24 @@ faults()
 		status=none || fail "not a command: ${*:2}"
 }
 
+# faults_pin NAME: its .faultyfs stays known to the kernel, whoever makes it
+# forget what is cached. To be looked up again it would wait for the lock of the
+# directory as well. faults_unpin NAME, before it is unmounted.
+declare -A pins=()
+faults_pin()
+{
+	sleep infinity <"$work/$1/.faultyfs" &
+	pins[$1]=$!
+}
+
+faults_unpin()
+{
+	[[ -n ${pins[$1]:-} ]] || return 0
+	kill "${pins[$1]}"
+	wait "${pins[$1]}" || :
+	unset "pins[$1]"
+}
+
 # fault_hits NAME: how often the rules in force struck, together.
 fault_hits()
 {
@@ -485,7 +503,7 @@ cleanup()
 	for image in "$work"/*.disk; do # before its faultyfs goes
 		is_mounted "${image%.disk}" && umount "${image%.disk}" 2>/dev/null
 	done
-	for pid in "${helpers[@]}"; do
+	for pid in "${helpers[@]}" "${pins[@]}"; do
 		kill -KILL "$pid" 2>/dev/null
 		wait "$pid" 2>/dev/null
 	done

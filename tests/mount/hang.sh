@@ -25,6 +25,7 @@ begin()
 	rm -rf a
 	mkdir -p a
 	faulty b
+	faults_pin b
 	if [[ ${1:-} == three ]]; then
 		mkdir -p c
 		stores+=("$work/c")
@@ -89,6 +90,7 @@ take_away()
 {
 	local pid
 
+	faults_unpin b
 	umount "$work/b" || fail "b is still held"
 	for pid in "${helpers[@]}"; do
 		wait "$pid" || :
@@ -297,6 +299,7 @@ case_slow()
 	rm -rf a
 	faulty a
 	faulty b
+	faults_pin b
 	sm init --name a,b "$work/a" "$work/b" >/dev/null
 	wait_s=4 mount_volume -o "timeout=4,prefer=a,no_auto_attach,checkpoint=3600" \
 		"$work/a" "$work/b"
@@ -407,6 +410,7 @@ without_timeout()
 	rm -rf a
 	mkdir -p a
 	faulty b
+	faults_pin b
 	sm init --name a,b "$work/a" "$work/b" >/dev/null
 	SEQMIRROR_FAULT=$short mount_volume -o "no_auto_attach,checkpoint=3600" \
 		"$work/a" "$work/b"
@@ -490,6 +494,7 @@ case_unmount_adding()
 	can_be_short || return 0
 	mkdir -p a b
 	faulty c
+	faults_pin c
 	sm init --name a,b "$work/a" "$work/b" >/dev/null
 	SEQMIRROR_FAULT=${short%:*}:is=20000 mount_volume "$work/a" "$work/b"
 	echo new >"$mnt/file"
@@ -506,6 +511,7 @@ case_unmount_adding()
 	wait "$daemon_pid" || rc=$?
 	daemon_pid=
 	eq "status of the daemon" "$rc" 32
+	faults_unpin c
 	umount c
 	mount_volume "$work/a" "$work/b"
 	eq contents "$(cat "$mnt/file")" new

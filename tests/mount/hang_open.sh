@@ -19,6 +19,7 @@ begin()
 	rm -rf a
 	mkdir a
 	faulty b
+	faults_pin b
 	sm init --name a,b "$work/a" "$work/b" >/dev/null
 	mount_volume "$work/a" "$work/b"
 	mkdir "$mnt/d"
@@ -80,6 +81,7 @@ wait_helpers()
 
 take_away()
 {
+	faults_unpin b
 	umount "$work/b" || fail "b is still held"
 	wait_helpers
 	rm -rf a b b.below gone
@@ -245,6 +247,7 @@ case_add()
 		rm -rf a b
 		mkdir a b
 		faulty c
+		faults_pin c
 		sm init --name a,b "$work/a" "$work/b" >/dev/null
 		mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
 		# shellcheck disable=SC2086
@@ -261,6 +264,7 @@ case_add()
 		wait_until 60 store_is c online
 		unmount_volume
 		same_tree "$work/a" "$work/c"
+		faults_unpin c
 		umount c || fail "c is still held"
 		wait_helpers
 		rm -rf c c.below
