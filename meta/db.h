@@ -78,6 +78,7 @@ struct meta {
 	int dir_fd;
 	struct guard *guard; /* of all calls on its files */
 	char *db_path;	     /* by way of dir_fd */
+	char *told_path;     /* as people know it */
 	dev_t dev;	     /* of the database file */
 	ino_t ino;
 	char volume_uuid[META_UUID_LEN + 1];

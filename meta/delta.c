@@ -84,11 +84,11 @@ int meta_integrity(struct meta_reader *rd)
 		if (r >= 0 && strcmp(text, "ok") == 0)
 			continue;
 		log_err("the map is damaged: path=%s what=%s",
-			rd->meta->db_path, r < 0 ? "?" : text);
+			rd->meta->told_path, r < 0 ? "?" : text);
 		sound = 0;
 	}
 	if (r == -EUCLEAN) {
-		log_err("the map is damaged: path=%s", rd->meta->db_path);
+		log_err("the map is damaged: path=%s", rd->meta->told_path);
 		return 0;
 	}
 	return r < 0 ? r : sound;

@@ -157,7 +157,7 @@ static void mark_give_up(struct meta *m, int err)
 {
 	struct map_call k = {.fn = remove_mark, .dir_fd = m->dir_fd, .fd = -1};
 
-	log_warn("no mark beside the map: path=%s error=%s", m->db_path,
+	log_warn("no mark beside the map: path=%s error=%s", m->told_path,
 		 strerror(-err));
 	close_fd(&m->mark_fd);
 	m->mark.known = false; /* it is not begun again either */

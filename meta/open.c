@@ -77,6 +77,7 @@ void meta_free(struct meta *m)
 	close_fd(&m->mark_fd);
 	close_fd(&m->dir_fd);
 	free(m->db_path);
+	free(m->told_path);
 	mutex_done(&m->writer_lock);
 	mutex_done(&m->pool_lock);
 	free(m);
@@ -87,8 +88,12 @@ void meta_free(struct meta *m)
 static int meta_set_path(struct meta *m, const char *privdir, const char *name)
 {
 	char self[64];
-	char *path;
+	char *path, *told;
 
+	if (asprintf(&told, "%s/%s", privdir, name) < 0)
+		return -ENOMEM;
+	free(m->told_path);
+	m->told_path = told;
 	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", m->dir_fd);
 	if (access(self, X_OK) == 0)
 		privdir = self;

@@ -73,7 +73,7 @@ static struct meta_reader *reader_new(struct meta *m)
 	if (r < 0) {
 		if (!guard_was_late())
 			log_err("the map cannot be read: path=%s error=%s",
-				m->db_path, strerror(-r));
+				m->told_path, strerror(-r));
 		free(rd);
 		errno = -r;
 		return NULL;
@@ -198,7 +198,7 @@ void meta_read_end(struct meta_reader *rd)
 	if (r < 0)
 		log_err("a snapshot of the map could not be ended: path=%s "
 			"error=%s",
-			rd->meta->db_path, strerror(-r));
+			rd->meta->told_path, strerror(-r));
 	rd->in_txn = false;
 }
 

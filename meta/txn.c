@@ -74,7 +74,7 @@ static void wal_move(struct meta *m, int how)
 		return;
 	m->failed = r;
 	log_err("the map can no longer be written: path=%s error=%s",
-		m->db_path, strerror(-r));
+		m->told_path, strerror(-r));
 }
 
 static void wal_move_if_large(struct meta *m)

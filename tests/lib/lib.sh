@@ -535,6 +535,10 @@ cleanup()
 		echo "FAILED: left behind:$left" >&2
 		rc=1
 	fi
+	if grep /proc/self/ "$daemon_log" >&2; then
+		echo "FAILED: the log names a store as nobody knows it" >&2
+		rc=1
+	fi
 	if ((rc != 0 && rc != 77)) && [[ -s $daemon_log ]]; then
 		echo "--- the daemon's log ends:" >&2
 		tail -n 60 "$daemon_log" >&2
