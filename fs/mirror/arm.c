@@ -450,6 +450,16 @@ static struct range window_choose(struct op *op, struct node *n, struct range r,
 	return w;
 }
 
+/* The end of one generation and the beginning of the next go on together. */
+static void note_writing(struct node *n, uint64_t gen)
+{
+	uint64_t was = atomic_load(&n->written_gen);
+
+	while (was < gen &&
+	       !atomic_compare_exchange_weak(&n->written_gen, &was, gen))
+		;
+}
+
 int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 {
 	struct meta_intent in = {.kind = META_INTENT_DATA};
@@ -461,6 +471,7 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	bool covered;
 	int err;
 
+	note_writing(n, op->gen);
 	if (node_is_gone(n, op->gen))
 		return 0;
 	in.node = n->id;

@@ -56,6 +56,15 @@ MUST_CHECK int fan_ask(struct mirror *m, slot_fn fn, struct node *about,
 		       void *arg, const char *what);
 
 /*
+ * fd.c: the generation of contents that @n's descriptor on slot @i was closed
+ * over before they were synced, 0 for none: an fsync of another descriptor need
+ * not tell what became of them.  What does tell it, and was done, is "found".
+ */
+uint64_t node_sync_lost(struct mirror *m, struct node *n, unsigned int i);
+void node_sync_found(struct mirror *m, struct node *n, unsigned int i,
+		     uint64_t gen);
+
+/*
  * Slot @i did not answer @what, and another one did: count it, and put it out
  * if it fails as a device or too often.
  */

@@ -509,6 +509,7 @@ static void cut_close(struct mirror *m, const struct cut *c, slot_mask done)
 	for_each_slot(i, done) if (m->slot[i].online) m->slot[i].durable_seq =
 		c->seq;
 	m->durable = c->seq;
+	atomic_store(&m->synced_gen, c->gen);
 	m->armed_bytes[c->parity] = 0;
 	budget_learn(m, c->bytes, c->synced_ns - c->began_ns);
 	cond_broadcast(&m->gate);

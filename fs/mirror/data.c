@@ -397,14 +397,24 @@ struct syncing {
 static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct syncing *k = arg;
+	const struct store *s = m->slot[slot].store;
+	uint64_t lost = store_caps(s)->syncfs_complete
+				? node_sync_lost(m, k->n, slot)
+				: 0;
 	int fd, r = FAULT_ERR("mirror.fsync");
 
 	if (!r)
 		r = node_fd_get(m, k->n, slot, false, &fd);
 	if (r)
 		return r;
-	r = store_fsync(m->slot[slot].store, fd, k->data_only);
+	/* The descriptor that a failed write would be told to is closed, and
+	 * its inode may be gone from memory: the filesystem still knows. */
+	r = lost ? store_syncfs(s) : 0;
+	if (!r)
+		r = store_fsync(s, fd, k->data_only);
 	node_fd_put(m, k->n, slot);
+	if (!r && lost)
+		node_sync_found(m, k->n, slot, lost);
 	return store_error_of_call(r);
 }
 

@@ -89,6 +89,38 @@ static void fd_retire(struct mirror *m, unsigned int i, int fd)
 	slots_unpin(m, SLOT_BIT(i));
 }
 
+/* fds locked: its descriptor, to be closed; -1: it has none. */
+static int place_take(struct mirror *m, struct node_place *p)
+{
+	int fd = p->fd;
+
+	if (fd < 0)
+		return -1;
+	p->fd = -1;
+	p->closed_gen = atomic_load(&p->node->written_gen);
+	m->fd_count--;
+	return fd;
+}
+
+uint64_t node_sync_lost(struct mirror *m, struct node *n, unsigned int i)
+{
+	uint64_t gen;
+
+	mutex_lock(&m->fds);
+	gen = n->place[i].closed_gen;
+	mutex_unlock(&m->fds);
+	return gen > atomic_load(&m->synced_gen) ? gen : 0;
+}
+
+void node_sync_found(struct mirror *m, struct node *n, unsigned int i,
+		     uint64_t gen)
+{
+	mutex_lock(&m->fds);
+	if (n->place[i].closed_gen == gen)
+		n->place[i].closed_gen = 0;
+	mutex_unlock(&m->fds);
+}
+
 /* fds locked: the oldest idle descriptor, to be closed; -1: none to spare. */
 static int idle_evict(struct mirror *m, unsigned int limit,
 		      unsigned int *ret_slot)
@@ -103,11 +135,8 @@ static int idle_evict(struct mirror *m, unsigned int limit,
 	if (!p)
 		return -1;
 	idle_unlink(m, p);
-	fd = p->fd;
-	p->fd = -1;
-	m->fd_count--;
 	*ret_slot = place_slot(p);
-	return fd;
+	return place_take(m, p);
 }
 
 void node_fd_put(struct mirror *m, struct node *n, unsigned int i)
@@ -133,10 +162,7 @@ static void place_close_idle(struct mirror *m, struct node_place *p)
 	mutex_lock(&m->fds);
 	if (!p->pins) {
 		idle_unlink(m, p);
-		fd = p->fd;
-		p->fd = -1;
-		if (fd >= 0)
-			m->fd_count--;
+		fd = place_take(m, p);
 	}
 	mutex_unlock(&m->fds);
 	fd_retire(m, place_slot(p), fd);

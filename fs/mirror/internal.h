@@ -67,7 +67,8 @@ struct node_place {
 	bool linked;		     /* in the list of idle descriptors */
 	bool lost;   /* no name, and a change was missed here: not to be used */
 	bool parked; /* no name but one in limbo (park.c) */
-	uint32_t pins; /* users of fd right now */
+	uint32_t pins;	     /* users of fd right now */
+	uint64_t closed_gen; /* node.written_gen when fd was closed last */
 	struct node *node;
 	struct node_place *older, *newer;
 };
@@ -181,7 +182,7 @@ struct node {
 	_Atomic uint32_t moves;
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
 	_Atomic int refused;   /* -ENOSPC, -EDQUOT: see mirror_refuse() */
-	_Atomic uint64_t refused_bytes;
+	_Atomic uint64_t refused_bytes, written_gen; /* contents, last */
 
 	struct node_place place[]; /* mirror.place_count of them */
 };
@@ -321,6 +322,7 @@ struct mirror {
 	_Atomic uint64_t room_retried_ns;
 	_Atomic bool kernel_times;
 	_Atomic uint64_t nodes_freed; /* since memory was given back */
+	_Atomic uint64_t synced_gen;  /* the last that is durable everywhere */
 	struct mutex table;	      /* LOCK_RANK_TABLE */
 	struct node *nodes;	      /* by id */
 	struct node *named;	      /* by parent and name */

@@ -238,6 +238,33 @@ Test(mirror_faults, no_descriptor_for_the_other_directory_undoes_no_rename)
 	all_online();
 }
 
+/* Pages that could not be written are told to who has the file open, and to
+ * nobody when its inode has left memory: but to the filesystem, always. */
+Test(mirror_faults, an_fsync_asks_for_what_was_lost_when_a_file_was_closed)
+{
+	uint64_t id = file("f");
+
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	store_fail_inject(store[1], "store.syncfs", EIO);
+	cr_expect_eq(mirror_fsync(m, id, true), 0);
+	all_online(); /* its descriptor was there all the time */
+	store_fail_inject(store[1], "", 0);
+	volume_reopen(1); /* none is kept that is not used */
+	cr_assert_eq(mirror_lookup(m, META_ROOT_ID, "f", &e), 0);
+	cr_assert_eq(mirror_write(m, id, "def", 3, 0, false), 0);
+	ignore_result(file("g"));
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	store_fail_inject(store[1], "store.syncfs", EIO);
+	cr_expect_eq(mirror_fsync(m, id, true), 0);
+	all_online(); /* it was synced with the checkpoint */
+	store_fail_inject(store[1], "", 0);
+	cr_assert_eq(mirror_write(m, id, "ghi", 3, 0, false), 0);
+	ignore_result(file("h"));
+	store_fail_inject(store[1], "store.syncfs", EIO);
+	cr_expect_eq(mirror_fsync(m, id, true), 0);
+	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
+}
+
 Test(mirror_faults, a_checkpoint_waits_for_descriptors)
 {
 	struct call c = {.fn = call_checkpoint};
