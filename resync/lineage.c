@@ -31,6 +31,21 @@ static bool is_member(const struct meta_epoch *e, const char *uuid)
 	return false;
 }
 
+/* The crash came while it was recorded, as @other shows. */
+static bool is_unfinished(const struct meta_epoch *tip,
+			  const struct lineage_view *other)
+{
+	return !tip->confirmed && is_member(tip, other->uuid);
+}
+
+/* What is done is armed before, and durable above the base afterwards. */
+static bool is_idle(const struct lineage_view *own,
+		    const struct meta_epoch *tip)
+{
+	return own->durable_seq <= tip->base && !own->intents &&
+	       !own->resyncing && !own->lap_count && !own->copy;
+}
+
 size_t lineage_live(const struct lineage_view *own,
 		    const struct lineage_view *other)
 {
@@ -40,9 +55,10 @@ size_t lineage_live(const struct lineage_view *own,
 	while (n > 1) {
 		const struct meta_epoch *tip = &own->epochs[n - 1];
 
-		if (tip->confirmed || !is_member(tip, other->uuid) ||
-		    epoch_index(other->epochs, other->count, tip->id) !=
-			    NOT_FOUND)
+		if (epoch_index(other->epochs, other->count, tip->id) !=
+		    NOT_FOUND)
+			break;
+		if (!is_unfinished(tip, other) && !is_idle(own, tip))
 			break;
 		n--;
 	}

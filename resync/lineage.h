@@ -22,7 +22,9 @@
  *
  * Everything else is a fork.  A tip that was never confirmed and that one of
  * its own members lacks is void: it was being recorded when the crash came,
- * and nothing was done in it yet.
+ * and nothing was done in it yet.  So is one that is idle: the store, which is
+ * no copy, has no intents and no lap, and went no further than its base (a
+ * volume that was unmounted right after another store had left).
  *
  * The first half is pure and knows epochs and numbers only; what the maps
  * would answer place by place is handed in (lineage_settle()).

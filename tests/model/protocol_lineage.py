@@ -12,12 +12,17 @@ NEVER = 1 << 60
 def tip_of(rules: Rules, source: Store, target: Store) -> list[Epoch]:
     """The target's lineage without its void end."""
     epochs = list(target.map.epochs)
-    if rules.void_epochs:
-        known = {e.id for e in source.map.epochs}
-        while (len(epochs) > 1 and epochs[-1].id not in known and epochs[-1].id not in target.map.confirmed
-               and source.no in epochs[-1].members):
-            epochs.pop()
+    known = {e.id for e in source.map.epochs}
+    while len(epochs) > 1 and epochs[-1].id not in known and (
+            (rules.void_epochs and epochs[-1].id not in target.map.confirmed and source.no in epochs[-1].members)
+            or (rules.idle_epochs and is_idle(target.map, epochs[-1]))):
+        epochs.pop()
     return epochs
+
+
+def is_idle(m: Map, epoch: Epoch) -> bool:
+    """Whether nothing was ever done in that epoch: what is done is armed before, and durable only above its base."""
+    return m.durable_seq <= epoch.base and not m.intents and not m.laps and not m.resyncing and not m.copy
 
 
 def resync_from(rules: Rules, source: Store, target: Store) -> Optional[int]:

@@ -22,6 +22,7 @@ RULES: dict[str, str] = {
     "epoch_per_mount": "each mount founds an epoch before durable_seq moves",
     "base": "resync starts no higher than the base of the next epoch",
     "void_epochs": "an unconfirmed tip that one of its own members lacks is void",
+    "idle_epochs": "a tip in which nothing was done is void",
     "trim_void": "a void tip is dropped from the target's map when its resync begins",
     "confirm_before_use": "an epoch is confirmed on every member before anything is done in it",
     "compare_places": "the lineage test also compares what is newer, place by place",
@@ -59,7 +60,7 @@ RULES: dict[str, str] = {
 
 
 # without these nothing is lost, but more is called a fork than is one
-CAUTION = ("void_epochs", "degraded_refused")
+CAUTION = ("void_epochs", "idle_epochs", "degraded_refused")
 
 
 class Rules:

@@ -154,6 +154,30 @@ eq "relation" "$(relation a b)" behind
 together
 eq "file" "$(cat b/file)" a
 
+echo "-- one left, and the other was unmounted as it was: no fork"
+fresh
+mount_volume a b
+detach b
+unmount_volume
+alone b say new later
+no_fork "it has done nothing on its own"
+together
+eq contents "$(cat a/later)" new
+mount_volume a b
+detach b
+unmount_volume
+alone b say newer later
+alone a say mine other
+eq "relation when both went on" "$(relation a b)" fork
+# The same when it was not unmounted in good order.
+fresh
+mount_volume a b
+detach b
+kill_daemon
+alone b say new later
+no_fork "it has done nothing before it was killed"
+together
+
 echo "-- a member cloned: two with one UUID"
 fresh
 cp -a b clone

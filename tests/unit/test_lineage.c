@@ -195,9 +195,71 @@ static const struct row rows[] = {
 	{
 		.what = "unconfirmed, but without the other: not void",
 		.source = {"a", {E1}, 90},
-		.target = {"b", {E1, {"e2", 101, 90, "b", false}}, 90},
+		.target = {"b", {E1, {"e2", 101, 90, "b", false}}, 101},
 		.relation = RESYNC_NEWER,
 		.from = 90,
+	},
+	{
+		.what = "idle: a was left alone, and nothing was done there",
+		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a", {E1, {"e2", 91, 90, "a", true}}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "idle, roles reversed",
+		.source = {"a", {E1, {"e2", 91, 90, "a", true}}, 90},
+		.target = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.relation = RESYNC_NEWER,
+		.from = 90,
+	},
+	{
+		.what = "both are idle",
+		.source = {"a", {E1, {"e2", 91, 90, "a", true}}, 90},
+		.target = {"b", {E1, {"e3", 101, 90, "b", true}}, 90},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "not idle: something is in doubt there",
+		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1, {"e2", 91, 90, "a", true}},
+			   90,
+			   .in_doubt = true},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "not idle: a copy does not say what came after it",
+		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1, {"e2", 91, 90, "a", true}},
+			   90,
+			   .copy = true},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "not idle: half brought in step with another one",
+		.source = {"b", {E1C, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1C, {"e2", 91, 90, "a", true}},
+			   90,
+			   .lap = {E1C, {"e5", 101, 90, "c", true}},
+			   .resync_from = 90},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "the other was seen beyond where it went on",
+		.source = {"b", {E1, {"e3", 101, 80, "b", true}}, 170},
+		.target = {"a",
+			   {E1, {"e2", 91, 90, "a", true}},
+			   90,
+			   .other_durable = 90},
+		.relation = RESYNC_FORK,
+		.fork_from = 80,
 	},
 	{
 		.what = "confirmed, and a member lacks it: not void",
@@ -524,9 +586,10 @@ Test(lineage, what_the_maps_say)
 Test(lineage, live_end)
 {
 	static struct filled a, b;
-	const struct history x = {
+	struct history x = {
 		"a",
 		{E1, {"e2", 20, 19, "ab", true}, {"e3", 30, 29, "ab", false}},
+		40,
 	};
 	const struct history y = {"b", {E1}};
 	const struct history only = {"a", {{"e9", 16, 15, "ab", false}}};
@@ -534,6 +597,9 @@ Test(lineage, live_end)
 
 	/* e3 is void, e2 was confirmed. */
 	cr_expect_eq(lineage_live(history_view(&x, &a), other), 2);
+	/* Nothing was ever done in either. */
+	x.durable = 19;
+	cr_expect_eq(lineage_live(history_view(&x, &a), other), 1);
 	/* The first is never void. */
 	cr_expect_eq(lineage_live(history_view(&only, &a), other), 1);
 }
