@@ -43,7 +43,8 @@ static bool is_idle(const struct lineage_view *own,
 		    const struct meta_epoch *tip)
 {
 	return own->durable_seq <= tip->base && !own->intents &&
-	       !own->resyncing && !own->lap_count && !own->copy;
+	       !own->resyncing && !own->lap_count && !own->copy &&
+	       !own->other_failed;
 }
 
 size_t lineage_live(const struct lineage_view *own,
@@ -265,14 +266,13 @@ void lineage_settle(struct lineage_verdict *verdict, bool newer)
 
 /* ---- over two maps ---- */
 
-static int load_other_durable(struct meta_reader *rd, const char *other,
-			      uint64_t *ret)
+static int load_other(struct meta_reader *rd, const char *other,
+		      struct lineage_view *ret)
 {
 	_cleanup_free_ struct meta_member *v = NULL;
 	size_t count = 0;
 	int err;
 
-	*ret = 0;
 	if (!other)
 		return 0;
 	v = calloc(META_STORE_MAX, sizeof(*v));
@@ -282,8 +282,10 @@ static int load_other_durable(struct meta_reader *rd, const char *other,
 	if (err)
 		return err;
 	for (size_t i = 0; i < count; i++) {
-		if (!strcmp(v[i].uuid, other))
-			*ret = v[i].durable_seq;
+		if (strcmp(v[i].uuid, other))
+			continue;
+		ret->other_durable = v[i].durable_seq;
+		ret->other_failed = v[i].state == META_STORE_FAILED;
 	}
 	return 0;
 }
@@ -306,7 +308,7 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 	if (!err)
 		err = meta_intent_count(rd, &intents);
 	if (!err)
-		err = load_other_durable(rd, other, &of.view.other_durable);
+		err = load_other(rd, other, &of.view);
 	if (!err)
 		err = meta_epochs(rd, &of.epochs, &of.view.count);
 	if (!err)

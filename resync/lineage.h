@@ -24,7 +24,9 @@
  * its own members lacks is void: it was being recorded when the crash came,
  * and nothing was done in it yet.  So is one that is idle: the store, which is
  * no copy, has no intents and no lap, and went no further than its base (a
- * volume that was unmounted right after another store had left).
+ * volume that was unmounted right after another store had left).  Where the
+ * other one had to leave for what is wrong with it, that is a word against it:
+ * such an epoch is not void.
  *
  * The first half is pure and knows epochs and numbers only; what the maps
  * would answer place by place is handed in (lineage_settle()).
@@ -42,6 +44,7 @@ struct lineage_view {
 	/* Through which seq this store knew the other one durable; 0: never
 	 * heard. A store found behind that was put back to an older state. */
 	uint64_t other_durable;
+	bool other_failed; /* it was put out, and not taken back since */
 	/* Sources of laps that were not closed. */
 	const struct meta_lap *laps;
 	size_t lap_count;

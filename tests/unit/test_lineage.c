@@ -32,6 +32,7 @@ struct history {
 	struct epoch epochs[EPOCHS_MAX];
 	uint64_t durable;
 	uint64_t other_durable;
+	bool other_failed;
 	bool in_doubt; /* has intents */
 	bool copy;
 	struct epoch lap[EPOCHS_MAX]; /* of the source of one that was cut */
@@ -227,6 +228,16 @@ static const struct row rows[] = {
 			   {E1, {"e2", 91, 90, "a", true}},
 			   90,
 			   .in_doubt = true},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "not idle: the other one was put out",
+		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1, {"e2", 91, 90, "a", true}},
+			   90,
+			   .other_failed = true},
 		.relation = RESYNC_FORK,
 		.fork_from = 90,
 	},
@@ -504,6 +515,7 @@ static struct lineage_view *history_view(const struct history *h,
 		.resyncing = h->resync_from != 0,
 		.resync_from = h->resync_from,
 		.intents = h->in_doubt,
+		.other_failed = h->other_failed,
 		.copy = h->copy,
 	};
 	return &f->view;
