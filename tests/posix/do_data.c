@@ -117,6 +117,15 @@ static bool all_zero(int fd, off_t from, off_t to, char *buf)
 	return true;
 }
 
+/* Both bits of the access mode set is neither reading nor writing. */
+static bool can_be_read(int fd)
+{
+	int flags = fcntl(fd, F_GETFL), mode = flags & O_ACCMODE;
+
+	return (mode == O_RDONLY || mode == O_RDWR) &&
+	       !(flags & (O_PATH | O_DIRECT));
+}
+
 /* Where nothing was preallocated the answer is one; elsewhere it depends on
  * what is cached, and what is called a hole must be zero. */
 void do_seek_hole(struct side *s, const struct op *op, struct outcome *o)
@@ -135,9 +144,7 @@ void do_seek_hole(struct side *s, const struct op *op, struct outcome *o)
 	} else if (whence == SEEK_DATA) {
 		off_t end = r < 0 ? st.st_size : r;
 
-		if (end - op->off < 1 << 22 &&
-		    (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY &&
-		    !(fcntl(fd, F_GETFL) & (O_PATH | O_DIRECT)) &&
+		if (end - op->off < 1 << 22 && can_be_read(fd) &&
 		    !all_zero(fd, op->off, end, s->buf))
 			say(o, " data in a hole");
 	}
