@@ -392,11 +392,12 @@ int mirror_seek(struct mirror *m, uint64_t node, uint64_t off, int whence,
 struct syncing {
 	struct node *n;
 	bool data_only;
+	_Atomic slot_mask whole; /* whose filesystem as a whole failed */
 };
 
 static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 {
-	const struct syncing *k = arg;
+	struct syncing *k = arg;
 	const struct store *s = m->slot[slot].store;
 	uint64_t lost = store_caps(s)->syncfs_complete
 				? node_sync_lost(m, k->n, slot)
@@ -410,12 +411,24 @@ static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 	/* The descriptor that a failed write would be told to is closed, and
 	 * its inode may be gone from memory: the filesystem still knows. */
 	r = lost ? store_syncfs(s) : 0;
-	if (!r)
+	if (r)
+		atomic_fetch_or(&k->whole, SLOT_BIT(slot));
+	else
 		r = store_fsync(s, fd, k->data_only);
 	node_fd_put(m, k->n, slot);
 	if (!r && lost)
 		node_sync_found(m, k->n, slot, lost);
 	return store_error_of_call(r);
+}
+
+/*
+ * A syncfs tells of any file's lost writes, and once: the next checkpoint does
+ * not hear of them.  So they are judged as it would have, whatever this file is.
+ */
+static void syncfs_judge(struct mirror *m, slot_mask failed, const int res[])
+{
+	for_each_slot(i, failed) if (!slot_put_out(m, i, "sync", res[i]))
+		mirror_break(m, "the last store could not be synced");
 }
 
 /*
@@ -471,6 +484,7 @@ int mirror_fsync(struct mirror *m, uint64_t node, bool data_only)
 	if (k.n->kind == META_FILE || k.n->kind == META_DIR) {
 		pin = slots_pin(m, &lead);
 		fan_run(m, pin, fsync_slot, &k, res);
+		syncfs_judge(m, atomic_load(&k.whole), res);
 		r = fsync_judge(m, k.n, pin, lead, res);
 		slots_unpin(m, pin);
 		/* Another thread's put-out: this store alone has it now. */

@@ -182,7 +182,8 @@ struct node {
 	_Atomic uint32_t moves;
 	_Atomic bool no_privs; /* known to carry no set-id bits or capability */
 	_Atomic int refused;   /* -ENOSPC, -EDQUOT: see mirror_refuse() */
-	_Atomic uint64_t refused_bytes, written_gen; /* contents, last */
+	_Atomic uint64_t refused_bytes;
+	_Atomic uint64_t written_gen; /* of the last change of contents */
 
 	struct node_place place[]; /* mirror.place_count of them */
 };
@@ -323,11 +324,10 @@ struct mirror {
 	_Atomic bool kernel_times;
 	_Atomic uint64_t nodes_freed; /* since memory was given back */
 	_Atomic uint64_t synced_gen;  /* the last that is durable everywhere */
-	struct mutex table;	      /* LOCK_RANK_TABLE */
-	struct node *nodes;	      /* by id */
-	struct node *named;	      /* by parent and name */
-	struct node *dirty[2];
-	struct node *root;
+
+	struct mutex table;	    /* LOCK_RANK_TABLE */
+	struct node *nodes, *named; /* by id; by parent and name */
+	struct node *dirty[2], *root;
 	/* Lately opened ones that nobody else may need: so that the way down to
 	 * what lies in them need not be gone again (path.c). */
 	struct node *recent[8];

@@ -265,6 +265,34 @@ Test(mirror_faults, an_fsync_asks_for_what_was_lost_when_a_file_was_closed)
 	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
 }
 
+/* Such a word comes once, and may be about any file: a checkpoint that follows
+ * must not find that all is well. */
+Test(mirror_faults, what_an_fsync_hears_of_a_filesystem_counts_for_all_files)
+{
+	uint64_t id;
+
+	volume_reopen(1);
+	id = file("f");
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	ignore_result(file("g"));
+	cr_assert_eq(mirror_unlink(m, META_ROOT_ID, "f"), 0);
+	store_fail_inject(store[1], "store.syncfs", EIO);
+	cr_expect_eq(mirror_fsync(m, id, true), 0); /* others have it */
+	cr_expect_eq(state_of(1), META_STORE_FAILED);
+	store_fail_inject(store[2], "store.fsync", EIO);
+	id = file("h");
+	cr_assert_eq(mirror_fsync(m, id, true), 0);
+	cr_assert_eq(state_of(2), META_STORE_FAILED);
+	/* The last one: read-only, as if a checkpoint had heard it. */
+	cr_assert_eq(mirror_write(m, id, "abc", 3, 0, false), 0);
+	ignore_result(file("i"));
+	store_fail_inject(store[0], "store.syncfs", EIO);
+	cr_expect_eq(mirror_fsync(m, id, true), -EIO);
+	store_fail_inject(store[0], "", 0);
+	cr_expect_lt(mirror_write(m, id, "x", 1, 0, false), 0);
+	cr_expect_neq(mirror_checkpoint(m, NULL), 0);
+}
+
 Test(mirror_faults, a_checkpoint_waits_for_descriptors)
 {
 	struct call c = {.fn = call_checkpoint};
