@@ -297,22 +297,28 @@ static int name_differs(struct check *c, const struct check_place *p)
 	return tell_place(c, p, class, CHECK_IDENTITY, NULL);
 }
 
-/* Was it changed behind our back? The clock of files ticks coarsely, and the
- * map is written after them. */
-static bool is_later(const struct check *c, const struct store_stat *st)
+/*
+ * Was it changed behind our back? The clock of files ticks coarsely, and the
+ * map is written after them. A clock that was set back since puts files into
+ * the future: what the map knows to have this very time has not changed. That
+ * it knows another says nothing, it is not kept up through a crash.
+ */
+static bool is_later(const struct check *c, const struct meta_node *row,
+		     const struct store_stat *st)
 {
 	uint64_t changed = (uint64_t)st->st.st_ctim.tv_sec * CLOCK_NS_PER_SEC +
 			   (uint64_t)st->st.st_ctim.tv_nsec;
 
 	return c->args->map_time_ns && !c->n->copied &&
-	       changed > c->args->map_time_ns;
+	       changed > c->args->map_time_ns &&
+	       changed != (uint64_t)row->ctime.backing;
 }
 
 static int check_changed(struct check *c, const struct check_place *p)
 {
 	bool doubt = p->doubt || check_doubt_any(&c->doubt, p->row->id);
 
-	if (!is_later(c, p->st))
+	if (!is_later(c, p->row, p->st))
 		return 0;
 	return check_tell(c, &(struct check_finding){
 				     .kind = CHECK_CHANGED,

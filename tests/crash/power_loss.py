@@ -114,7 +114,7 @@ class Rig:
         return done.stdout
 
     def is_mounted(self):
-        with open("/proc/self/mountinfo") as lines:
+        with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
             return any(line.split()[4] == self.mnt for line in lines)
 
     def start(self, fault=None, power=(), options=""):

@@ -76,6 +76,16 @@ unmount_volume
 sound "$work/a"
 sound "$work/b"
 eq "names" "$(jq .names "$report")" 109
+
+# ---- a clock that was set back since: the files' times are in the future ----
+
+touch -d '2 days ago' a/.seqmirror/meta.db*
+sound "$work/a"
+eq "unchanged, whatever the clock says" "$(jq -c .findings "$report")" "[]"
+echo 17 >a/d/n17
+checked "$work/a"
+wrong changed d/n17
+repaired
 wait_until 10 later_than_map
 
 # Each kind, in store a.

@@ -123,7 +123,7 @@ class Exerciser:
         return done.stdout
 
     def is_mounted(self):
-        with open("/proc/self/mountinfo") as lines:
+        with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
             return any(line.split()[4] == self.mnt for line in lines)
 
     def status(self):
@@ -223,6 +223,8 @@ class Exerciser:
                 checks[0].same_map(check)
                 self.complain("maps", checks[0].complaints)
         self.equal(first.path, self.plain, times=False, holes=False)
+        for store in online:
+            self.run("check", store.path)
         if self.earlier:
             checks[0].since(self.earlier)
             self.complain("numbers since the last quiet point",
