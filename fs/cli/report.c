@@ -334,9 +334,9 @@ int report_volume(const struct control_target *target, json_t *report)
 				json_boolean(engine.paused)) ||
 	    put_scrub(m, target->scrub, report) ||
 	    json_put_text(report, "state",
-			  running ? "resyncing"
-			  : whole ? "healthy"
-				  : "degraded") ||
+			  running		? "resyncing"
+			  : whole && !read_only ? "healthy"
+						: "degraded") ||
 	    json_put_number(report, "seq", mirror_seq(m)) ||
 	    json_object_set_new(report, "read_only", json_boolean(read_only)) ||
 	    json_put_number(report, "min_stores", min_stores) ||

@@ -273,3 +273,20 @@ sm check "$work/b" >check.out || fail "$(cat check.out)"
 mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 unmount_volume
+
+# All of its stores are online, and it is not healthy: nothing is taken any more.
+mkdir "$work/c"
+sm init --name c "$work/c" >/dev/null
+mount_volume -o checkpoint=1 "$work/c"
+volume_is healthy || fail "not healthy with all it has"
+rm "$work/c/$map"
+echo more >"$mnt/alone"
+turned_read_only()
+{
+	[[ $(status_of .read_only) == true ]]
+}
+wait_until 20 turned_read_only
+eq "state" "$(status_of .state)" degraded
+sm unmount "$mnt" || :
+wait "$daemon_pid" && fail "the daemon ended well without a map"
+daemon_pid=
