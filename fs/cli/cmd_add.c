@@ -56,10 +56,10 @@ static int begin(const struct words *words, struct client **ret_client,
 	return client_call(*ret_client, request, -1, on_item, NULL, ret_reply);
 }
 
-static int finish(struct client *client, const char *store, bool json)
+static int finish(struct client *client, const json_t *begun, bool json)
 {
 	_cleanup_json_ json_t *counts = NULL;
-	int err = follow_resync(client, store, &counts);
+	int err = follow_resync(client, begun, &counts);
 
 	if (err || !json_is_object(counts))
 		return err;
@@ -80,7 +80,7 @@ static int add(const struct words *words)
 	if (err)
 		return err;
 	if (words->wait)
-		return finish(client, json_text(reply, "store"), words->json);
+		return finish(client, reply, words->json);
 	if (words->json)
 		return json_object_del(reply, "ok") ? -ENOMEM
 						    : json_print(reply);

@@ -39,10 +39,10 @@ static int begin(const struct words *words, struct client **ret_client,
 	return client_call(*ret_client, request, -1, NULL, NULL, ret_reply);
 }
 
-static int finish(struct client *client, const char *store, bool json)
+static int finish(struct client *client, const json_t *begun, bool json)
 {
 	_cleanup_json_ json_t *counts = NULL;
-	int err = follow_resync(client, store, &counts);
+	int err = follow_resync(client, begun, &counts);
 
 	if (err)
 		return err;
@@ -51,7 +51,8 @@ static int finish(struct client *client, const char *store, bool json)
 	if (json_is_object(counts))
 		follow_print(counts, false);
 	else if (!json)
-		(void)printf("%s was in step already\n", store);
+		(void)printf("%s was in step already\n",
+			     json_text(begun, "store"));
 	return 0;
 }
 
@@ -88,7 +89,7 @@ static int attach(const struct words *words)
 			       ? -ENOMEM
 			       : print_already(reply, already, words);
 	if (words->wait)
-		return finish(client, json_text(reply, "store"), words->json);
+		return finish(client, reply, words->json);
 	if (words->json)
 		return json_object_del(reply, "ok") ? -ENOMEM
 						    : json_print(reply);

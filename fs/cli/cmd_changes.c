@@ -102,9 +102,9 @@ static int ask_daemon(struct words *w, struct target *t, uint64_t *ret_since,
 
 	if (err)
 		return err;
-	request = json_pack("{s:s, s:s, s:b}", "op", "changes", "since",
-			    w->since, "blocks", w->blocks);
-	if (w->until && json_put_text(request, "until", w->until)) {
+	request = json_pack("{s:s, s:b}", "op", "changes", "blocks", w->blocks);
+	if (json_put_text(request, "since", w->since) ||
+	    (w->until && json_put_text(request, "until", w->until))) {
 		json_decref(request);
 		return -ENOMEM;
 	}

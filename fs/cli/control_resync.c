@@ -83,6 +83,7 @@ static int begin_one(struct control_op *op, unsigned int slot, bool named)
 	item = json_object();
 	if ((already && op_put_online(&info, item)) ||
 	    json_put_bytes(item, "store", info.name) ||
+	    json_put_text(item, "uuid", info.uuid) ||
 	    json_put_text(item, "state", report_state_name(info.state)) ||
 	    op_put_paused(op, item)) {
 		json_decref(item);

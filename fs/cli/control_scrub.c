@@ -82,7 +82,7 @@ static json_t *loser_names(struct control_op *op, uint32_t losers)
 		if (!(losers & 1u << i))
 			continue;
 		mirror_slot_info(op->target->mirror, i, &info);
-		if (json_array_append_new(list, json_string(info.name))) {
+		if (json_array_append_new(list, json_safe(info.name))) {
 			json_decref(list);
 			return NULL;
 		}

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "fs/cli/control.h"
 #include "fs/cli/control_ops.h"
+#include "fs/cli/json_util.h"
 #include "fs/cli/ui.h"
 
 /* How often the accept thread looks for stores that came in. */
@@ -96,8 +97,8 @@ static int answer(struct control *c, struct wire *wire, const json_t *request)
 	err = control_ops_run(&op, &c->gate);
 	if (err && !op.broken) {
 		(void)json_object_clear(op.reply);
-		if (json_object_set_new(op.reply, "error",
-					json_string(op.error)) < 0)
+		/* A name in it may be any bytes, and cut anywhere. */
+		if (json_put_text(op.reply, "error", op.error))
 			op.broken = true;
 	}
 	if (!op.broken &&

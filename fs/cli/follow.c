@@ -55,13 +55,13 @@ static void say_paused(const struct client *client, const char *what,
 }
 
 /* Return: 1 ended, 0 still at it, -errno (reported). */
-static int look(struct client *client, const char *store, const char *what,
+static int look(struct client *client, const char *uuid, const char *what,
 		struct ui_progress *p, bool *said, json_t **ret_state)
 {
 	_cleanup_json_ json_t *state = NULL;
 	int err = client_call(
 		client,
-		json_pack("{s:s, s:s}", "op", "resync-state", "store", store),
+		json_pack("{s:s, s:s}", "op", "resync-state", "store", uuid),
 		ANSWER_MS, NULL, NULL, &state);
 
 	if (err)
@@ -78,8 +78,11 @@ static int look(struct client *client, const char *store, const char *what,
 	return 1;
 }
 
-int follow_resync(struct client *client, const char *store, json_t **ret_counts)
+int follow_resync(struct client *client, const json_t *begun,
+		  json_t **ret_counts)
 {
+	/* Its name may be no text. */
+	const char *uuid = json_text(begun, "uuid");
 	_cleanup_json_ json_t *state = NULL;
 	struct ui_progress progress;
 	const char *failed;
@@ -87,9 +90,10 @@ int follow_resync(struct client *client, const char *store, json_t **ret_counts)
 	char what[300];
 	int r;
 
-	(void)snprintf(what, sizeof(what), "resync of %s", store);
+	(void)snprintf(what, sizeof(what), "resync of %s",
+		       json_text(begun, "store"));
 	ui_progress_begin(&progress);
-	while ((r = look(client, store, what, &progress, &said, &state)) == 0)
+	while ((r = look(client, uuid, what, &progress, &said, &state)) == 0)
 		clock_sleep_ms(POLL_MS);
 	ui_progress_end(&progress);
 	if (r < 0)

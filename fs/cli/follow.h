@@ -14,12 +14,13 @@ enum {
 };
 
 /**
- * follow_resync - wait until the resync of @store (name or UUID) has ended,
- * drawing a progress line, and saying when it is paused.
+ * follow_resync - wait until a resync has ended, drawing a progress line, and
+ * saying when it is paused.
+ * @begun: the answer that says that it has begun: "store" and "uuid" of it
  * @ret_counts: as `resync --json`; NULL when it did nothing
  * Return: 0 the store is online, -errno (reported)
  */
-MUST_CHECK int follow_resync(struct client *client, const char *store,
+MUST_CHECK int follow_resync(struct client *client, const json_t *begun,
 			     json_t **ret_counts);
 
 /**

@@ -35,21 +35,26 @@ int json_put_seconds(json_t *object, const char *key, double seconds)
 	return put(object, key, json_real(round(seconds * 1000.0) / 1000.0));
 }
 
-int json_put_text(json_t *object, const char *key, const char *text)
+json_t *json_safe(const char *text)
 {
 	_cleanup_free_ char *safe = NULL;
 	json_t *value = json_string(text);
 	size_t size;
 
 	if (value)
-		return put(object, key, value);
+		return value;
 	/* Not UTF-8, or no memory, which comes out below. */
 	size = strlen(text) * 4 + 8;
 	safe = malloc(size);
 	if (!safe)
-		return -ENOMEM;
+		return NULL;
 	(void)text_escape(safe, size, text);
-	return put(object, key, json_string(safe));
+	return json_string(safe);
+}
+
+int json_put_text(json_t *object, const char *key, const char *text)
+{
+	return put(object, key, json_safe(text));
 }
 
 static int put_hex(json_t *object, const char *key, const char *bytes)

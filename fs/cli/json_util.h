@@ -17,6 +17,9 @@
 
 #define _cleanup_json_ _cleanup_(json_decrefp)
 
+/* A string: the text, escaped where it is not UTF-8. NULL: no memory. */
+json_t *json_safe(const char *text);
+
 /*
  * Every setter takes a NULL object for "no memory came before" and leaves it
  * at that, so that a row of them is checked once: the last says -ENOMEM.

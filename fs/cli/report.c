@@ -257,7 +257,7 @@ static int put_scrub_stores(struct mirror *m, json_t *report,
 		    json_array_append_new(scrub_has(n->stores, info.uuid)
 						  ? compared
 						  : left_out,
-					  json_string(info.name)))
+					  json_safe(info.name)))
 			return -ENOMEM;
 	}
 	return 0;

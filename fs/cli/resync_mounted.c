@@ -145,8 +145,7 @@ static int follow_all(struct client *client, const json_t *items, bool json)
 		if (json_object_get(item, "error"))
 			continue;
 		if (!already)
-			err = follow_resync(client, json_text(item, "store"),
-					    &counts);
+			err = follow_resync(client, item, &counts);
 		if (!err)
 			err = show_result(counts, already, json, results);
 		if (err)
