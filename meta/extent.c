@@ -59,7 +59,7 @@ static int piece_row(struct stmt *s, int column, struct piece *ret)
 	if (r < 0)
 		return r;
 	if (ret->start >= ret->end || !aligned(ret->start) ||
-	    !aligned(ret->end))
+	    !aligned(ret->end) || ret->seq > META_SEQ_MAX)
 		return -EUCLEAN;
 	return 0;
 }

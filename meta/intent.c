@@ -10,6 +10,13 @@
 
 #include "meta/db.h"
 
+/* Whole blocks, none, or what a file may have at most. */
+static bool range_is_one(const struct meta_intent *in)
+{
+	return in->start % META_BLOCK == 0 && in->end % META_BLOCK == 0 &&
+	       in->start <= in->end && in->end <= META_RANGE_MAX;
+}
+
 static void intent_bind(struct stmt *s, const struct meta_intent *in)
 {
 	stmt_bind_u64(s, ":node", in->node);
@@ -24,8 +31,7 @@ int meta_intent_put(struct meta *m, const struct meta_intent *in)
 	_cleanup_stmt_ struct stmt *s = NULL;
 	int r;
 
-	assert(in->start % META_BLOCK == 0 && in->end % META_BLOCK == 0);
-	assert(in->start <= in->end && in->end <= META_RANGE_MAX);
+	assert(range_is_one(in));
 	r = writer_borrow(m, STMT_INTENT_PUT, &s);
 	if (r < 0)
 		return r;
@@ -99,7 +105,7 @@ int meta_next_intent(struct meta_iter *it, struct meta_intent *ret)
 	if (r < 0)
 		return r;
 	if (kind < META_INTENT_DATA || kind > META_INTENT_ATTR ||
-	    in.start > in.end)
+	    !range_is_one(&in))
 		return -EUCLEAN;
 	in.kind = (enum meta_intent_kind)kind;
 	*ret = in;

@@ -64,6 +64,9 @@
 #define META_LIMBO_ID  2ull  /* stands for .seqmirror/limbo as a parent */
 #define META_FIRST_ID  16ull /* first id for an ordinary node */
 #define META_RANGE_MAX ((uint64_t)INT64_MAX & ~(uint64_t)(META_BLOCK - 1))
+/* No seq, and no id that a volume gave, is higher: 89 years with 100,000 changes
+ * in each second.  What else a map says is not a volume's. */
+#define META_SEQ_MAX ((UINT64_C(1) << 48) - 1)
 
 struct meta;
 struct meta_reader;

@@ -26,7 +26,7 @@ static int node_row(struct stmt *s, struct meta_node *ret_node)
 	if (r < 0)
 		return r;
 	if (kind < META_FILE || kind > META_BLK || node.id == 0 ||
-	    node.attr_seq > node.seq)
+	    node.attr_seq > node.seq || node.seq > META_SEQ_MAX)
 		return -EUCLEAN;
 	node.kind = (enum meta_kind)kind;
 	node.backing.ino = stmt_column_bits(s, 2);
@@ -43,6 +43,14 @@ static bool name_is_one(const struct meta_dentry *d)
 	return d->name_len && strlen(d->name) == d->name_len &&
 	       !strchr(d->name, '/') && strcmp(d->name, ".") != 0 &&
 	       strcmp(d->name, "..") != 0;
+}
+
+/* In limbo/ an id stands for it, which may be a resync's own (resync/lap.h). */
+static bool seq_is_one(const struct meta_dentry *d)
+{
+	return d->seq &&
+	       (d->parent == META_LIMBO_ID ||
+		(d->seq <= META_SEQ_MAX && d->cookie <= META_SEQ_MAX));
 }
 
 /* Copies no more than the name: these structs are large and many. */
@@ -67,7 +75,7 @@ static int dentry_row(struct stmt *s, struct meta_dentry *ret_dentry)
 	ret_dentry->name_len = (uint16_t)len;
 	/* A map of somebody else's making: nobody below looks again. */
 	if (!ret_dentry->parent || !ret_dentry->node ||
-	    !name_is_one(ret_dentry))
+	    !seq_is_one(ret_dentry) || !name_is_one(ret_dentry))
 		return -EUCLEAN;
 	return 0;
 }

@@ -394,6 +394,26 @@ static int load_mark(struct meta *m, struct meta_reader *rd)
 	return mark_fits(m, m->mark_token) ? 0 : -ESTALE;
 }
 
+/* Whoever goes on from these must not come to an end of numbers. */
+static int check_numbers(struct meta_reader *rd)
+{
+	static const enum meta_number numbers[] = {
+		META_NUM_SEQ_RESERVED,
+		META_NUM_NODE_RESERVED,
+		META_NUM_DURABLE_SEQ,
+		META_NUM_HORIZON,
+	};
+	uint64_t value = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(numbers); i++) {
+		r = meta_number_get(rd, numbers[i], &value);
+		if (r == 0 && value > META_SEQ_MAX)
+			r = -EUCLEAN;
+	}
+	return r;
+}
+
 /* What is kept in memory, read through any connection. */
 static int load(struct meta *m, struct meta_reader *rd, char **ret_why)
 {
@@ -407,6 +427,8 @@ static int load(struct meta *m, struct meta_reader *rd, char **ret_why)
 	if (r == -ENOENT)
 		return refuse(ret_why, -EUCLEAN,
 			      "The map does not say whose it is.");
+	if (r == 0)
+		r = check_numbers(rd);
 	if (r == 0)
 		r = meta_number_get(rd, META_NUM_HORIZON, &m->horizon);
 	if (r == 0)

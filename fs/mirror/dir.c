@@ -16,8 +16,9 @@
 
 #define COOKIE_DOT    1u
 #define COOKIE_DOTDOT 2u
-/* Enough for 89 years with 100,000 changes in each second. */
-#define COOKIE_BITS 48u
+#define COOKIE_BITS   48u
+
+_Static_assert(META_SEQ_MAX < UINT64_C(1) << COOKIE_BITS, "a seq fits");
 
 struct listing {
 	struct node *dir;

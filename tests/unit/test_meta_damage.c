@@ -390,6 +390,34 @@ static int hash_extents(struct meta_reader *rd, uint64_t *hash)
 	return r;
 }
 
+static int hash_intents(struct meta_reader *rd, uint64_t *hash)
+{
+	struct meta_intent in;
+	struct meta_iter it;
+	int r = meta_iter_intents(rd, &it);
+
+	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0) {
+		uint64_t v[] = {in.node, in.kind, in.start, in.end,
+				in.generation};
+
+		hash_add(hash, v, sizeof(v));
+		r = 0;
+	}
+	meta_iter_done(&it);
+	return r;
+}
+
+static int hash_rows(struct meta_reader *rd, uint64_t *hash)
+{
+	int r = hash_nodes(rd, hash);
+
+	if (r == 0)
+		r = hash_dentries(rd, hash);
+	if (r == 0)
+		r = hash_extents(rd, hash);
+	return r ? r : hash_intents(rd, hash);
+}
+
 static int hash_numbers(struct meta_reader *rd, uint64_t *hash)
 {
 	int r = 0;
@@ -417,16 +445,75 @@ static int hash_map(const struct fixture *f, enum meta_open_mode mode,
 	if (r < 0)
 		return r;
 	rd = meta_reader_get(m);
-	r = rd ? hash_nodes(rd, ret) : -EIO;
-	if (r == 0)
-		r = hash_dentries(rd, ret);
-	if (r == 0)
-		r = hash_extents(rd, ret);
+	r = rd ? hash_rows(rd, ret) : -EIO;
 	if (r == 0)
 		r = hash_numbers(rd, ret);
 	meta_reader_put(rd);
 	meta_close(m);
 	return r;
+}
+
+/* Numbers and ranges that nobody can go on from. */
+Test(meta_damage, numbers_that_are_none)
+{
+	static const struct {
+		const char *harm;
+		bool opens; /* what is read row by row is found then */
+	} v[] = {
+		{"UPDATE volume SET value = 9223372036854775807 "
+		 "WHERE key = 'seq_reserved'"},
+		{"UPDATE volume SET value = 281474976710656 "
+		 "WHERE key = 'node_reserved'"},
+		{"UPDATE volume SET value = 281474976710656 "
+		 "WHERE key = 'durable_seq'"},
+		{"UPDATE volume SET value = 281474976710656 "
+		 "WHERE key = 'horizon'"},
+		{"UPDATE node SET seq = 281474976710656 WHERE id = 17", true},
+		{"UPDATE dentry SET seq = 281474976710656 WHERE node = 17",
+		 true},
+		{"UPDATE dentry SET cookie = 281474976710656 WHERE node = 17",
+		 true},
+		{"UPDATE extent SET seq = 281474976710656 WHERE node = 17",
+		 true},
+		{"UPDATE intent SET start = 4095", true},
+		{"UPDATE intent SET end = 8193", true},
+		{"UPDATE intent SET end = 9223372036854775807", true},
+	};
+	struct fixture f;
+
+	start(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
+		uint64_t hash = 0;
+		struct meta_reader *rd;
+
+		write_db(whole, whole_len);
+		fixture_reopen(&f, META_OPEN_RW);
+		must(meta_begin(f.m));
+		must(meta_number_set(f.m, META_NUM_SEQ_RESERVED, 3000));
+		must(meta_number_set(f.m, META_NUM_DURABLE_SEQ, 3000));
+		must(meta_number_set(f.m, META_NUM_HORIZON, 1));
+		must(meta_intent_put(
+			f.m, &(struct meta_intent){.node = 17,
+						   .end = 8192,
+						   .kind = META_INTENT_DATA,
+						   .generation = 1}));
+		must(meta_commit(f.m));
+		must(conn_exec(&f.m->writer.conn,
+			       "PRAGMA ignore_check_constraints=ON"));
+		must(conn_exec(&f.m->writer.conn, v[i].harm));
+		if (v[i].opens) {
+			rd = meta_reader_get(f.m);
+			expect_int(hash_rows(rd, &hash), -EUCLEAN);
+			meta_reader_put(rd);
+		}
+		meta_close(f.m);
+		f.m = NULL;
+		expect_int(try_open(&f, META_OPEN_RO),
+			   v[i].opens ? 0 : -EUCLEAN);
+		expect_int(try_open(&f, META_OPEN_RW),
+			   v[i].opens ? 0 : -EUCLEAN);
+	}
+	end(&f);
 }
 
 /* Returns the length it has then. */
