@@ -130,6 +130,11 @@ static int scan_extents(struct store *store, struct meta *meta,
 	}
 	if (f->st.st.st_size == 0)
 		return 0;
+	/* Its last block has no place in a map. */
+	if ((uint64_t)f->st.st.st_size > META_RANGE_MAX) {
+		log_entry(store, f, "too large", -EFBIG);
+		return -EFBIG;
+	}
 	fd = store_openat_forced(store, f->dirfd, f->name, O_RDONLY);
 	if (fd < 0) {
 		log_entry(store, f, "cannot read", fd);

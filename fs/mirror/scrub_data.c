@@ -472,13 +472,15 @@ int scrub_data(struct scan *c, uint64_t *offset)
 	uint64_t at = *offset;
 	int r = sl ? buffers_get(c) : -ENOMEM;
 
-	while (!r) {
+	while (!r && at < META_RANGE_MAX) {
 		*offset = at;
 		r = next_data(c, at, &at);
-		if (r <= 0)
-			break;
+		/* Behind that no map says anything. */
+		if (r <= 0 || at >= META_RANGE_MAX)
+			return MIN(r, 0);
 		sl->range.start = at & ~(uint64_t)(META_BLOCK - 1);
-		sl->range.end = sl->range.start + SCRUB_SLICE;
+		sl->range.end =
+			MIN(sl->range.start + SCRUB_SLICE, META_RANGE_MAX);
 		r = slice_read(c, sl);
 		if (!r && !slice_is_sound(c, sl))
 			r = slice_confirm(c, sl);
