@@ -64,6 +64,15 @@
 #define META_LIMBO_ID  2ull  /* stands for .seqmirror/limbo as a parent */
 #define META_FIRST_ID  16ull /* first id for an ordinary node */
 #define META_RANGE_MAX ((uint64_t)INT64_MAX & ~(uint64_t)(META_BLOCK - 1))
+
+/* Where a file of this size ends for a map. Larger ones get into a store behind
+ * its back only; that the sizes differ says so. */
+static inline uint64_t meta_file_end(int64_t size)
+{
+	return (uint64_t)size < META_RANGE_MAX ? (uint64_t)size
+					       : META_RANGE_MAX;
+}
+
 /* No seq, and no id that a volume gave, is higher: 89 years with 100,000 changes
  * in each second.  What else a map says is not a volume's. */
 #define META_SEQ_MAX ((UINT64_C(1) << 48) - 1)

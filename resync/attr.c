@@ -136,8 +136,8 @@ static int item_data(struct lap *lap, const struct attr_batch *b,
 		return *tfd;
 	if (st.st.st_size < own.st.st_size)
 		item->cut_off = range_align_out(
-			(struct range){(uint64_t)st.st.st_size,
-				       (uint64_t)own.st.st_size},
+			(struct range){meta_file_end(st.st.st_size),
+				       meta_file_end(own.st.st_size)},
 			META_BLOCK);
 	r = item_unmap(lap, b, item, *tfd);
 	if (r == 0 && st.st.st_size != own.st.st_size)

@@ -86,8 +86,8 @@ static int large_attrs(struct lap *lap, const struct meta_node *theirs, int sfd,
 	r = store_fstat(lap->dst->store, tfd, 0, &own);
 	if (r == 0 && own.st.st_size > st.st.st_size)
 		*ret_cut = range_align_out(
-			(struct range){(uint64_t)st.st.st_size,
-				       (uint64_t)own.st.st_size},
+			(struct range){meta_file_end(st.st.st_size),
+				       meta_file_end(own.st.st_size)},
 			META_BLOCK);
 	if (r == 0 && own.st.st_size != st.st.st_size)
 		r = misfit_size(lap,

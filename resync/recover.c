@@ -221,7 +221,7 @@ static int recover_ranges(struct recover *r, int fd, uint64_t node,
 
 	if (err)
 		return err;
-	size = (uint64_t)st.st.st_size;
+	size = meta_file_end(st.st.st_size);
 	range_set_for_each (at, set) {
 		err = recover_range(r, fd, node, *at, size, seq);
 		if (err)

@@ -147,8 +147,8 @@ static int is_same(struct adopting *a, struct match *m)
 
 static int put_doubt(struct adopting *a, const struct match *m)
 {
-	uint64_t size =
-		(uint64_t)MAX(m->source_st.st.st_size, m->target_st.st.st_size);
+	uint64_t size = meta_file_end(
+		MAX(m->source_st.st.st_size, m->target_st.st.st_size));
 	struct meta_intent in = {
 		.node = m->row.id,
 		.kind = META_INTENT_ATTR,

@@ -126,7 +126,6 @@ static int idle_evict(struct mirror *m, unsigned int limit,
 		      unsigned int *ret_slot)
 {
 	struct node_place *p = m->fd_oldest;
-	int fd;
 
 	if (m->fd_count <= limit)
 		return -1;

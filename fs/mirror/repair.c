@@ -268,9 +268,9 @@ static int tail_copy(struct op *op, const struct repair *rep, struct runs *runs,
 	{
 		if (store_fstat(m->slot[i].store, fd[i], STORE_STAT_NO_TIMES,
 				&st) ||
-		    (uint64_t)st.st.st_size <= longest)
+		    meta_file_end(st.st.st_size) <= longest)
 			continue;
-		longest = (uint64_t)st.st.st_size;
+		longest = meta_file_end(st.st.st_size);
 		by = i;
 	}
 	if (longest <= (uint64_t)was.st.st.st_size)

@@ -181,7 +181,7 @@ static void size_range(const struct looks *all, struct scrub_finding *f)
 
 	for_each_slot(i, all->mask & ~all->unreadable)
 	{
-		uint64_t size = (uint64_t)all->look[i].st.st.st_size;
+		uint64_t size = meta_file_end(all->look[i].st.st.st_size);
 
 		low = MIN(low, size);
 		high = MAX(high, size);

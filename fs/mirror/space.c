@@ -115,8 +115,8 @@ static int truncate_locked(struct op *op, struct spacing *k)
 
 	if (r)
 		return r;
-	low = MIN(k->size, (uint64_t)st.st_size);
-	high = MAX(k->size, (uint64_t)st.st_size);
+	low = MIN(k->size, meta_file_end(st.st_size));
+	high = MAX(k->size, meta_file_end(st.st_size));
 	r = op_number(op, 1);
 	if (!r)
 		r = low < high ? op_arm_data(op, k->n, low, high)

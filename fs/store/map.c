@@ -192,6 +192,8 @@ int now_next_mapped(const struct store *s, int fd, uint64_t off,
 	if (off >= size)
 		return 0;
 	limit = (size + block - 1) & ~(block - 1);
+	if (limit > INT64_MAX) /* no offset is as high */
+		limit -= block;
 
 	found = next_by_both(s, fd, off, &start, &end);
 	if (found <= 0)
