@@ -25,7 +25,8 @@ struct adding {
 	struct reach_job base; /* first */
 	struct making *mk;
 	char volume_uuid[UUID_TEXT_MAX];
-	char name[sizeof(((struct volume_place *)0)->name)]; /* "": its own */
+	/* "": its own. One byte more: what is too long still is, when cut. */
+	char name[sizeof(((struct volume_place *)0)->name) + 1];
 	struct meta_member rows[META_STORE_MAX];
 	size_t row_count;
 	char warning[WARNING_TEXT]; /* of the filesystem; "": none */

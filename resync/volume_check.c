@@ -79,6 +79,12 @@ static void default_name(const struct volume_check *c, const char *path,
 		if (n || (ch != '-' && ch != '.'))
 			stem[n++] = (char)ch;
 	}
+	/* Not in the middle of a letter. */
+	if (((unsigned char)*base & 0xc0) == 0x80) {
+		while (n && ((unsigned char)stem[n - 1] & 0xc0) == 0x80)
+			n--;
+		n -= n > 0;
+	}
 	stem[n] = '\0';
 	snprintf(out, 64, "%s", n ? stem : "store");
 	if (uuid_valid(out))

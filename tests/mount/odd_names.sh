@@ -37,6 +37,18 @@ for pad in '' x; do
 	refused_with 'not empty' "$SEQMIRROR" add "$mnt" "$work/$pad$long/$long/$long"
 done
 
+# Nor is a name: a directory's own is cut where a letter ends, and one that was
+# asked for is not cut at all.
+mkdir "$work/third" "$work/y$long" "$work/yy$long"
+refused_with 'longer than 63 bytes' "$SEQMIRROR" add \
+	--name "$(printf 'n%.0s' {1..64})" "$mnt" "$work/third"
+for dir in "y$long" "yy$long"; do
+	sm add --wait --json "$mnt" "$work/$dir" >result.json 2>/dev/null
+	jq -e '.store_hex == null' result.json >/dev/null ||
+		fail "a name that is no text: $(<result.json)"
+	sm remove "$mnt" "$work/$dir" >/dev/null
+done
+
 # Who waits for a resync gets its result.
 sm detach "$mnt" "$b" >/dev/null
 echo two >"$mnt/two"
