@@ -169,13 +169,14 @@ static int statvfs_least(struct mirror *m, struct statvfs *ret,
 	{
 		struct guard_hurry before = guard_hurry_begin(wait_ms);
 		int err = statvfs_slot(m, i, &v);
-		unsigned long unit = v.f_frsize ? v.f_frsize : 1;
+		unsigned long unit;
 
 		(void)guard_hurry_end(before);
 		if (err) {
 			r = first ? err : r;
 			continue;
 		}
+		unit = v.f_frsize ? v.f_frsize : 1;
 		if (first)
 			least = v;
 		if (first || (uint64_t)v.f_bavail * unit <
