@@ -7,6 +7,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
 #include "fs/cli/ui.h"
+#include "fs/mirror/mirror.h"
 
 #define PATH_TEXT_MAX 4200
 
@@ -26,7 +27,7 @@ struct told {
 
 static const struct state_word state_words[] = {
 	{"online", "online", "in step", UI_GREEN},
-	{"detached", "detached, safe to remove", "detached", UI_YELLOW},
+	{"detached", MIRROR_DETACHED, "detached", UI_YELLOW},
 	{"missing", "missing", "missing", UI_RED},
 	{"failed", "failed", "failed", UI_RED},
 	{"resyncing", "resyncing", "to be resynced", UI_YELLOW},
@@ -36,7 +37,11 @@ static const struct state_word state_words[] = {
 static const struct state_word in_use = {"online", "online",
 					 "in use at a crash", UI_YELLOW};
 
-static const struct state_word *state_word(const char *state,
+/* Its resync was ended: perhaps a mixture. */
+static const struct state_word left = {"detached", "detached", "detached",
+				       UI_RED};
+
+static const struct state_word *state_word(const char *state, const char *why,
 					   const struct told *told)
 {
 	static const struct state_word unknown = {"", "unknown", "unknown",
@@ -44,6 +49,8 @@ static const struct state_word *state_word(const char *state,
 
 	if (!told->mounted && !told->clean && !strcmp(state, "online"))
 		return &in_use;
+	if (!strcmp(state, "detached") && *why && strcmp(why, MIRROR_DETACHED))
+		return &left;
 
 	for (size_t i = 0; i < ARRAY_SIZE(state_words); i++)
 		if (strcmp(state_words[i].state, state) == 0)
@@ -135,7 +142,8 @@ static int store_row(struct ui_table *t, const json_t *store,
 		     const struct told *told)
 {
 	const char *state = json_text(store, "state");
-	const struct state_word *word = state_word(state, told);
+	const struct state_word *word =
+		state_word(state, json_text(store, "why"), told);
 	uint64_t free_bytes = json_number(store, "free_bytes");
 	char path[PATH_TEXT_MAX];
 	char shown[UI_CELL_MAX];

@@ -98,8 +98,7 @@ static int detach_held(struct mirror *m, unsigned int slot)
 		return r;
 	}
 	s->users++; /* its map is written once more */
-	slot_mark_out_locked(m, slot, META_STORE_DETACHED,
-			     "detached, safe to remove");
+	slot_mark_out_locked(m, slot, META_STORE_DETACHED, MIRROR_DETACHED);
 	record_begin(m);
 	r = epoch_record(m, m->seq + 1);
 	record_end(m);

@@ -330,6 +330,9 @@ uint64_t mirror_seq(struct mirror *m); /* last one issued */
  * -ETXTBSY: an open file without a name lies on it alone.
  */
 MUST_CHECK int mirror_detach(struct mirror *m, unsigned int slot);
+/* Why it is out, then. One with that state and other words is none that may be
+ * kept: its resync was ended. */
+#define MIRROR_DETACHED "detached, safe to remove"
 
 /* Has the store of a member that is away been closed? Waits for it so long. */
 bool mirror_closed(struct mirror *m, unsigned int slot, unsigned int wait_ms);

@@ -62,6 +62,12 @@ sm attach "$mnt" b >/dev/null
 eq "said by cancel" "$(sm resync --cancel "$mnt" b)" "resyncs are paused $resume"
 mkdir c
 wait_until 20 store_is b detached
+sm status "$mnt" >status.out
+! grep -q 'safe to remove' status.out ||
+	fail "one that was given up in its resync is said to be complete"
+refused "$SEQMIRROR" detach "$mnt" b
+[[ $refusal == *"no complete copy: its resync was not finished" ]] ||
+	fail "$refusal"
 eq "said by add" "$(sm add "$mnt" c 2>/dev/null)" \
 	"c is a member, and resyncs are paused $resume"
 sm resync --resume "$mnt"
