@@ -24,6 +24,7 @@
 
 static void reply(fuse_req_t req, int err)
 {
+	err = rules_late(err);
 	(void)fuse_reply_err(req, err < 0 ? -err : 0);
 }
 
@@ -50,6 +51,7 @@ static void reply_entry(fuse_req_t req, fuse_ino_t parent, const char *name,
 {
 	struct fuse_entry_param e;
 
+	err = rules_late(err);
 	if (!err)
 		err = find(parent, name, &e);
 	if (err) {
@@ -254,6 +256,7 @@ static void reply_attr(fuse_req_t req, fuse_ino_t ino, int err)
 	if (!err)
 		err = result(fstatat(node_of(ino)->fd, "", &st,
 				     AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+	err = rules_late(err);
 	if (err) {
 		reply(req, err);
 		return;
@@ -272,43 +275,6 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 		(void)fuse_reply_attr(req, &control_stat, 0.0);
 	else
 		reply_attr(req, ino, gate(OP_GETATTR, ino));
-}
-
-static int set_times(fuse_ino_t ino, const struct stat *want, int what)
-{
-	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT},
-				 {.tv_nsec = UTIME_OMIT}};
-
-	if (what & FUSE_SET_ATTR_ATIME)
-		ts[0] = want->st_atim;
-	if (what & FUSE_SET_ATTR_MTIME)
-		ts[1] = want->st_mtim;
-	if (what & FUSE_SET_ATTR_ATIME_NOW)
-		ts[0].tv_nsec = UTIME_NOW;
-	if (what & FUSE_SET_ATTR_MTIME_NOW)
-		ts[1].tv_nsec = UTIME_NOW;
-	return result(utimensat(node_of(ino)->fd, "", ts, AT_EMPTY_PATH));
-}
-
-static int set_attrs(fuse_ino_t ino, const struct stat *want, int what)
-{
-	int err = 0;
-
-	if (what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-		err = result(fchownat(
-			node_of(ino)->fd, "",
-			what & FUSE_SET_ATTR_UID ? want->st_uid : (uid_t)-1,
-			what & FUSE_SET_ATTR_GID ? want->st_gid : (gid_t)-1,
-			AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
-	if (!err && (what & FUSE_SET_ATTR_MODE))
-		err = result(chmod(proc_of(ino).text, want->st_mode));
-	if (!err && (what & FUSE_SET_ATTR_SIZE))
-		err = result(truncate(proc_of(ino).text, want->st_size));
-	if (!err &&
-	    (what & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
-		     FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)))
-		err = set_times(ino, want, what);
-	return err;
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want,
@@ -434,6 +400,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	}
 	if (!err)
 		err = give_owner(req, parent, name);
+	err = rules_late(err);
 	if (!err)
 		err = find(parent, name, &e);
 	if (err) {
@@ -502,11 +469,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 		n = pwrite((int)fi->fh, buf, size, off);
 		err = n < 0 ? -errno : 0;
 	}
+	if (!err)
+		rules_written(name, off, (size_t)n);
+	err = rules_late(err);
 	if (err) {
 		reply(req, err);
 		return;
 	}
-	rules_written(name, off, (size_t)n);
 	(void)fuse_reply_write(req, (size_t)n);
 }
 

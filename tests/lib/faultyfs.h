@@ -9,7 +9,7 @@
  * Each write is one command, in force when write(2) returns, -EINVAL when it
  * cannot be read:
  *
- *	fail OPS ERRNO [NAME [OFF LEN]]
+ *	[after N] [times N] [late] fail OPS ERRNO [NAME [OFF LEN]]
  *	delay OPS MS [NAME]
  *	hang OPS [NAME]
  *	bad NAME OFF LEN
@@ -21,7 +21,9 @@
  * ERRNO is EIO, ENOSPC, EDQUOT, EROFS, ENODEV, ESTALE, ENOTCONN, EACCES or a
  * number.  NAME is a pattern as in sh(1) for the last part of the path; rules
  * without one match everything, .seqmirror included.  With OFF and LEN only
- * reads and writes that touch this range fail.
+ * reads and writes that touch this range fail.  The first N calls after it go
+ * well; it strikes so many times and then no more; late, the call is done, and
+ * then told to have failed, as by a server whose answer was lost.
  *
  * "bad" is a bad sector: reads of the range give EIO until it was written
  * over as a whole, which cures it.  "uncounted": files have a link count of 1,
@@ -84,6 +86,8 @@ char *rules_text(void);
  * Return: 0 or the -errno to answer.
  */
 int rules_gate(enum rule_op op, const char *name, off_t off, size_t len);
+/* The answer of a call that was done, with @err: 0 may be a failure, told late. */
+int rules_late(int err);
 /* Are link counts not told? */
 bool rules_uncounted(void);
 /* [off, off+len) of @name was written: bad sectors in it are cured. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUCKETS 4096u
@@ -116,4 +117,46 @@ struct proc_path proc_of(fuse_ino_t ino)
 	(void)snprintf(p.text, sizeof(p.text), "/proc/self/fd/%d",
 		       node_of(ino)->fd);
 	return p;
+}
+
+static int done(int r)
+{
+	return r < 0 ? -errno : 0;
+}
+
+static int set_times(fuse_ino_t ino, const struct stat *want, int what)
+{
+	struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT},
+				 {.tv_nsec = UTIME_OMIT}};
+
+	if (what & FUSE_SET_ATTR_ATIME)
+		ts[0] = want->st_atim;
+	if (what & FUSE_SET_ATTR_MTIME)
+		ts[1] = want->st_mtim;
+	if (what & FUSE_SET_ATTR_ATIME_NOW)
+		ts[0].tv_nsec = UTIME_NOW;
+	if (what & FUSE_SET_ATTR_MTIME_NOW)
+		ts[1].tv_nsec = UTIME_NOW;
+	return done(utimensat(node_of(ino)->fd, "", ts, AT_EMPTY_PATH));
+}
+
+int set_attrs(fuse_ino_t ino, const struct stat *want, int what)
+{
+	int err = 0;
+
+	if (what & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+		err = done(fchownat(
+			node_of(ino)->fd, "",
+			what & FUSE_SET_ATTR_UID ? want->st_uid : (uid_t)-1,
+			what & FUSE_SET_ATTR_GID ? want->st_gid : (gid_t)-1,
+			AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+	if (!err && (what & FUSE_SET_ATTR_MODE))
+		err = done(chmod(proc_of(ino).text, want->st_mode));
+	if (!err && (what & FUSE_SET_ATTR_SIZE))
+		err = done(truncate(proc_of(ino).text, want->st_size));
+	if (!err &&
+	    (what & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+		     FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)))
+		err = set_times(ino, want, what);
+	return err;
 }

@@ -34,3 +34,6 @@ struct proc_path {
 };
 /* Its path under /proc/self/fd. */
 struct proc_path proc_of(fuse_ino_t ino);
+
+/* FUSE_SET_ATTR_* of @what. Return: 0, -errno */
+int set_attrs(fuse_ino_t ino, const struct stat *want, int what);

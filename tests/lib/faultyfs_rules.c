@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define RULES_MAX 64
-#define WORDS_MAX 8
+#define WORDS_MAX 13
 
 enum action {
 	FAIL,
@@ -26,8 +26,10 @@ struct rule {
 	uint32_t ops;
 	int err;
 	long delay_ms;
-	bool ranged;
+	bool ranged, late;
 	off_t off, end;
+	unsigned long after; /* so many pass yet */
+	unsigned long times; /* it strikes no more than that; 0: always */
 	char name[256];
 	char text[512];
 	unsigned long hits;
@@ -39,6 +41,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cleared = PTHREAD_COND_INITIALIZER;
 static struct rule *rules[RULES_MAX];
 static unsigned int count;
+static _Thread_local int late_err;
 
 static const char *const op_names[OP_COUNT] = {
 	[OP_LOOKUP] = "lookup",	      [OP_GETATTR] = "getattr",
@@ -141,8 +144,36 @@ static bool parse_place(char **words, unsigned int n, struct rule *r)
 	return true;
 }
 
+/* [after N] [times N] [late]; returns how many words that was, or -1. */
+static int parse_when(char **w, unsigned int n, struct rule *r)
+{
+	unsigned int at = 0;
+
+	for (; at < n; at++) {
+		bool after = !strcmp(w[at], "after");
+		long number;
+
+		if (!strcmp(w[at], "late")) {
+			r->late = true;
+			continue;
+		}
+		if (!after && strcmp(w[at], "times") != 0)
+			break;
+		if (++at == n || !parse_number(w[at], &number))
+			return -1;
+		*(after ? &r->after : &r->times) = (unsigned long)number;
+	}
+	return at && (at == n || strcmp(w[at], "fail") != 0) ? -1 : (int)at;
+}
+
 static bool parse_rule(char **w, unsigned int n, struct rule *r)
 {
+	int when = parse_when(w, n, r);
+
+	if (when < 0)
+		return false;
+	w += when;
+	n -= (unsigned int)when;
 	if (n >= 3 && !strcmp(w[0], "fail")) {
 		r->action = FAIL;
 		return parse_ops(w[1], &r->ops) && parse_err(w[2], &r->err) &&
@@ -244,7 +275,8 @@ char *rules_text(void)
 static bool matches(const struct rule *r, enum rule_op op, const char *name,
 		    off_t off, size_t len)
 {
-	if (!(r->ops & BIT(op)) || fnmatch(r->name, name, 0))
+	if (!(r->ops & BIT(op)) || fnmatch(r->name, name, 0) ||
+	    (r->times && r->hits == r->times))
 		return false;
 	return !r->ranged || (off < r->end && off + (off_t)len > r->off);
 }
@@ -264,12 +296,17 @@ int rules_gate(enum rule_op op, const char *name, off_t off, size_t len)
 	long delay_ms = 0;
 	int err = 0;
 
+	late_err = 0;
 	pthread_mutex_lock(&lock);
 	for (unsigned int i = 0; i < count && !err; i++) {
 		struct rule *r = rules[i];
 
 		if (!matches(r, op, name, off, len))
 			continue;
+		if (r->after) {
+			r->after--;
+			continue;
+		}
 		r->hits++;
 		if (r->action == HANG) {
 			hang(r);
@@ -278,12 +315,17 @@ int rules_gate(enum rule_op op, const char *name, off_t off, size_t len)
 		if (r->action == DELAY)
 			delay_ms += r->delay_ms;
 		else
-			err = -r->err;
+			*(r->late ? &late_err : &err) = -r->err;
 	}
 	pthread_mutex_unlock(&lock);
 	if (delay_ms) /* the slow disk itself */
 		(void)poll(NULL, 0, (int)delay_ms);
 	return err;
+}
+
+int rules_late(int err)
+{
+	return err ? err : late_err;
 }
 
 void rules_written(const char *name, off_t off, size_t len)

@@ -20,6 +20,18 @@ eq hits "$(($(fault_hits b) > 0))" 1
 faults b clear
 eq "after clear" "$(cat b/file)" hello
 (echo nonsense >b/.faultyfs) 2>/dev/null && fail "nonsense accepted"
+(echo times x fail read EIO >b/.faultyfs) 2>/dev/null && fail "no number"
+(echo late bad file 0 4 >b/.faultyfs) 2>/dev/null && fail "late without fail"
+faults b after 1 times 1 fail mkdir EIO
+mkdir b/d || fail "the first is none of the failing"
+mkdir b/e 2>/dev/null && fail "no EIO"
+mkdir b/e || fail "more than once"
+faults b clear
+faults b late fail mkdir EIO
+mkdir b/f 2>/dev/null && fail "no late EIO"
+[[ -d b.below/f ]] || fail "late, it is done"
+faults b clear
+rmdir b/d b/e b/f
 faults b bad file 0 4
 cat b/file 2>/dev/null && fail "a bad sector was read"
 echo HELLO >b/file
