@@ -18,45 +18,66 @@
 
 /* ---- changes to contents, for this file and space.c ---- */
 
+/* From *@at on as the file on @slot has it mapped. Return: 0, or what the store
+ * failed with; *@ret_err: that of noting it. */
+static int note_mapped_on(struct op *op, struct node *n, unsigned int slot,
+			  uint64_t *at, uint64_t end, int *ret_err)
+{
+	struct mirror *m = op->m;
+	uint64_t s, e;
+	int fd, r = node_fd_get(m, n, slot, false, &fd);
+
+	if (r)
+		return r;
+	while (!*ret_err && *at < end) {
+		r = store_next_mapped(m->slot[slot].store, fd, *at, &s, &e);
+		if (r < 0)
+			break;
+		if (!r || s >= end)
+			s = e = end;
+		s = MAX(s & ~(uint64_t)(META_BLOCK - 1), *at);
+		if (s > *at)
+			*ret_err = dirty_note(op, n, *at, s, true);
+		e = MIN((e + META_BLOCK - 1) & ~(uint64_t)(META_BLOCK - 1),
+			end);
+		if (!*ret_err && e > s)
+			*ret_err = dirty_note(op, n, s, e, false);
+		*at = e;
+	}
+	node_fd_put(m, n, slot);
+	return MIN(r, 0);
+}
+
 /*
  * Extents of [start,end) as the lead's file has them mapped now: where only a
- * part of a block was zeroed, or where an operation failed half-way.
+ * part of a block was zeroed, or where an operation failed half-way.  What the
+ * lead cannot say, the next one does; where nobody can, it counts as written.
  */
 int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 		      uint64_t end)
 {
 	struct range r =
 		range_align_out((struct range){start, end}, META_BLOCK);
-	struct mirror *m = op->m;
-	unsigned int order[META_STORE_MAX];
-	uint64_t at = r.start, s, e;
-	int fd, err;
+	unsigned int order[META_STORE_MAX], count, k;
+	int res[META_STORE_MAX] = {0};
+	uint64_t at = r.start;
+	int err = 0;
 
 	if (node_is_gone(n, op->gen) || range_is_empty(r))
 		return 0;
-	if (!fan_order(m, op_slots(op), order))
+	count = fan_order(op->m, op_slots(op), order);
+	if (!count)
 		return -EIO;
-	err = node_fd_get(m, n, order[0], false, &fd);
-	if (err)
-		return err;
-	while (!err && at < r.end) {
-		err = store_next_mapped(m->slot[order[0]].store, fd, at, &s,
-					&e);
-		if (err < 0)
+	for (k = 0; !err && k < count; k++) {
+		res[k] = note_mapped_on(op, n, order[k], &at, r.end, &err);
+		if (!res[k])
 			break;
-		if (!err || s >= r.end)
-			s = e = r.end;
-		err = 0;
-		s = MAX(s & ~(uint64_t)(META_BLOCK - 1), at);
-		if (s > at)
-			err = dirty_note(op, n, at, s, true);
-		e = MIN((e + META_BLOCK - 1) & ~(uint64_t)(META_BLOCK - 1),
-			r.end);
-		if (!err && e > s)
-			err = dirty_note(op, n, s, e, false);
-		at = e;
 	}
-	node_fd_put(m, n, order[0]);
+	if (!err && at < r.end)
+		err = dirty_note(op, n, at, r.end, false);
+	/* Only blame a store when another one had the answer. */
+	for (unsigned int j = 0; k < count && j < k && !n->unlinked; j++)
+		slot_blame(op->m, order[j], n, res[j], "seek");
 	return err;
 }
 
