@@ -133,9 +133,16 @@ static char *path_text(const struct path *p)
 	return text;
 }
 
+/* What a file server calls stale is no answer about what lies there. */
+static int call_error(int r)
+{
+	return r == -ESTALE ? -EIO : r;
+}
+
 /* Something else lies on the way. */
 static int stale_if_foreign(int r)
 {
+	r = call_error(r);
 	return r == -ENOTDIR || r == -ELOOP || r == -EXDEV || r == -ENXIO
 		       ? -ESTALE
 		       : r;
@@ -196,7 +203,7 @@ static int prove(const struct resync_side *side, int fd, struct meta_node *row)
 	int r = store_fstat(side->store, fd, STORE_STAT_GEN, &st);
 
 	if (r < 0)
-		return r;
+		return call_error(r);
 	if (!side_matches(row, &st))
 		return -ESTALE;
 	row->backing.ino = (uint64_t)st.st.st_ino;
@@ -316,11 +323,11 @@ static int open_root(const struct resync_side *side, int flags,
 	int r;
 
 	if (fd < 0)
-		return fd;
+		return call_error(fd);
 	/* The store has proved itself: its root is the root. */
 	r = store_fstat(side->store, fd, STORE_STAT_GEN, &st);
 	if (r < 0)
-		return r;
+		return call_error(r);
 	row->backing.ino = (uint64_t)st.st.st_ino;
 	row->backing.gen = st.gen;
 	return steal_fd(&fd);
@@ -400,7 +407,7 @@ int side_stat_entry(const struct resync_side *side, int dirfd, const char *name,
 	int r = store_statat(side->store, dirfd, name, STORE_STAT_GEN, &st);
 
 	if (r < 0)
-		return r;
+		return call_error(r);
 	if (ret)
 		*ret = st;
 	return row && side_matches(row, &st);
