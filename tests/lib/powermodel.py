@@ -37,6 +37,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Cell:
     """The values that may be found: the last synced one, and all since."""
 
+    lazy = hazy = False  # see faultmodel.py
+
     def __init__(self, value):
         self.values = [value]
         self.low = 0
@@ -72,6 +74,8 @@ class Node:
         self.mode = Cell(0o755 if is_dir else 0o644)
         self.note = Cell(None)
         self.blocks = [] if is_dir else [Cell(ZERO) for _ in range(BLOCKS)]
+        for cell in [self.size] + self.blocks:
+            cell.lazy = True
         # Synced under a name, and no removal asked for since.
         self.kept = False
 
@@ -582,6 +586,7 @@ class Found:
 
 class Verdict:
     """A tree against the account; afterwards the account follows the tree."""
+    kind = Found
 
     def __init__(self, world, root):
         self.w = world
@@ -617,7 +622,7 @@ class Verdict:
                     serial if is_dir else st.st_gid):
                 continue
             if not is_dir:
-                found = Found(path, st)
+                found = self.kind(path, st)
                 why = found.wrong(node)
                 if why:
                     self.say(f"{path}: file {node.serial}: {why}")
