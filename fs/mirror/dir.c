@@ -193,7 +193,9 @@ static int list_locked(struct mirror *m, struct listing *l)
 	list_dots(m, l);
 	if (l->full)
 		return 0;
-	feed_drain_dir(m, l->dir);
+	r = feed_drain_dir(m, l->dir);
+	if (r)
+		return r;
 	pin = slots_pin(m, NULL);
 	count = ask_order(m, pin, order);
 	r = ask_in_turn(m, order, count, list_slot, &a, list_is_done, res, &by);

@@ -15,6 +15,10 @@
  * Meanwhile a record can still be changed: a directory is raised once for many
  * entries, and a name or a node that comes and goes leaves almost nothing.
  *
+ * What the last store's map could not take is acknowledged, and listed by the next
+ * recovery. Until then whoever asks for names of such a directory gets an error,
+ * not an old answer.
+ *
  * A batch is all that there is, and what belongs together is put at once: no map
  * ever has a node without a name, which nobody would find after a crash, and which
  * a lap would take for one that was removed.
@@ -107,9 +111,11 @@ static int batch_apply(struct mirror *m, unsigned int slot,
 	return meta_commit(meta);
 }
 
-static void batch_run(struct mirror *m, struct feed_record *head)
+/* False: no map has it, as that of the last store cannot be written. */
+static bool batch_run(struct mirror *m, const struct feed_record *head)
 {
 	slot_mask pin = slots_pin(m, NULL);
+	bool done = true;
 
 	for_each_slot(i, pin)
 	{
@@ -117,12 +123,19 @@ static void batch_run(struct mirror *m, struct feed_record *head)
 
 		if (r == -ENOSPC && !meta_ballast_release(m->slot[i].meta))
 			r = batch_apply(m, i, head);
-		if (r && !slot_put_out(m, i, "map", r))
+		if (r && !slot_put_out(m, i, "map", r)) {
 			mirror_break(
 				m,
 				"the map of the last store cannot be written");
+			done = false;
+		}
 	}
 	slots_unpin(m, pin);
+	return done;
+}
+
+static void batch_free(struct feed_record *head)
+{
 	while (head) {
 		struct feed_record *next = head->next;
 
@@ -150,6 +163,17 @@ static struct feed_record *batch_take(struct feed *f, uint64_t *ret_count)
 	return head;
 }
 
+/* Locked: kept, to be known as what the maps do not say. */
+static void batch_lose(struct feed *f, struct feed_record *head)
+{
+	struct feed_record *last = head;
+
+	while (last->next)
+		last = last->next;
+	last->next = f->lost;
+	f->lost = head;
+}
+
 static void *feed_thread(void *arg)
 {
 	struct mirror *m = arg;
@@ -159,6 +183,7 @@ static void *feed_thread(void *arg)
 	for (;;) {
 		struct feed_record *head;
 		uint64_t count;
+		bool done;
 
 		if (!feed_is_due(f)) {
 			if (f->stop)
@@ -168,8 +193,12 @@ static void *feed_thread(void *arg)
 		}
 		head = batch_take(f, &count);
 		mutex_unlock(&f->lock);
-		batch_run(m, head);
+		done = batch_run(m, head);
+		if (done)
+			batch_free(head);
 		mutex_lock(&f->lock);
+		if (!done)
+			batch_lose(f, head);
 		f->done_count += count;
 		cond_broadcast(&f->drained);
 	}
@@ -186,6 +215,7 @@ int feed_start(struct mirror *m)
 	cond_init(&f->drained);
 	f->head = NULL;
 	f->tail = &f->head;
+	f->lost = NULL;
 	return -pthread_create(&f->thread, NULL, feed_thread, m);
 }
 
@@ -198,6 +228,7 @@ void feed_stop(struct mirror *m)
 	cond_signal(&f->fed);
 	mutex_unlock(&f->lock);
 	(void)pthread_join(f->thread, NULL);
+	batch_free(f->lost);
 	cond_done(&f->drained);
 	cond_done(&f->fed);
 	mutex_done(&f->lock);
@@ -223,13 +254,26 @@ void feed_drain(struct mirror *m)
 	mutex_unlock(&f->lock);
 }
 
-void feed_drain_dir(struct mirror *m, struct node *dir)
+/* Locked: was an entry of it changed, and no map has it? */
+static bool names_lost(const struct feed *f, uint64_t dir)
+{
+	for (const struct feed_record *rec = f->lost; rec; rec = rec->next)
+		if (rec->parent == dir && (rec->kind == FEED_DENTRY_PUT ||
+					   rec->kind == FEED_DENTRY_DEL))
+			return true;
+	return false;
+}
+
+int feed_drain_dir(struct mirror *m, struct node *dir)
 {
 	struct feed *f = &m->feed;
+	bool lost;
 
 	mutex_lock(&f->lock);
 	drain_through(f, dir->fed.entries);
+	lost = names_lost(f, dir->id);
 	mutex_unlock(&f->lock);
+	return lost ? -EIO : 0;
 }
 
 void feed_drain_names(struct mirror *m, const struct node *n)

@@ -237,7 +237,7 @@ struct arm_request {
 struct feed {
 	struct mutex lock; /* LOCK_RANK_LEAF */
 	struct cond fed, drained;
-	struct feed_record *head, **tail;
+	struct feed_record *head, **tail, *lost; /* no map has these */
 	/* Records so far: put, taken to be written, written, and how many of
 	 * them somebody waits for. */
 	uint64_t put_count, taken_count, done_count, wanted_count;
@@ -583,8 +583,8 @@ MUST_CHECK int feed_start(struct mirror *m);
 void feed_stop(struct mirror *m);
 /* Everything put so far is in the maps, visible to readers. */
 void feed_drain(struct mirror *m);
-/* The same for the entries of @dir and the nodes they lead to. */
-void feed_drain_dir(struct mirror *m, struct node *dir);
+/* The same for the entries of @dir and the nodes they lead to. 0; -EIO: no. */
+MUST_CHECK int feed_drain_dir(struct mirror *m, struct node *dir);
 /*
  * Where the order matters, the caller holds the directory's lock. These never
  * fail the operation: -ENOMEM breaks the volume.

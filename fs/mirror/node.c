@@ -505,8 +505,10 @@ int node_child(struct mirror *m, struct node *parent, const char *name,
 		*ret = n;
 		return 0;
 	}
-	feed_drain_dir(m, parent); /* its entries, and the nodes' rows before */
-	r = map_ask_child(m, parent->id, name, &d);
+	/* Its entries, and the nodes' rows before. */
+	r = feed_drain_dir(m, parent);
+	if (!r)
+		r = map_ask_child(m, parent->id, name, &d);
 	if (r)
 		return r;
 	r = node_load(m, d.node, &n);
