@@ -249,6 +249,9 @@ class Rig:
 
     def unmount(self, may_fail=False):
         self.run("unmount", self.mnt, may_fail=may_fail)
+        if self.kind == "hang":
+            # It is done, but a process does not end before its calls.
+            self.clear()
         try:
             code = self.daemon.wait(HANG_SECONDS)
         except subprocess.TimeoutExpired:
@@ -290,6 +293,7 @@ class Rig:
 
     def new_volume(self):
         self.struck = []
+        self.kind = ""
         self.run("init", "--name", ",".join(s.name for s in self.stores),
                  *[s.path for s in self.stores])
         if not self.start():
@@ -357,8 +361,10 @@ class Rig:
 
     def on_time(self, rule):
         """The kernel does a call again that is told to be stale: the second
-        time it would find what the first has left."""
-        return rule.replace("late ", "") if "ESTALE" in rule else rule
+        time it would find what the first has left. Who has no room has done
+        nothing."""
+        late = not any(e in rule for e in ["ESTALE", *SPACE])
+        return rule if late else rule.replace("late ", "")
 
     rule_all = rule_hard
 
@@ -377,7 +383,8 @@ class Rig:
         calls = rng.choice(TAKING + ["modify", "rename", "setattr", "fsync",
                                      "fallocate"])
         name = rng.choice(["", OURS])
-        return self.how_often(rng) + f"fail {calls} {rng.choice(SPACE)} {name}"
+        return (self.how_often(rng).replace("late ", "") +
+                f"fail {calls} {rng.choice(SPACE)} {name}")
 
     def rule_hang(self, rng):
         return f"hang {rng.choice(CALLS)} {rng.choice(['', OURS, MAPS])}"

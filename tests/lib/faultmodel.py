@@ -101,14 +101,18 @@ class Verdict(powermodel.Verdict):
     def find_dirs(self):
         found = {self.w.top.serial: self.root}
         for entry in os.scandir(self.root):
-            if entry.name == ".seqmirror" or entry.name.startswith(
-                    SCRATCH) or not entry.is_dir(follow_symlinks=False):
+            if not self.is_mine(entry):
                 continue
             serial = int(os.getxattr(entry.path, "user.id"))
             if serial in found:
                 self.say(f"directory {serial} is there twice")
             found[serial] = entry.path
         return self.expected(found)
+
+    def is_mine(self, entry):
+        return (entry.name != ".seqmirror" and
+                not entry.name.startswith(SCRATCH) and
+                entry.is_dir(follow_symlinks=False))
 
     def expected(self, found):
         for serial in self.w.dirs:
@@ -187,6 +191,10 @@ class Look(Verdict):
         super().__init__(worker.w, worker.w.root)
         self.worker = worker
         self.own = {node.serial for _, node in worker.dirs}
+
+    def is_mine(self, entry):
+        # The other thread's move.
+        return entry.name.startswith(f"t{self.worker.number}d")
 
     def expected(self, found):
         for serial in self.own - found.keys():
@@ -283,6 +291,9 @@ class Worker(powermodel.Worker):
     def look(self):
         # The kernel may know a moment longer what was told to be undone: what
         # follows is the daemon's answer.
+        if not self.w.through:
+            for cell in self.w.shared.cells():
+                cell.hazy = cell.lazy
         look = Look(self)
         try:
             wrong = look.run()
