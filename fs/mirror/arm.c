@@ -135,11 +135,13 @@ static void arm_lead(struct mirror *m) REQUIRES(m->lock)
 		if (m->slot[i].online && m->online != SLOT_BIT(i))
 			slot_map_failed_locked(m, i, res[i]);
 	}
-	if (failed & m->online) /* the last one: no cover, no change */
+	if (failed & m->online) { /* the last one: no cover, no change */
 		mirror_break_locked(m, "the last store's map cannot be written",
 				    0);
-	vec_for_each (q, &batch)
-		mark_armed(m, q);
+	} else {
+		vec_for_each (q, &batch)
+			mark_armed(m, q);
+	}
 	m->arm_done = ticket;
 	m->arming = false;
 	cond_broadcast(&m->armed);

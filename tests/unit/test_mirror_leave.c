@@ -433,3 +433,22 @@ Test(mirror_leave, what_the_last_store_did_by_half_stays_in_doubt)
 	cr_assert_eq(mirror_lookup(m, dir, "g", &e), 0);
 	cr_expect_eq(e.id, id);
 }
+
+/* Who writes elsewhere in the same window must not take it for covered. */
+Test(mirror_leave, what_the_last_map_refused_to_arm_is_not_written)
+{
+	struct call w = {.fn = call_write, .id = file("f"), .len = 8};
+	uint64_t before;
+
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	cr_assert_eq(mirror_detach(m, slot_of[1]), 0);
+	cr_assert_eq(mirror_detach(m, slot_of[2]), 0);
+	before = mirror_seq(m);
+	cr_assert_eq(fault_configure("mirror.numbered:delay=400:1,"
+				     "mirror.arm:eio:1"),
+		     0);
+	begin(&w);
+	WAIT_UNTIL(mirror_seq(m) > before);
+	cr_expect_eq(mirror_write(m, w.id, "x", 1, 8192, false), -EROFS);
+	cr_expect_eq(end(&w), -EROFS);
+}
