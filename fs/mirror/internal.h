@@ -321,9 +321,9 @@ struct mirror {
 	_Atomic int64_t room;	    /* bytes granted and not taken (room.c) */
 	_Atomic uint64_t room_busy; /* taken by operations under way */
 	_Atomic uint64_t room_retried_ns;
-	_Atomic bool kernel_times;
-	_Atomic uint64_t nodes_freed; /* since memory was given back */
-	_Atomic uint64_t synced_gen;  /* the last that is durable everywhere */
+	_Atomic bool kernel_times, by_half; /* by_half: change_in_doubt() */
+	_Atomic uint64_t nodes_freed;	    /* since memory was given back */
+	_Atomic uint64_t synced_gen; /* the last that is durable everywhere */
 
 	struct mutex table;	    /* LOCK_RANK_TABLE */
 	struct node *nodes, *named; /* by id; by parent and name */

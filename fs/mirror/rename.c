@@ -83,6 +83,27 @@ static int rename_call(struct mirror *m, unsigned int slot, int old_fd,
 	return r;
 }
 
+/* A link that was made, and called an error, may have taken the new name: to
+ * rename another name of the file to it does nothing, and succeeds. */
+static int old_name_go(struct mirror *m, unsigned int slot, int old_fd,
+		       int new_fd, const struct moving *k)
+{
+	struct store *s = m->slot[slot].store;
+	struct store_stat old, now;
+	int r;
+
+	if (!atomic_load(&m->by_half) || k->victim || k->white ||
+	    (k->flags & RENAME_EXCHANGE))
+		return 0;
+	r = store_statat(s, old_fd, k->old_name, STORE_STAT_NO_TIMES, &old);
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	r = store_statat(s, new_fd, k->new_name, STORE_STAT_NO_TIMES, &now);
+	if (r || S_ISDIR(old.st.st_mode) || old.st.st_ino != now.st.st_ino)
+		return r;
+	return store_unlink(s, old_fd, k->old_name);
+}
+
 static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct moving *k = arg;
@@ -97,6 +118,8 @@ static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
 		if (k->park)
 			park(m, k->victim, slot, new_fd, k->new_name);
 		r = rename_call(m, slot, old_fd, new_fd, k);
+		if (!r)
+			r = old_name_go(m, slot, old_fd, new_fd, k);
 		if (r && k->park)
 			unpark(m, k->victim, slot);
 		node_fd_put(m, k->to, slot);
