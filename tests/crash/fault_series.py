@@ -15,6 +15,7 @@ was done; stores leave and come back meanwhile. Kinds of a run:
     map		the same of that store's map alone
     all		the same of several stores: it may see errors, and what it is
 		told is true
+    last	the same of the last store, as the others are detached
     space	ENOSPC, EDQUOT of one store that is nearly full: the application's
 		error; nobody is put out
     dying	the same of one that has plenty of room
@@ -54,9 +55,10 @@ import traceback
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
 import faultmodel  # noqa: E402
+import faultstore  # noqa: E402
 import storecheck  # noqa: E402
-import treecmp  # noqa: E402
-from powerimage import Failure, Image, check, wait_for  # noqa: E402
+from faultstore import OURS, Equal, Store  # noqa: E402
+from powerimage import Failure, check, wait_for  # noqa: E402
 
 THREADS = 2
 MNT_DETACH = 2
@@ -66,84 +68,8 @@ RUNS_OF_A_VOLUME = 12
 subprocess._USE_VFORK = False
 libc = ctypes.CDLL(None, use_errno=True)
 
-# Names of the application's files, and those of maps.
-OURS, MAPS = "[ftsxd]*", "meta.db*"
-CALLS = ["write", "read", "fsync", "create", "mknod", "mkdir", "unlink",
-         "rmdir", "symlink", "link", "rename", "setattr", "setxattr",
-         "removexattr", "fallocate", "open", "lookup", "getattr", "opendir",
-         "readdir", "readlink", "getxattr", "listxattr", "lseek", "statfs",
-         "write,fsync", "modify", "sync", "rename,link,unlink", "all",
-         "read,getattr,lookup"]
-# Which a full disk answers so, and nothing was destroyed elsewhere by then.
-TAKING = ["write", "create", "mkdir", "mknod", "symlink", "link", "setxattr",
-          "write,create", "create,mkdir,symlink,link,mknod"]
-HARD = ["EIO", "EIO", "EIO", "EIO", "EROFS", "ENODEV", "ESTALE"]
-SPACE = ["ENOSPC", "ENOSPC", "EDQUOT"]
 
-
-class Store:
-    """On an image of its own, perhaps below a faultyfs."""
-
-    def __init__(self, work, name, faulty, scarce):
-        self.name = name
-        self.faulty = faulty
-        self.scarce = scarce
-        self.server = None
-        self.control = -1
-        self.image = Image(work, name + ".fs", "ext4")
-        self.below = os.path.join(self.image.path, "store")
-        os.mkdir(self.below)
-        if scarce:
-            self.fill()
-        self.path = os.path.join(work, name) if faulty else self.below
-        if faulty:
-            self.start()
-
-    def fill(self):
-        """So little room is left that "no space" is believed."""
-        fd = os.open(os.path.join(self.image.path, "filler"),
-                     os.O_CREAT | os.O_WRONLY, 0o600)
-        v = os.fstatvfs(fd)
-        faultmodel.fallocate(fd, 0, 0,
-                             v.f_bavail * v.f_frsize - (56 << 20))
-        os.close(fd)
-
-    def start(self):
-        os.mkdir(self.path)
-        self.server = subprocess.Popen(
-            [os.environ["FAULTYFS"], self.below, self.path],
-            start_new_session=True)
-        wait_for("faultyfs", 10, lambda: os.path.ismount(self.path))
-        # To be looked up it would wait for the directory's lock.
-        self.control = os.open(os.path.join(self.path, ".faultyfs"), os.O_RDWR)
-
-    def command(self, text):
-        os.pwrite(self.control, text.encode(), 0)
-
-    def hits(self):
-        """[(how often it struck, the rule)]"""
-        text = os.pread(self.control, 1 << 16, 0).decode()
-        return [(int(line[5:line.index(" ")]), line.split(" ", 2)[2])
-                for line in text.splitlines()]
-
-    def remove(self):
-        if self.server:
-            if self.control >= 0:
-                self.command("clear")
-                os.close(self.control)
-            end = time.monotonic() + 10
-            while libc.umount2(self.path.encode(), 0) and (
-                    ctypes.get_errno() != errno.EINVAL):
-                if time.monotonic() > end:
-                    libc.umount2(self.path.encode(), MNT_DETACH)
-                    self.server.kill()
-                    break
-                time.sleep(0.02)
-            self.server.wait(10)
-        self.image.remove()
-
-
-class Rig:
+class Rig(faultstore.Rules):
     def __init__(self, args, rng):
         self.program = os.environ["SEQMIRROR"]
         self.args = args
@@ -347,52 +273,7 @@ class Rig:
     def faulty(self):
         return [s for s in self.stores if s.faulty]
 
-    def how_often(self, rng):
-        times = rng.choice([0, 0, 1, 1, 1, 2, 3, 10])
-        return (f"after {rng.choice([0, 0, 0, 1, 3, 10, 40])} " +
-                (f"times {times} " if times else "") +
-                ("late " if rng.random() < 0.25 else ""))
-
-    def rule_hard(self, rng):
-        name = rng.choice(["", "", OURS, OURS, "f*", MAPS, "limbo"])
-        return self.on_time(self.how_often(rng) +
-                            f"fail {rng.choice(CALLS)} {rng.choice(HARD)} "
-                            f"{name}")
-
-    def on_time(self, rule):
-        """The kernel does a call again that is told to be stale: the second
-        time it would find what the first has left. Who has no room has done
-        nothing."""
-        late = not any(e in rule for e in ["ESTALE", *SPACE])
-        return rule if late else rule.replace("late ", "")
-
-    rule_all = rule_hard
-
-    def rule_map(self, rng):
-        name = rng.choice([MAPS, "meta.db", "meta.db-wal"])
-        calls = rng.choice(["write", "fsync", "read", "write,fsync", "all"])
-        errors = HARD + SPACE
-        return self.on_time(self.how_often(rng) +
-                            f"fail {calls} {rng.choice(errors)} {name}")
-
-    def rule_space(self, rng):
-        return (self.how_often(rng).replace("late ", "") +
-                f"fail {rng.choice(TAKING)} {rng.choice(SPACE)} {OURS}")
-
-    def rule_dying(self, rng):
-        calls = rng.choice(TAKING + ["modify", "rename", "setattr", "fsync",
-                                     "fallocate"])
-        name = rng.choice(["", OURS])
-        return (self.how_often(rng).replace("late ", "") +
-                f"fail {calls} {rng.choice(SPACE)} {name}")
-
-    def rule_hang(self, rng):
-        return f"hang {rng.choice(CALLS)} {rng.choice(['', OURS, MAPS])}"
-
-    def rule_slow(self, rng):
-        return f"delay {rng.choice(CALLS)} {rng.choice([1, 5, 20, 60])}"
-
-    KINDS = [("hard", 6), ("map", 3), ("all", 5), ("space", 4), ("dying", 2),
+    KINDS = [("hard", 6), ("map", 3), ("all", 4), ("last", 3), ("space", 4), ("dying", 2),
              ("hang", 2), ("slow", 1)]
 
     def choose(self, rng):
@@ -418,7 +299,7 @@ class Rig:
         on stays, so that it answers."""
         space = (errno.ENOSPC, errno.EDQUOT)
         self.world.may, self.world.strict = {
-            "all": (None, False), "space": (space, True), "map": (space, True),
+            "all": (None, False), "last": (None, False), "space": (space, True), "map": (space, True),
             "dying": (space, True)}.get(self.kind, ((), True))
         if self.world.may and not self.through:
             # As the kernel calls EDQUOT of a page that it wrote back.
@@ -441,10 +322,11 @@ class Rig:
             self.clear()
         elif what == "leave":
             # Only who fails: the other one serves.
-            if self.kind != "space":
+            if self.kind not in ("space", "last"):
                 self.run("detach", self.mnt, victim.name, may_fail=True)
         elif what == "return":
-            self.run("attach", self.mnt, victim.name, may_fail=True)
+            back = rng.choice(self.stores) if self.kind == "last" else victim
+            self.run("attach", self.mnt, back.name, may_fail=True)
         elif what == "scrub":
             self.run("scrub", self.mnt, may_fail=True)
         else:
@@ -461,6 +343,11 @@ class Rig:
         if not self.start():
             raise Failure("mount refused")
         self.load(rng)
+        if self.kind == "last":
+            self.pause(rng)
+            for store in self.stores:
+                if store not in self.victims:
+                    self.run("detach", self.mnt, store.name)
         for _ in range(rng.randrange(3, 10)):
             self.pause(rng)
             self.act(rng)
@@ -477,10 +364,10 @@ class Rig:
             if end == "well":
                 self.clear()
                 self.quiet()
-                if self.kind != "all" and rng.random() < 0.5:
+                if self.kind not in ("all", "last") and rng.random() < 0.5:
                     wait_for("all online", 60, self.return_all)
                     self.flush(False)
-            self.unmount(may_fail=self.kind in ("all", "hang"))
+            self.unmount(may_fail=self.kind in ("all", "last", "hang"))
             self.clear()
             self.in_step()
         self.recover(rng)
@@ -527,7 +414,7 @@ class Rig:
 
     def quiet(self):
         """Nobody works: whoever is online holds the same."""
-        if self.kind != "all":
+        if self.kind not in ("all", "last"):
             self.flush(True)
         states = self.states()
         if not states:
@@ -536,8 +423,8 @@ class Rig:
         online = [s for s in self.stores if states.get(s.name) == "online"]
         if not online:
             raise Failure("nobody is online")
-        self.equal(online, times=False)
-        if self.kind != "all":
+        self.equal(online, settled=False)
+        if self.kind not in ("all", "last"):
             # With cache=writeback the kernel shows for a while what could not
             # be written.
             self.verdict(self.mnt, follow=self.through)
@@ -550,14 +437,9 @@ class Rig:
                             store.path, may_fail=True)
             if not text:
                 continue
-            told = json.loads(text)
-            if self.is_nothing(told):
+            if "are in step" in (json.loads(text)["remark"] or ""):
                 self.count("in_step")
                 self.equal([first, store])
-
-    def is_nothing(self, told):
-        return not any(v for k, v in told.items() if k.startswith((
-            "entries", "bytes", "nodes")))
 
     def recover(self, rng):
         """All come back, perhaps after another crash in the middle of it."""
@@ -593,10 +475,9 @@ class Rig:
         if follow:
             verdict.follow()
 
-    def equal(self, stores, times=True):
+    def equal(self, stores, settled=True):
         for store in stores[1:]:
-            wrong = treecmp.Compare(stores[0].below, store.below,
-                                    times=times).run()
+            wrong = Equal(stores[0], store, settled).run()
             if wrong:
                 self.explain(wrong, stores[0].below)
                 raise Failure(f"{stores[0].name} and {store.name} differ:\n  "
@@ -623,7 +504,7 @@ class Rig:
         self.count("put_out", len(out))
         if self.kind == "space" and out:
             raise Failure(f"out for being full: {out}")
-        if self.kind == "all":
+        if self.kind in ("all", "last"):
             return
         for store, rule, _ in self.struck:
             if re.search(r"^(after \d+ )?(times \d+ )?(late )?fail "
