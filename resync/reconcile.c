@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "resync/lap.h"
+#include "resync/scan.h"
 
 struct pending {
 	uint64_t dir;
@@ -179,7 +180,7 @@ static int match_by_name(struct reconcile *rc, const struct meta_dentry *have,
 	 * it is the node's own. */
 	if (ret->backing.ino == 0 && rc->dir != META_LIMBO_ID)
 		return 0;
-	if (!side_matches(ret, st))
+	if (!side_matches(ret, st) || scan_is_unlike(ret, st))
 		return 0;
 	if (ret->backing.ino == 0) {
 		ret->backing.ino = (uint64_t)st->st.st_ino;
@@ -201,7 +202,9 @@ static int match_by_identity(struct lap *lap, const struct store_stat *st,
 	r = meta_node_find(lap->t, backing, ret);
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? r : ret->kind == side_kind(st->st.st_mode);
+	return r < 0 ? r
+		     : ret->kind == side_kind(st->st.st_mode) &&
+			       !scan_is_unlike(ret, st);
 }
 
 static int reconcile_entry(struct reconcile *rc, const char *name)

@@ -67,7 +67,10 @@ static int entry_agrees(struct listing *l, const char *name,
 	if (err)
 		return err;
 	return row->kind == side_kind(st->st.st_mode) &&
-	       row->backing.ino == st->st.st_ino && row->backing.gen == st->gen;
+	       row->backing.ino == st->st.st_ino &&
+	       row->backing.gen == st->gen &&
+	       (row->seq >= l->r->numbers.fresh_seq ||
+		!scan_is_unlike(row, st));
 }
 
 static int keep_entry(struct listing *l, const char *name,

@@ -172,6 +172,12 @@ bool scan_is_same(const struct meta_node *row, const struct store_stat *st)
 		row->ctime.backing == clock_timespec_ns(&st->st.st_ctim));
 }
 
+bool scan_is_unlike(const struct meta_node *row, const struct store_stat *st)
+{
+	return row->kind != META_FILE && row->kind != META_DIR &&
+	       !scan_is_same(row, st);
+}
+
 /* Directory @dir loses a name that moved away. Raised, its row looks as if it
  * had been read by this run: what else it holds is told to be in doubt now. */
 static int raise_other(struct meta *meta, uint64_t dir, struct scan_numbers *n)
@@ -237,11 +243,42 @@ static int put_entry(struct meta *meta, const struct found *f,
 	return meta_dentry_put(meta, &d);
 }
 
+/* All names that led to node @from lead to a new one, so that no other store
+ * takes what it has under that number for this one. */
+static int renumber(struct meta *meta, const struct found *f, uint64_t from,
+		    struct scan_numbers *n)
+{
+	VEC(struct meta_dentry) names = {0};
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_dentry d;
+	int err = meta_iter_names(meta_writer_view(meta), from, &it);
+
+	while (!err && (err = meta_next_dentry(&it, &d)) > 0)
+		err = vec_push(&names, d);
+	meta_iter_done(&it);
+	it = (struct meta_iter){0};
+	if (!err)
+		err = meta_node_del(meta, from);
+	if (!err)
+		err = meta_node_put(meta, &f->row);
+	for (size_t i = 0; !err && i < names.count; i++) {
+		d = names.data[i];
+		d.node = f->row.id;
+		d.seq = n->next_seq++;
+		err = meta_dentry_put(meta, &d);
+		if (!err && d.parent != f->parent)
+			err = raise_other(meta, d.parent, n);
+	}
+	vec_done(&names);
+	return err;
+}
+
 /* Stat the entry and find its row, or think up one. */
 static int identify(struct store *store, struct meta *meta, struct found *f,
 		    struct scan_numbers *n)
 {
 	struct meta_backing backing;
+	uint64_t unlike = 0;
 	enum meta_kind kind;
 	int err;
 
@@ -265,6 +302,11 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 	f->is_new = err == -ENOENT || (!err && f->row.kind != kind);
 	if (err && err != -ENOENT)
 		return err;
+	if (!f->is_new && f->row.seq < n->fresh_seq &&
+	    scan_is_unlike(&f->row, &f->st)) {
+		unlike = f->row.id;
+		f->is_new = true;
+	}
 	if (f->is_new)
 		f->row = (struct meta_node){
 			.id = n->next_node++,
@@ -272,7 +314,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 			.backing = backing,
 		};
 	warn_of_store(store, f);
-	return 0;
+	return unlike ? renumber(meta, f, unlike, n) : 0;
 }
 
 static int scan_found(struct store *store, struct meta *meta, struct found *f,

@@ -42,6 +42,12 @@ struct scan_numbers {
  */
 bool scan_is_same(const struct meta_node *row, const struct store_stat *st);
 
+/**
+ * scan_is_unlike - may it be another one than the row's, and would no second
+ * look tell? What a symlink or a special file holds it was made with.
+ */
+bool scan_is_unlike(const struct meta_node *row, const struct store_stat *st);
+
 struct scan_counts {
 	uint64_t nodes;
 	uint64_t entries;
