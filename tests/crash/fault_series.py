@@ -123,7 +123,7 @@ class Rig(faultstore.Rules):
         return done.stdout
 
     def is_mounted(self):
-        with open("/proc/self/mountinfo") as lines:
+        with open("/proc/self/mountinfo", errors="replace") as lines:
             return any(line.split()[4] == self.mnt for line in lines)
 
     def start(self):
