@@ -33,6 +33,13 @@ void change_in_doubt(struct op *op, struct node *dir, int r);
 void slot_suspect_names(struct mirror *m, unsigned int i, struct node *dir);
 
 /*
+ * Once something was done by half, a name may lead to another node than memory
+ * says: nothing is to be done to that. 0; -ESTALE, or why it cannot be said.
+ */
+MUST_CHECK int name_leads_to(struct mirror *m, unsigned int i, int dirfd,
+			     const char *name, struct node *n);
+
+/*
  * The order in which questions go to @mask: lead first, but those last that
  * take long just now.
  */

@@ -34,6 +34,11 @@ static int remove_slot(struct mirror *m, unsigned int slot, void *arg)
 		r = node_fd_get(m, k->parent, slot, false, &dirfd);
 	if (r)
 		return r;
+	r = name_leads_to(m, slot, dirfd, k->name, k->n);
+	if (r) {
+		node_fd_put(m, k->parent, slot);
+		return r;
+	}
 	if (k->park)
 		park(m, k->n, slot, dirfd, k->name);
 	r = k->dir ? store_rmdir(s, dirfd, k->name)

@@ -115,9 +115,15 @@ static int rename_slot(struct mirror *m, unsigned int slot, void *arg)
 		return r;
 	r = node_fd_get(m, k->to, slot, false, &new_fd);
 	if (!r) {
-		if (k->park)
+		if (k->n) /* else it is taken back */
+			r = name_leads_to(m, slot, old_fd, k->old_name, k->n);
+		if (!r && k->victim)
+			r = name_leads_to(m, slot, new_fd, k->new_name,
+					  k->victim);
+		if (!r && k->park)
 			park(m, k->victim, slot, new_fd, k->new_name);
-		r = rename_call(m, slot, old_fd, new_fd, k);
+		if (!r)
+			r = rename_call(m, slot, old_fd, new_fd, k);
 		if (!r)
 			r = old_name_go(m, slot, old_fd, new_fd, k);
 		if (r && k->park)
