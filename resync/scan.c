@@ -244,7 +244,8 @@ static int put_entry(struct meta *meta, const struct found *f,
 }
 
 /* All names that led to node @from lead to a new one, so that no other store
- * takes what it has under that number for this one. */
+ * takes what it has under that number for this one. Which of them are still
+ * there, the directories say that hold them: they are listed, too. */
 static int renumber(struct meta *meta, const struct found *f, uint64_t from,
 		    struct scan_numbers *n)
 {
@@ -264,10 +265,9 @@ static int renumber(struct meta *meta, const struct found *f, uint64_t from,
 	for (size_t i = 0; !err && i < names.count; i++) {
 		d = names.data[i];
 		d.node = f->row.id;
-		d.seq = n->next_seq++;
 		err = meta_dentry_put(meta, &d);
 		if (!err && d.parent != f->parent)
-			err = raise_other(meta, d.parent, n);
+			err = n->doubtful_dir(n->arg, d.parent);
 	}
 	vec_done(&names);
 	return err;
@@ -302,7 +302,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 	f->is_new = err == -ENOENT || (!err && f->row.kind != kind);
 	if (err && err != -ENOENT)
 		return err;
-	if (!f->is_new && f->row.seq < n->fresh_seq &&
+	if (!f->is_new && n->doubtful_dir && f->row.seq < n->fresh_seq &&
 	    scan_is_unlike(&f->row, &f->st)) {
 		unlike = f->row.id;
 		f->is_new = true;

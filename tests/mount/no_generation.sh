@@ -68,11 +68,17 @@ mount_volume "$work/a" "$work/b"
 for i in {1..20}; do
 	ln -s "before$i" "$mnt/link$i"
 done
+mkdir "$mnt/from" "$mnt/to"
+for i in {1..20}; do
+	ln -s "same$i" "$mnt/two$i"
+	ln "$mnt/two$i" "$mnt/from/two$i"
+	ln "$mnt/two$i" "$mnt/twin$i"
+done
 wait_until 20 all_durable
 old=$(stat -c %i ai/s/link* | sort)
 detach b
 detach c
-ls "$mnt" >/dev/null
+ls "$mnt" "$mnt/from" "$mnt/to" >/dev/null
 python3 - "$mnt" <<'PY'
 import os, sys
 os.chdir(sys.argv[1])
@@ -81,6 +87,8 @@ for i in range(1, 21):
 for i in range(1, 21):
     os.symlink(f"after{i}", f"link{i}")
     os.link(f"link{i}", f"again{i}", follow_symlinks=False)
+    os.rename(f"from/two{i}", f"to/two{i}")
+    os.rename(f"twin{i}", f"to/twin{i}")
 PY
 kill_daemon
 new=$(stat -c %i ai/s/link* | sort)
@@ -90,7 +98,9 @@ wait_until 60 volume_is healthy
 unmount_volume
 for i in {1..20}; do
 	eq "link $i" "$(readlink "bi/s/link$i")" "after$i"
+	eq "to/two$i" "$(readlink "bi/s/to/two$i")" "same$i"
 done
+eq "what moved away" "$(cd bi/s && ls from && find . -maxdepth 1 -name 'twin*')" ""
 same_tree ai/s bi/s
 same_tree ai/s c
 for store in a b c; do
