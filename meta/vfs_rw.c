@@ -198,18 +198,25 @@ static int rw_write_real(sqlite3_file *file, const void *buf, int len,
 			 sqlite3_int64 off)
 {
 	struct rw_call *k;
+	int rc;
 
 	if (!rw_is_guarded(file)) {
 		guard_progress();
-		return RW_CALL(file, xWrite, buf, len, off);
+		errno = 0;
+		rc = RW_CALL(file, xWrite, buf, len, off);
+	} else {
+		k = rw_call_new(make_write, rw_real(file), (size_t)len);
+		if (!k)
+			return SQLITE_IOERR_NOMEM;
+		k->len = len;
+		k->off = off;
+		memcpy(k->buf, buf, (size_t)len);
+		rc = rw_call_run(rw_of(file)->guard, k, NULL,
+				 SQLITE_IOERR_WRITE);
 	}
-	k = rw_call_new(make_write, rw_real(file), (size_t)len);
-	if (!k)
-		return SQLITE_IOERR_NOMEM;
-	k->len = len;
-	k->off = off;
-	memcpy(k->buf, buf, (size_t)len);
-	return rw_call_run(rw_of(file)->guard, k, NULL, SQLITE_IOERR_WRITE);
+	/* SQLite knows ENOSPC alone, and what it says of a COMMIT that failed
+	 * has no errno. */
+	return rc == SQLITE_IOERR_WRITE && errno == EDQUOT ? SQLITE_FULL : rc;
 }
 
 static int rw_write(sqlite3_file *file, const void *buf, int len,
