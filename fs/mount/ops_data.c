@@ -91,6 +91,9 @@ void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 	if (fi->writepage && (err == -ENOSPC || err == -EDQUOT)) {
 		mirror_refuse(session->mirror, node, err, len);
 		had = true;
+		/* Of all errors of its pages the kernel knows this one alone
+		 * when a file is closed: any other is EIO there. */
+		err = -ENOSPC;
 	}
 	if (had)
 		notify_attributes(session, node);
