@@ -73,8 +73,16 @@ static int ensure(struct map_call *k)
 int meta_ballast_ensure(struct meta *m)
 {
 	struct map_call k = {.fn = ensure, .dir_fd = m->dir_fd, .fd = -1};
+	int r = m->mode == META_OPEN_RW ? map_call(m, &k) : -EROFS;
 
-	return m->mode == META_OPEN_RW ? map_call(m, &k) : -EROFS;
+	if (r >= 0)
+		atomic_store(&m->ballast_out, r > 0);
+	return r;
+}
+
+bool meta_ballast_is_out(const struct meta *m)
+{
+	return atomic_load(&m->ballast_out);
 }
 
 static int release(struct map_call *k)
@@ -85,8 +93,14 @@ static int release(struct map_call *k)
 		    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (ftruncate(fd, 0) < 0)
-		return -errno;
+	if (ftruncate(fd, 0) < 0) {
+		if (!no_room(-errno))
+			return -errno;
+		/* A btrfs at its quota refuses to cut a file, and lets one go. */
+		if (unlinkat(k->dir_fd, META_BALLAST_NAME, 0) < 0)
+			return -errno;
+		return syncfs(k->dir_fd) < 0 ? -errno : 0;
+	}
 	/* Some file systems hand the blocks out again only then. */
 	return fsync(fd) < 0 ? -errno : 0;
 }
@@ -113,5 +127,6 @@ int meta_ballast_release(struct meta *m)
 {
 	struct map_call k = {.fn = release, .dir_fd = m->dir_fd, .fd = -1};
 
+	atomic_store(&m->ballast_out, true);
 	return map_call(m, &k);
 }

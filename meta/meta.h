@@ -394,6 +394,8 @@ MUST_CHECK int meta_compact_step(struct meta *m, size_t row_max);
  */
 MUST_CHECK int meta_ballast_ensure(struct meta *m);
 MUST_CHECK int meta_ballast_release(struct meta *m);
+/* It was given up, or there was no room for it when it was last asked for. */
+bool meta_ballast_is_out(const struct meta *m);
 /* What has to be left free for it to be had again. */
 uint64_t meta_ballast_missing(struct meta *m);
 

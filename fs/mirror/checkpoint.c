@@ -461,14 +461,8 @@ static int slot_commit(struct mirror *m, unsigned int i, void *arg)
 
 	if (r == -ENOSPC && !meta_ballast_release(meta))
 		r = slot_write(m, i, c);
-	if (!r) {
-		/* 1: no room for ballast now; tried again next time. */
-		int b = meta_ballast_ensure(meta);
-
-		if (b < 0)
-			log_warn("store %s: ballast: %s", m->slot[i].row.name,
-				 strerror(-b));
-	}
+	if (!r)
+		room_ballast(m, i);
 	return r;
 }
 
@@ -609,6 +603,8 @@ int checkpoint_locked(struct mirror *m, uint64_t *ret_seq)
 	if (cut_take(m, &c)) {
 		r = cut_run(m, &c);
 		cut_release(m, &c, !r);
+	} else {
+		room_ballasts(m);
 	}
 	if (!r && ret_seq)
 		*ret_seq = c.seq;

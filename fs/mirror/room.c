@@ -8,7 +8,9 @@
  * from outside. While it is given up its room is kept as well: else contents
  * would take it, and nothing be left.)  The reserve is RESERVE bytes, or a 32nd
  * of a small filesystem; blocks that it keeps for root count towards it, but
- * not those that ext4 keeps for itself.
+ * not those that ext4 keeps for itself.  A quota is met with no such warning:
+ * what the maps have then is their ballast, and while it is given up nothing more
+ * is granted.
  *
  * Asking costs a statvfs per store, so a part of what is free is granted to
  * the operations that follow, and they only count it down.  A grant is an
@@ -25,8 +27,10 @@
 #include "fs/mirror/room.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #define RESERVE	      (16ull << 20)
 #define RESERVE_SHARE 32u
@@ -66,6 +70,24 @@ static uint64_t room_of(const struct statvfs *v, uint64_t ballast)
 	return avail - MIN(avail, reserve);
 }
 
+/* A limit of its own (a directory's, a project's) is met with plenty, too. */
+static bool has_plenty(const struct statvfs *v)
+{
+	uint64_t unit = v->f_frsize ? v->f_frsize : v->f_bsize;
+
+	return (uint64_t)v->f_bavail * unit >= PLENTY_BYTES &&
+	       (!v->f_files || v->f_favail >= PLENTY_FILES);
+}
+
+/* Whose map has met a limit that statvfs(3) does not tell has no room before it
+ * has its ballast again. */
+static uint64_t room_on(struct meta *map, const struct statvfs *v)
+{
+	if (meta_ballast_is_out(map) && has_plenty(v))
+		return 0;
+	return room_of(v, meta_ballast_missing(map));
+}
+
 /* The least of all stores; one that does not answer is not asked. */
 static uint64_t room_ask(struct mirror *m)
 {
@@ -74,8 +96,8 @@ static uint64_t room_ask(struct mirror *m)
 	struct guard_hurry before = guard_hurry_begin(hurry_ms(m));
 	struct statvfs v;
 
-	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v)) least =
-		MIN(least, room_of(&v, meta_ballast_missing(m->slot[i].meta)));
+	for_each_slot(i, pin) if (!store_statvfs(m->slot[i].store, &v))
+		least = MIN(least, room_on(m->slot[i].meta, &v));
 	(void)guard_hurry_end(before);
 	slots_unpin(m, pin);
 	return least;
@@ -231,13 +253,23 @@ int mirror_refused(struct mirror *m, uint64_t node)
 	return err;
 }
 
-/* A limit of its own (a directory's, a project's) is met with plenty, too. */
-static bool has_plenty(const struct statvfs *v)
+void room_ballast(struct mirror *m, unsigned int i)
 {
-	uint64_t unit = v->f_frsize ? v->f_frsize : v->f_bsize;
+	/* 1: no room for it now; tried again next time. */
+	int r = meta_ballast_ensure(m->slot[i].meta);
 
-	return (uint64_t)v->f_bavail * unit >= PLENTY_BYTES &&
-	       (!v->f_files || v->f_favail >= PLENTY_FILES);
+	if (r < 0)
+		log_warn("store %s: ballast: %s", m->slot[i].row.name,
+			 strerror(-r));
+}
+
+void room_ballasts(struct mirror *m)
+{
+	slot_mask pinned = slots_pin(m, NULL);
+
+	for_each_slot(i, pinned) if (meta_ballast_is_out(m->slot[i].meta))
+		room_ballast(m, i);
+	slots_unpin(m, pinned);
 }
 
 /*

@@ -42,3 +42,9 @@ void room_freed(struct mirror *m);
  * Return: @err, or what is wrong with the store.
  */
 MUST_CHECK int room_doubt(struct mirror *m, unsigned int i, int err);
+/*
+ * The ballast of slot @i's map is taken back if there is room for it. The other
+ * form: of all slots whose map has given it up. With the checkpoint's lock.
+ */
+void room_ballast(struct mirror *m, unsigned int i);
+void room_ballasts(struct mirror *m);

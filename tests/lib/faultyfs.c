@@ -25,7 +25,7 @@
 static void reply(fuse_req_t req, int err)
 {
 	err = rules_late(err);
-	(void)fuse_reply_err(req, err < 0 ? -err : 0);
+	(void)fuse_reply_err(req, err < 0 ? rules_error(-err) : 0);
 }
 
 static int result(int r)
@@ -303,7 +303,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	if (err)
 		reply(req, err);
 	else
-		(void)fuse_reply_statfs(req, &v);
+		(void)fuse_reply_statfs(req, rules_statfs(&v));
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,

@@ -14,6 +14,7 @@
  *	hang OPS [NAME]
  *	bad NAME OFF LEN
  *	uncounted
+ *	quota
  *	clear
  *
  * OPS is a list of names as below, or of the words all, modify (whatever
@@ -27,8 +28,9 @@
  *
  * "bad" is a bad sector: reads of the range give EIO until it was written
  * over as a whole, which cures it.  "uncounted": files have a link count of 1,
- * however many names.  "clear" ends all rules; what hangs goes
- * on as if nothing had been.
+ * however many names.  "quota": the end of the source's room is that of a quota,
+ * of which statfs(2) knows nothing.  "clear" ends all rules; what hangs goes on as
+ * if nothing had been.
  *
  * Reading the file gives a line for each rule: how often it struck, and how
  * many calls wait in it now:
@@ -44,6 +46,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 enum rule_op {
@@ -90,5 +93,8 @@ int rules_gate(enum rule_op op, const char *name, off_t off, size_t len);
 int rules_late(int err);
 /* Are link counts not told? */
 bool rules_uncounted(void);
+/* What is told of an errno, and of the room that there is. */
+int rules_error(int err);
+const struct statvfs *rules_statfs(struct statvfs *v);
 /* [off, off+len) of @name was written: bad sectors in it are cured. */
 void rules_written(const char *name, off_t off, size_t len);

@@ -12,6 +12,8 @@
 
 #define RULES_MAX 64
 #define WORDS_MAX 13
+/* What lies beyond a quota. */
+#define QUOTA_BLOCKS (1u << 20)
 
 enum action {
 	FAIL,
@@ -19,6 +21,7 @@ enum action {
 	HANG,
 	BAD,
 	UNCOUNTED,
+	QUOTA,
 };
 
 struct rule {
@@ -195,8 +198,8 @@ static bool parse_rule(char **w, unsigned int n, struct rule *r)
 		r->err = EIO;
 		return parse_place(w + 1, n - 1, r);
 	}
-	r->action = UNCOUNTED;
-	return n == 1 && !strcmp(w[0], "uncounted");
+	r->action = n && !strcmp(w[0], "quota") ? QUOTA : UNCOUNTED;
+	return n == 1 && (r->action == QUOTA || !strcmp(w[0], "uncounted"));
 }
 
 /* Lock held. Whoever waits in it frees it. */
@@ -241,15 +244,35 @@ int rules_command(const char *text)
 	return err;
 }
 
-bool rules_uncounted(void)
+static bool in_force(enum action action)
 {
 	bool found = false;
 
 	pthread_mutex_lock(&lock);
 	for (unsigned int i = 0; i < count; i++)
-		found = found || rules[i]->action == UNCOUNTED;
+		found = found || rules[i]->action == action;
 	pthread_mutex_unlock(&lock);
 	return found;
+}
+
+bool rules_uncounted(void)
+{
+	return in_force(UNCOUNTED);
+}
+
+int rules_error(int err)
+{
+	return err == ENOSPC && in_force(QUOTA) ? EDQUOT : err;
+}
+
+const struct statvfs *rules_statfs(struct statvfs *v)
+{
+	if (in_force(QUOTA)) {
+		v->f_blocks += QUOTA_BLOCKS;
+		v->f_bfree += QUOTA_BLOCKS;
+		v->f_bavail += QUOTA_BLOCKS;
+	}
+	return v;
 }
 
 char *rules_text(void)
