@@ -234,17 +234,25 @@ int client_call(struct client *c, json_t *request, int wait_ms,
 	return err < 0 ? err : 0;
 }
 
-int client_sync(const struct client *c)
+static int sync_once(const struct client *c)
 {
 	_cleanup_close_ int fd = -1;
 
 	fd = open(c->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || syncfs(fd) < 0) {
-		int err = -errno;
+	return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
+}
 
+int client_sync(const struct client *c)
+{
+	int err = sync_once(c);
+
+	/* No call of ours was interrupted: the kernel tells of a process that
+	 * was killed while it told a file's times, once, and to whoever asks
+	 * first. All pages have been written. */
+	if (err == -EINTR)
+		err = sync_once(c);
+	if (err)
 		ui_error(c->mountpoint, "cannot write its files out: %s",
 			 ui_why(err));
-		return err;
-	}
-	return 0;
+	return err;
 }
