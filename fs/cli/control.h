@@ -115,9 +115,13 @@ MUST_CHECK int client_open_dev(unsigned int major, unsigned int minor,
 
 /**
  * client_open_store - the daemon that has the store at @path, if any.
+ * The note in the store may be an old one, and lead to a daemon that has nothing
+ * to do with it: until client_proved(), one that hangs up is nobody who answers,
+ * and client_call() is -ENOENT then.
  * Return: 0, -ENOENT (nobody answers; not reported)
  */
 MUST_CHECK int client_open_store(const char *path, struct client **ret_client);
+void client_proved(struct client *c);
 
 void client_close(struct client *c);
 

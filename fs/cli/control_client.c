@@ -20,6 +20,7 @@ enum {
 struct client {
 	struct wire wire;
 	pid_t pid;
+	bool by_note; /* and nothing has shown yet that it is the right one */
 	char mountpoint[PATH_MAX];
 };
 
@@ -184,7 +185,18 @@ int client_open_store(const char *path, struct client **ret_client)
 	    connect_to(note, entry.owner, ret_client) < 0)
 		return -ENOENT;
 	(void)snprintf((*ret_client)->mountpoint, PATH_MAX, "%s", entry.point);
+	(*ret_client)->by_note = true;
 	return 0;
+}
+
+void client_proved(struct client *c)
+{
+	c->by_note = false;
+}
+
+static bool is_hang_up(int err)
+{
+	return err == -ENODATA || err == -ECONNRESET || err == -EPIPE;
 }
 
 /* One message of the answer. Return: 1 the last, 0 an item, -errno. */
@@ -197,11 +209,12 @@ static int receive(struct client *c, int wait_ms, client_item_fn fn, void *arg,
 
 	if (err) {
 		message = NULL;
+		if (c->by_note && is_hang_up(err))
+			return -ENOENT;
 		ui_error(c->mountpoint, "%s",
 			 err == -ETIMEDOUT ? "its daemon does not answer"
-			 : err == -ENODATA || err == -ECONNRESET
-				 ? "its daemon hung up"
-				 : ui_why(err));
+			 : is_hang_up(err) ? "its daemon hung up"
+					   : ui_why(err));
 		return err;
 	}
 	item = json_object_get(message, "item");
@@ -224,7 +237,7 @@ int client_call(struct client *c, json_t *request, int wait_ms,
 
 	json_decref(request);
 	/* Who hangs up at once may have said why: it is there to be read. */
-	if (err && err != -EPIPE) {
+	if (err && !is_hang_up(err)) {
 		ui_error(c->mountpoint, "%s", ui_why(err));
 		return err;
 	}

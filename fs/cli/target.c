@@ -96,10 +96,13 @@ static int open_daemon(struct target *t)
 	if (!err)
 		err = client_call(t->client, json_pack("{s:s}", "op", "status"),
 				  ANSWER_MS, look_for_store, &w, &reply);
-	if (!err && !w.in_use) {
+	if (!err && !w.in_use)
+		err = -ENOENT;
+	if (!err)
+		client_proved(t->client);
+	if (err == -ENOENT) {
 		client_close(t->client);
 		t->client = NULL;
-		err = -ENOENT;
 	}
 	return err;
 }
