@@ -176,6 +176,18 @@ static int copy_item(struct lap *lap, const struct batch_item *item, int sfd,
 			  (struct range){e->start, e->end}, source_size);
 }
 
+/* Forecast where there is nothing to compare with. */
+static int count_items(struct lap *lap, struct batch *b, size_t first,
+		       size_t last)
+{
+	int r = 0;
+
+	for (size_t i = first; r == 0 && i < last; i++)
+		r = lap_moved(lap, b->items.data[i].e.end -
+					   b->items.data[i].e.start);
+	return r;
+}
+
 /* The items of one node, [first, last). */
 static int copy_node(struct lap *lap, struct batch *b, size_t first,
 		     size_t last, bool sync)
@@ -192,7 +204,8 @@ static int copy_node(struct lap *lap, struct batch *b, size_t first,
 		return sfd;
 	tfd = lap_target_open(lap, node, lap->dry ? O_RDONLY : O_RDWR, NULL);
 	if (tfd == -ENOENT || tfd == -ESTALE)
-		return idmap_set(&b->skipped, node, 2);
+		return lap->dry ? count_items(lap, b, first, last)
+				: idmap_set(&b->skipped, node, 2);
 	if (tfd < 0)
 		return tfd;
 	r = store_fstat(lap->src->store, sfd, 0, &st);
@@ -251,8 +264,8 @@ static int batch_dry(struct lap *lap, struct batch *b)
 			compare = compare || b->items.data[k].compare;
 		if (compare)
 			r = copy_node(lap, b, i, end, false);
-		for (size_t k = i; r == 0 && !compare && k < end; k++)
-			r = copy_item(lap, &b->items.data[k], -1, -1, 0);
+		else
+			r = count_items(lap, b, i, end);
 		i = end;
 	}
 	batch_clear(b);

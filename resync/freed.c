@@ -79,29 +79,6 @@ int freed_scrap(struct lap *lap, int dirfd, const char *name,
 
 /* ---- at the end ---- */
 
-/* In a copy the identities that the map has are void: by path alone, and not at
- * all where paths may lead elsewhere. */
-static int open_copied(struct lap *lap, const struct meta_node *row, int flags)
-{
-	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
-	struct store_stat st;
-	int r;
-
-	if (lap->doubt.own.count > 0)
-		return -ESTALE;
-	r = map_node_path(lap->plain, row->id, &path);
-	if (r <= 0)
-		return r < 0 ? r : -ENOENT;
-	fd = store_open_path(lap->dst->store, path, flags);
-	if (fd < 0)
-		return fd;
-	r = store_fstat(lap->dst->store, fd, 0, &st);
-	if (r < 0)
-		return r;
-	return side_kind(st.st.st_mode) == row->kind ? steal_fd(&fd) : -ESTALE;
-}
-
 /* Where the file lies now: a dry run has moved nothing. */
 static int open_node(struct lap *lap, uint64_t node, struct meta_node *ret_row)
 {
@@ -111,7 +88,7 @@ static int open_node(struct lap *lap, uint64_t node, struct meta_node *ret_row)
 	if (r < 0)
 		return r;
 	if (lap->copied)
-		return open_copied(lap, ret_row, flags);
+		return lap_copied_open(lap, ret_row, flags);
 	return side_open_node(lap->dst, lap->plain, node, flags, NULL);
 }
 

@@ -49,6 +49,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "resync/map_path.h"
 
 /* Rows of the delta that are summed up at most, to tell how long it takes. */
 #define SUM_ROWS 8000000u
@@ -264,6 +265,27 @@ static int lap_adopt(struct lap *lap, const struct meta_node *row)
 	return meta_node_set_backing(lap->dst->meta, row->id, row->backing);
 }
 
+int lap_copied_open(struct lap *lap, const struct meta_node *row, int flags)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -1;
+	struct store_stat st;
+	int r;
+
+	if (lap->doubt.own.count > 0)
+		return -ESTALE;
+	r = map_node_path(lap->plain, row->id, &path);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	fd = store_open_path(lap->dst->store, path, flags);
+	if (fd < 0)
+		return fd;
+	r = store_fstat(lap->dst->store, fd, 0, &st);
+	if (r < 0)
+		return r;
+	return side_kind(st.st.st_mode) == row->kind ? steal_fd(&fd) : -ESTALE;
+}
+
 int lap_target_open(struct lap *lap, uint64_t node, int flags,
 		    struct meta_node *ret_row)
 {
@@ -271,7 +293,12 @@ int lap_target_open(struct lap *lap, uint64_t node, int flags,
 	struct meta_node row;
 	int r;
 
-	fd = side_open_node(lap->dst, lap->t, node, flags, &row);
+	if (lap->dry && lap->copied) {
+		r = meta_node_get(lap->plain, node, &row);
+		fd = r < 0 ? r : lap_copied_open(lap, &row, flags);
+	} else {
+		fd = side_open_node(lap->dst, lap->t, node, flags, &row);
+	}
 	if (fd < 0)
 		return misfit_node(lap, fd, node, "contents");
 	r = lap_adopt(lap, &row);

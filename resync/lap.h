@@ -224,6 +224,10 @@ MUST_CHECK int lap_incomplete(struct lap *lap, struct work_dir *wd,
 MUST_CHECK int lap_sync_fd(struct lap *lap, int fd, bool data_only);
 MUST_CHECK int lap_sync(struct lap *lap);
 MUST_CHECK int lap_source_open(struct lap *lap, uint64_t node, int flags);
+/* In a copy the identities that the map has are void: by path alone, and not at
+ * all where paths may lead elsewhere. For a dry run, which forgets none. */
+MUST_CHECK int lap_copied_open(struct lap *lap, const struct meta_node *row,
+			       int flags);
 MUST_CHECK int lap_target_open(struct lap *lap, uint64_t node, int flags,
 			       struct meta_node *ret_row);
 /* 1 and the row, 0: not there. Ids that only seem equal are not there. */
