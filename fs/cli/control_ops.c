@@ -196,10 +196,20 @@ static int lead_get(struct control_op *op, struct mirror_ref *ret_ref)
 	return mirror_ref_get(m, (unsigned int)slot, ret_ref);
 }
 
+/* Contents and attributes come to the maps with the next checkpoint. */
+static int put_uncounted(json_t *store)
+{
+	return json_object_set_new(json_object_get(store, "behind"), "exact",
+				   json_false())
+		       ? -ENOMEM
+		       : 0;
+}
+
 int op_status(struct control_op *op)
 {
 	struct mirror *m = op->target->mirror;
 	unsigned int count = mirror_slot_count(m);
+	bool all = mirror_all_in_maps(m);
 	struct mirror_ref lead;
 	bool has_lead = lead_get(op, &lead) == 0;
 	int err = 0;
@@ -213,6 +223,8 @@ int op_status(struct control_op *op)
 			continue;
 		err = report_store(&info, info.state == META_STORE_ONLINE,
 				   has_lead ? lead.meta : NULL, &store);
+		if (!err && !all && info.state != META_STORE_ONLINE)
+			err = put_uncounted(store);
 		if (!err)
 			err = op_item(op, store);
 	}

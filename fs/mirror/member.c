@@ -52,6 +52,16 @@ uint64_t mirror_seq(struct mirror *m)
 	return seq;
 }
 
+bool mirror_all_in_maps(struct mirror *m)
+{
+	bool all;
+
+	mutex_lock(&m->lock);
+	all = !m->dirty_any && m->gen == atomic_load(&m->synced_gen) + 1;
+	mutex_unlock(&m->lock);
+	return all;
+}
+
 /* The leaving store's own map says that it was left in good order. */
 static int farewell_write(struct meta *meta, const void *row)
 {

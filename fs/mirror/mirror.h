@@ -323,6 +323,8 @@ void mirror_slot_look(struct mirror *m, unsigned int slot,
 /* Changes are refused: fewer than min_stores, or nothing can be recorded. */
 bool mirror_read_only(struct mirror *m, unsigned int *ret_min_stores);
 uint64_t mirror_seq(struct mirror *m); /* last one issued */
+/* Nothing is left for a checkpoint: the maps number all there is. */
+bool mirror_all_in_maps(struct mirror *m);
 
 /*
  * Take @slot out: its state becomes DETACHED (after a checkpoint, under a

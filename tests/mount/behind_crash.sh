@@ -31,6 +31,11 @@ written()
 	wait_until 20 recorded "$before"
 }
 
+all_is_counted()
+{
+	[[ $(of_b behind.exact "$mnt") == true ]]
+}
+
 # what_is_said WHERE AT_MOST: in both forms
 what_is_said()
 {
@@ -61,10 +66,12 @@ grep -q 'in step' text && fail "$(cat text)"
 
 # Not from when it was mounted: one checkpoint, at most.
 mv b away
-mount_volume -o degraded,no_auto_attach a
+mount_volume -o degraded,no_auto_attach,checkpoint=1 a
 eq "bytes" "$(of_b behind.bytes "$mnt")" 1048576
 what_is_said "$mnt" true
 echo more >"$mnt/more"
+# Before the checkpoint it would not be true.
+wait_until 20 all_is_counted
 what_is_said "$mnt" true
 unmount_volume
 what_is_said a true

@@ -69,6 +69,27 @@ counts
 sm resync --wait --json "$mnt" b >report
 counts
 eq "copied" "$(jq .bytes_copied report)" 40960
+# What no checkpoint has brought to the maps yet is not counted, and not denied.
+unmount_volume
+mount_volume -o checkpoint=3600 "$work/a" "$work/b"
+wait_until 20 volume_is healthy
+detach b
+# of_b FILTER: of how far it is behind.
+of_b()
+{
+	sm status --json "$mnt" |
+		jq -r ".stores[] | select(.name == \"b\").behind.$1"
+}
+eq "all is counted when nothing was done" "$(of_b exact)" true
+dd if=/dev/urandom of="$mnt/file" bs=4096 count=10 conv=fsync status=none
+eq "all is counted, with ten blocks written" "$(of_b exact)" false
+sm status "$mnt" >text
+grep -qE '^ +behind(: not known| by more than)' text ||
+	fail "not said in words: $(<text)"
+sm resync --dry-run --json "$mnt" b >report
+eq "all is counted after a checkpoint" "$(of_b exact)" true
+eq "behind" "$(of_b bytes)" 40960
+sm attach --wait "$mnt" b >/dev/null
 sm status "$mnt" >text
 for word in healthy a b online; do
 	grep -qw "$word" text || fail "status does not say $word: $(cat text)"
@@ -81,3 +102,29 @@ sm status "$work/a" >/dev/null
 refused "$SEQMIRROR" status "$work"
 refused "$SEQMIRROR" status "$work/none"
 refused "$SEQMIRROR" status
+
+# The note of who has the store leads to a daemon that dies while it is asked:
+# the map tells then, as of any store that is not in use.
+mount_volume "$work/a" "$work/b"
+socket_of()
+{
+	socket=$(tr -d '\0' <"$work/a/.seqmirror/lock" | grep -o '/.*') &&
+		[[ -S $socket ]]
+}
+wait_until 20 socket_of
+connections()
+{
+	awk -v p="$socket" '$NF == p' /proc/net/unix | wc -l
+}
+asked()
+{
+	(($(connections) > before))
+}
+before=$(connections)
+kill -STOP "$daemon_pid"
+sm status --json "$work/a" >report 2>said &
+asker=$!
+wait_until 20 asked
+kill_daemon
+wait "$asker" || fail "status of a store whose daemon died: $(<said)"
+eq "mounted" "$(jq .mounted report)" false
