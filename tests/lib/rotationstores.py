@@ -197,6 +197,10 @@ def merged_rows(copies, commit):
                 row, state=UNKNOWN))
             if mine.state != row.state or mine.hint != row.hint:
                 mine.state = UNKNOWN
-            if model.has(row.known, mine.known):
-                mine.known = row.known
+    # After a crash it may be another one that leads: who has heard the most is
+    # the least that is known.
+    for copy in copies:
+        for name, row in copy.rows.items():
+            if name in rows and model.has(row.known, rows[name].known):
+                rows[name].known = row.known
     return rows
