@@ -285,19 +285,24 @@ static bool absolute_path(const char *path, char *buf, size_t size)
 	return true;
 }
 
+static bool is_place_of(const char *path, const struct meta_member *row)
+{
+	char place[sizeof(row->path_hint)];
+
+	return absolute_path(path, place, sizeof(place)) &&
+	       !strcmp(row->path_hint, place);
+}
+
 /* Paths that hold no store must be those of members, as the source knows. */
 static int check_absent(struct assembly *a)
 {
-	char path[sizeof(a->rows->path_hint)];
 	char text[PATH_TEXT];
 
 	vec_for_each (p, &a->absent) {
 		bool known = false;
 
-		for (size_t k = 0;
-		     k < a->row_count && absolute_path(*p, path, sizeof(path));
-		     k++)
-			known |= !strcmp(a->rows[k].path_hint, path);
+		for (size_t k = 0; k < a->row_count; k++)
+			known |= is_place_of(*p, &a->rows[k]);
 		if (!known && reach_is_stuck(*p))
 			return present_refuse(
 				&a->set, -ETIMEDOUT,
@@ -342,40 +347,73 @@ static int drop_strangers(struct assembly *a)
 	return 0;
 }
 
+/* Does the source know that the others went on without it? */
+static bool is_left_behind(const struct assembly *a)
+{
+	const struct present *p = &a->set.v[a->source];
+
+	for (size_t k = 0; k < a->row_count; k++)
+		if (!strcmp(a->rows[k].uuid,
+			    store_identity(p->store)->store_uuid))
+			return a->rows[k].state != META_STORE_ONLINE;
+	return false;
+}
+
+static int refuse_missing(struct assembly *a, const struct meta_member *row,
+			  const char *since)
+{
+	char text[PATH_TEXT];
+
+	if (is_lost(a, row->uuid))
+		return present_refuse(
+			&a->set, -ENODEV,
+			"%s and the map of store %s is damaged, missing or "
+			"made anew: it may have newer data; mount with -o "
+			"degraded to go on without it, then 'seqmirror "
+			"attach --rebuild'",
+			since, row->name);
+	(void)path_quote(text, sizeof(text), row->path_hint);
+	if (reach_is_stuck(row->path_hint))
+		return present_refuse(
+			&a->set, -ENODEV,
+			"%s and store %s (last at %s) does not answer: it may "
+			"have newer data; make it answer, or mount with -o "
+			"degraded to go on without it",
+			since, row->name, text);
+	return present_refuse(&a->set, -ENODEV,
+			      "%s and store %s (last at %s) is missing: it may "
+			      "have newer data; bring it, or mount with -o "
+			      "degraded",
+			      since, row->name, text);
+}
+
+/*
+ * Who is missing may have newer data: after a crash each that was online then;
+ * where the source is one that left, each that stayed, if it was asked for. Who
+ * names the one that left alone wants that copy.
+ */
 static int check_missing(struct assembly *a)
 {
+	const struct present *p = &a->set.v[a->source];
+	char since[NAME_MAX + 64] = "the volume was not left cleanly";
+
+	if (p->clean && !is_left_behind(a))
+		return 0;
+	if (p->clean)
+		(void)snprintf(since, sizeof(since),
+			       "store %s left the volume before the others,",
+			       store_identity(p->store)->name);
 	for (size_t k = 0; k < a->row_count; k++) {
 		const struct meta_member *row = &a->rows[k];
-		char text[PATH_TEXT];
+		bool asked = !p->clean || is_lost(a, row->uuid);
 
 		if (row->state != META_STORE_ONLINE ||
 		    present_find(&a->set, row->uuid) >= 0)
 			continue;
-		if (is_lost(a, row->uuid))
-			return present_refuse(
-				&a->set, -ENODEV,
-				"the volume was not left cleanly and the map "
-				"of store %s is damaged, missing or made anew: "
-				"it may have newer data; mount with -o "
-				"degraded to go on without it, then 'seqmirror "
-				"attach --rebuild'",
-				row->name);
-		if (reach_is_stuck(row->path_hint))
-			return present_refuse(
-				&a->set, -ENODEV,
-				"the volume was not left cleanly and store %s "
-				"(last at %s) does not answer: it may have "
-				"newer data; make it answer, or mount with -o "
-				"degraded to go on without it",
-				row->name,
-				path_quote(text, sizeof(text), row->path_hint));
-		return present_refuse(
-			&a->set, -ENODEV,
-			"the volume was not left cleanly and store %s (last at "
-			"%s) is missing: it may have newer data; bring it, or "
-			"mount with -o degraded",
-			row->name,
-			path_quote(text, sizeof(text), row->path_hint));
+		vec_for_each (path, &a->absent)
+			asked |= is_place_of(*path, row);
+		if (asked)
+			return refuse_missing(a, row, since);
 	}
 	return 0;
 }
@@ -397,7 +435,7 @@ static int pick_source(struct assembly *a, bool degraded)
 		err = check_absent(a);
 	if (!err)
 		err = drop_strangers(a);
-	if (!err && !a->set.v[a->source].clean && !degraded)
+	if (!err && !degraded)
 		err = check_missing(a);
 	return err;
 }

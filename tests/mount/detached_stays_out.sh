@@ -26,3 +26,28 @@ sm attach --wait "$mnt" c >/dev/null
 store_is c online || fail "c is $(store_state c)"
 unmount_volume
 same_tree "$work/b" "$work/c"
+
+# A disk that is late, or answers nothing but errors, beside one that left before
+# it: the older copy is not taken for the volume.
+mount_volume "$work/a" "$work/b" "$work/c"
+"$SEQMIRROR" detach "$mnt" c >/dev/null
+"$SEQMIRROR" detach "$mnt" b >/dev/null
+echo newest >"$mnt/f"
+unmount_volume
+mv a a.late
+(cd b && find . -type f -exec sha256sum {} + | sort) >before
+for others in "$work/b" "$work/b $work/c"; do
+	# shellcheck disable=SC2086
+	refused "$SEQMIRROR" mount -f "$work/a" $others "$mnt"
+	[[ $refusal == *"store b left the volume before the others"*"store a "*"may have newer data"* ]] ||
+		fail "$refusal"
+done
+(cd b && find . -type f -exec sha256sum {} + | sort) >after
+diff before after || fail "the store was changed"
+# Who names it alone wants it; so does who says so.
+mount_volume "$work/b"
+eq "what b has" "$(cat "$mnt/f")" two
+unmount_volume
+mount_volume -o degraded "$work/a" "$work/c"
+eq "what c has" "$(cat "$mnt/f")" two
+unmount_volume
