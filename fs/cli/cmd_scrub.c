@@ -7,13 +7,13 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "fs/cli/cli.h"
+#include "fs/cli/follow.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
 
 #define ANSWER_MS     30000
-#define POLL_MS	      200
 #define PATH_TEXT_MAX 8300
 
 enum {
@@ -96,6 +96,7 @@ static void draw(struct ui_progress *p, const json_t *state)
 
 static int follow(struct client *client, json_t **ret_state)
 {
+	uint64_t begun_ns = clock_mono_ns();
 	struct ui_progress progress;
 	bool running = true;
 	int err = 0;
@@ -109,7 +110,7 @@ static int follow(struct client *client, json_t **ret_state)
 		if (running) {
 			draw(&progress, state);
 			json_decref(state);
-			clock_sleep_ms(POLL_MS);
+			follow_rest(begun_ns);
 		} else {
 			*ret_state = state;
 		}

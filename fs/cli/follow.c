@@ -11,7 +11,10 @@
 #include "fs/cli/ui.h"
 
 #define ANSWER_MS 30000
-#define POLL_MS	  200
+/* Between two looks a twentieth of what it has lasted, and no more than: */
+#define POLL_MS	 200
+#define FIRST_MS 5
+#define PATIENCE 20
 
 static void draw(struct ui_progress *p, const char *what,
 		 const json_t *progress, bool paused)
@@ -27,6 +30,13 @@ static void draw(struct ui_progress *p, const char *what,
 	};
 
 	ui_progress_draw(p, &state);
+}
+
+void follow_rest(uint64_t begun_ns)
+{
+	uint64_t ms = (clock_mono_ns() - begun_ns) / CLOCK_NS_PER_MS / PATIENCE;
+
+	clock_sleep_ms(MIN(MAX(ms, (uint64_t)FIRST_MS), (uint64_t)POLL_MS));
 }
 
 char *follow_until_resume(char buf[static FOLLOW_TEXT_MAX],
@@ -86,6 +96,7 @@ int follow_resync(struct client *client, const json_t *begun,
 	_cleanup_json_ json_t *state = NULL;
 	struct ui_progress progress;
 	const char *failed;
+	uint64_t begun_ns = clock_mono_ns();
 	bool said = false;
 	char what[300];
 	int r;
@@ -94,7 +105,7 @@ int follow_resync(struct client *client, const json_t *begun,
 		       json_text(begun, "store"));
 	ui_progress_begin(&progress);
 	while ((r = look(client, uuid, what, &progress, &said, &state)) == 0)
-		clock_sleep_ms(POLL_MS);
+		follow_rest(begun_ns);
 	ui_progress_end(&progress);
 	if (r < 0)
 		return r;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 #include "fs/cli/control.h"
@@ -22,6 +23,13 @@ enum {
  */
 MUST_CHECK int follow_resync(struct client *client, const json_t *begun,
 			     json_t **ret_counts);
+
+/**
+ * follow_rest - between two looks at something that began at @begun_ns
+ * (clock_mono_ns()): what is short is not told late, what is long not asked for
+ * again and again.
+ */
+void follow_rest(uint64_t begun_ns);
 
 /**
  * follow_until_resume - "until `seqmirror resync --resume MOUNTPOINT`", which is
