@@ -25,6 +25,10 @@
 
 /* With more files than this in a batch one syncfs is cheaper. */
 #define SYNC_FILES 8u
+/* So many small pieces of a file are asked for before they are read: the disk
+ * has a queue to choose from, and is not waited for once for each. */
+#define AHEAD_ITEMS 64u
+#define AHEAD_BYTES (128u << 10)
 
 void batch_done(struct batch *b)
 {
@@ -188,6 +192,38 @@ static int count_items(struct lap *lap, struct batch *b, size_t first,
 	return r;
 }
 
+/*
+ * What is read in one piece the kernel reads ahead of by itself. Of a target
+ * that is compared nothing is: its cache is dropped first.
+ */
+static void read_ahead(struct lap *lap, int sfd, const struct meta_extent *e,
+		       uint64_t source_size)
+{
+	uint64_t len = MIN(e->end, source_size) - MIN(e->start, source_size);
+
+	if (!lap->dry && len > 0 && len <= AHEAD_BYTES)
+		store_read_ahead(lap->src->store, sfd, e->start, len);
+}
+
+static int copy_items(struct lap *lap, const struct batch *b, size_t first,
+		      size_t last, int sfd, int tfd)
+{
+	struct store_stat st;
+	uint64_t size;
+	size_t ahead = first + 1; /* the first is read at once */
+	int r = store_fstat(lap->src->store, sfd, 0, &st);
+
+	if (r < 0)
+		return lap_source_err(lap, r);
+	size = (uint64_t)st.st.st_size;
+	for (size_t i = first; r == 0 && i < last; i++) {
+		for (; ahead < MIN(last, i + AHEAD_ITEMS); ahead++)
+			read_ahead(lap, sfd, &b->items.data[ahead].e, size);
+		r = copy_item(lap, &b->items.data[i], sfd, tfd, size);
+	}
+	return r;
+}
+
 /* The items of one node, [first, last). */
 static int copy_node(struct lap *lap, struct batch *b, size_t first,
 		     size_t last, bool sync)
@@ -195,7 +231,6 @@ static int copy_node(struct lap *lap, struct batch *b, size_t first,
 	uint64_t node = b->items.data[first].e.node;
 	_cleanup_close_ int sfd = lap_source_open(lap, node, O_RDONLY);
 	_cleanup_close_ int tfd = -1;
-	struct store_stat st;
 	int r;
 
 	if (sfd == -ENOENT)
@@ -208,12 +243,7 @@ static int copy_node(struct lap *lap, struct batch *b, size_t first,
 				: idmap_set(&b->skipped, node, 2);
 	if (tfd < 0)
 		return tfd;
-	r = store_fstat(lap->src->store, sfd, 0, &st);
-	if (r < 0)
-		return lap_source_err(lap, r);
-	for (size_t i = first; r == 0 && i < last; i++)
-		r = copy_item(lap, &b->items.data[i], sfd, tfd,
-			      (uint64_t)st.st.st_size);
+	r = copy_items(lap, b, first, last, sfd, tfd);
 	if (r == 0 && sync)
 		r = store_fsync(lap->dst->store, tfd, true);
 	return r;

@@ -252,6 +252,12 @@ void now_write_behind(const struct store *s, int fd, uint64_t off, uint64_t len)
 			      SYNC_FILE_RANGE_WRITE);
 }
 
+void now_read_ahead(const struct store *s, int fd, uint64_t off, uint64_t len)
+{
+	(void)s;
+	(void)posix_fadvise(fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
 void now_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
 {
 	(void)s;

@@ -217,6 +217,21 @@ void store_write_behind(const struct store *s, int fd, uint64_t off,
 	ignore_result(call_file(s, &k, fd)); /* a hint */
 }
 
+static ssize_t make_read_ahead(struct store_call *k)
+{
+	now_read_ahead(k->s, k->fd[0], k->off, k->len);
+	return 0;
+}
+
+void store_read_ahead(const struct store *s, int fd, uint64_t off, uint64_t len)
+{
+	struct store_call k = STORE_CALL(make_read_ahead);
+
+	k.off = off;
+	k.len = len;
+	ignore_result(call_file(s, &k, fd)); /* a hint */
+}
+
 static ssize_t make_drop_cache(struct store_call *k)
 {
 	now_drop_cache(k->s, k->fd[0], k->off, k->len);

@@ -329,6 +329,7 @@ MUST_CHECK int now_freeable(const struct store *s, int fd, uint64_t off,
 MUST_CHECK int now_fsync(const struct store *s, int fd, bool data_only);
 void now_write_behind(const struct store *s, int fd, uint64_t off,
 		      uint64_t len);
+void now_read_ahead(const struct store *s, int fd, uint64_t off, uint64_t len);
 void now_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len);
 MUST_CHECK ssize_t now_copy_range(const struct store *s, int fd_in,
 				  uint64_t off_in, int fd_out, uint64_t off_out,

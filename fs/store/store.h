@@ -336,6 +336,13 @@ MUST_CHECK int store_fsync(const struct store *s, int fd, bool data_only);
 void store_write_behind(const struct store *s, int fd, uint64_t off,
 			uint64_t len);
 /*
+ * The filesystem may begin to read what of this range is not in the cache: a
+ * hint that waits for no disk but to be queued there, promises nothing and
+ * reports nothing. Ref: posix_fadvise(2), POSIX_FADV_WILLNEED
+ */
+void store_read_ahead(const struct store *s, int fd, uint64_t off,
+		      uint64_t len);
+/*
  * Clean pages of the range leave the cache, so that what is read next is what
  * the disk has: after a failed fsync a page may be clean and on no disk.
  * Dirty ones stay. Advice (posix_fadvise(2)): nothing is promised.
