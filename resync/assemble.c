@@ -410,8 +410,8 @@ static int check_missing(struct assembly *a)
 		if (row->state != META_STORE_ONLINE ||
 		    present_find(&a->set, row->uuid) >= 0)
 			continue;
-		vec_for_each (path, &a->absent)
-			asked |= is_place_of(*path, row);
+		for (size_t i = 0; !asked && i < a->absent.count; i++)
+			asked = is_place_of(a->absent.data[i], row);
 		if (asked)
 			return refuse_missing(a, row, since);
 	}

@@ -192,10 +192,8 @@ static int count_items(struct lap *lap, struct batch *b, size_t first,
 	return r;
 }
 
-/*
- * What is read in one piece the kernel reads ahead of by itself. Of a target
- * that is compared nothing is: its cache is dropped first.
- */
+/* The source's only: a target that is compared is to be read from its disk, and
+ * what is larger the kernel reads ahead of by itself. */
 static void read_ahead(struct lap *lap, int sfd, const struct meta_extent *e,
 		       uint64_t source_size)
 {

@@ -201,6 +201,15 @@ int store_fsync(const struct store *s, int fd, bool data_only)
 	return (int)call_file(s, &k, fd);
 }
 
+/* Whether it is taken says nothing. */
+static void hint(const struct store *s, struct store_call k, int fd,
+		 uint64_t off, uint64_t len)
+{
+	k.off = off;
+	k.len = len;
+	ignore_result(call_file(s, &k, fd));
+}
+
 static ssize_t make_write_behind(struct store_call *k)
 {
 	now_write_behind(k->s, k->fd[0], k->off, k->len);
@@ -210,11 +219,7 @@ static ssize_t make_write_behind(struct store_call *k)
 void store_write_behind(const struct store *s, int fd, uint64_t off,
 			uint64_t len)
 {
-	struct store_call k = STORE_CALL(make_write_behind);
-
-	k.off = off;
-	k.len = len;
-	ignore_result(call_file(s, &k, fd)); /* a hint */
+	hint(s, STORE_CALL(make_write_behind), fd, off, len);
 }
 
 static ssize_t make_read_ahead(struct store_call *k)
@@ -225,11 +230,7 @@ static ssize_t make_read_ahead(struct store_call *k)
 
 void store_read_ahead(const struct store *s, int fd, uint64_t off, uint64_t len)
 {
-	struct store_call k = STORE_CALL(make_read_ahead);
-
-	k.off = off;
-	k.len = len;
-	ignore_result(call_file(s, &k, fd)); /* a hint */
+	hint(s, STORE_CALL(make_read_ahead), fd, off, len);
 }
 
 static ssize_t make_drop_cache(struct store_call *k)
@@ -240,11 +241,7 @@ static ssize_t make_drop_cache(struct store_call *k)
 
 void store_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
 {
-	struct store_call k = STORE_CALL(make_drop_cache);
-
-	k.off = off;
-	k.len = len;
-	ignore_result(call_file(s, &k, fd)); /* advice */
+	hint(s, STORE_CALL(make_drop_cache), fd, off, len);
 }
 
 static ssize_t make_copy_range(struct store_call *k)

@@ -56,9 +56,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
 import faultmodel  # noqa: E402
 import faultstore  # noqa: E402
+import rigs  # noqa: E402
 import storecheck  # noqa: E402
 from faultstore import OURS, Equal, Store  # noqa: E402
-from powerimage import Failure, check, wait_for  # noqa: E402
+from powerimage import check  # noqa: E402
+from rigs import Failure, wait_for  # noqa: E402
 
 THREADS = 2
 MNT_DETACH = 2
@@ -123,8 +125,7 @@ class Rig(faultstore.Rules):
         return done.stdout
 
     def is_mounted(self):
-        with open("/proc/self/mountinfo", errors="replace") as lines:
-            return any(line.split()[4] == self.mnt for line in lines)
+        return rigs.is_mounted(self.mnt)
 
     def start(self):
         options = "checkpoint=0.2,cache=" + (
@@ -134,11 +135,8 @@ class Rig(faultstore.Rules):
         words = ["mount", "-f", "-o", options,
                  *[s.path for s in self.stores], self.mnt]
         self.note("$ " + " ".join(words))
-        with open(self.log_path, "a") as log:
-            log.write(f"--- mount {options}\n")
-            log.flush()
-            self.daemon = subprocess.Popen([self.program, *words], stdout=log,
-                                           stderr=log)
+        self.daemon, _ = rigs.start_daemon([self.program, *words],
+                                          self.log_path, f"mount {options}")
         wait_for("mount", HANG_SECONDS, lambda: self.daemon.poll() is not None
                  or self.is_mounted())
         if self.daemon.poll() is not None:
@@ -531,12 +529,7 @@ class Rig(faultstore.Rules):
         print("what happened:")
         for line in self.trace[-250:]:
             print("  " + line)
-        if not os.path.exists(self.log_path):
-            return
-        with open(self.log_path, errors="replace") as log:
-            print("the daemon's log ends:")
-            for line in log.readlines()[-60:]:
-                print("  " + line.rstrip())
+        rigs.tell_log(self.log_path, 60)
 
     def clean_up(self, keep):
         self.stop.set()
@@ -580,18 +573,11 @@ def finish(args, rig, keep=False):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--work", required=True)
+    parser = rigs.arguments("run", "images")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int,
                         default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--only", default="", help="one of the kinds")
-    parser.add_argument("--seconds", type=float, default=0,
-                        help="begin no run after this time")
-    parser.add_argument("--keep", action="store_true",
-                        help="leave the images of a failed run")
-    parser.add_argument("--go-on", action="store_true",
-                        help="after a failed run too, with a new volume")
     args = parser.parse_args()
     args.totals = {}
     args.rig = rig = None

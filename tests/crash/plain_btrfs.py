@@ -27,6 +27,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "../lib"))
 import powerimage  # noqa: E402
 import powermodel  # noqa: E402
+import powerverdict  # noqa: E402
 
 THREADS = 2
 
@@ -58,7 +59,7 @@ class Rig:
         for thread in workers + [early]:
             thread.join()
         image.again()
-        verdict = powermodel.Verdict(self.world, image.path)
+        verdict = powerverdict.Verdict(self.world, image.path)
         wrong = [w.error for w in workers if w.error] + verdict.run()
         if wrong:
             image.umount()

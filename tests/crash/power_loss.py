@@ -52,10 +52,12 @@ import traceback
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
 import powermodel  # noqa: E402
+import powerverdict  # noqa: E402
 import storecheck  # noqa: E402
 import treecmp  # noqa: E402
-from powerimage import POLL, EarlyWriter, Failure, Image  # noqa: E402
-from powerimage import check, wait_for  # noqa: E402
+import rigs  # noqa: E402
+from powerimage import EarlyWriter, Image, check  # noqa: E402
+from rigs import POLL, Failure, wait_for  # noqa: E402
 
 THREADS = 2
 MNT_DETACH = 2
@@ -114,25 +116,19 @@ class Rig:
         return done.stdout
 
     def is_mounted(self):
-        with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
-            return any(line.split()[4] == self.mnt for line in lines)
+        return rigs.is_mounted(self.mnt)
 
     def start(self, fault=None, power=(), options=""):
         # The checkpoint comes soon, so that many fall into a short run.
         words = ["mount", "-f", "-o", "checkpoint=0.1" + options,
                  *[s.path for s in self.stores], self.mnt]
-        env = dict(os.environ)
         self.point_power = power
         self.frozen = False
-        if fault:
-            env["SEQMIRROR_FAULT"] = fault
         self.note(f"$ {' '.join(words)} {fault or ''} "
                   f"{[s.name for s in power]}")
-        with open(self.log_path, "a") as log:
-            log.write(f"--- mount {options} {fault or ''}\n")
-            log.flush()
-            self.daemon = subprocess.Popen([self.program, *words], stdout=log,
-                                           stderr=log, env=env)
+        self.daemon, _ = rigs.start_daemon(
+            [self.program, *words], self.log_path,
+            f"mount {options} {fault or ''}", fault)
         if power:
             threading.Thread(target=self.watch, args=(self.daemon, power),
                              daemon=True).start()
@@ -239,7 +235,7 @@ class Rig:
                     self.explain({w.split(": ")[0] for w in wrong})
                     raise Failure(f"{first.name} and {store.name} differ:\n  "
                                   + "\n  ".join(wrong[:20]))
-        kind = powermodel.Exact if exact else powermodel.Verdict
+        kind = powerverdict.Exact if exact else powerverdict.Verdict
         verdict = kind(self.world, first.path)
         wrong = verdict.run()
         if wrong:
@@ -564,12 +560,7 @@ class Rig:
         print("what happened:")
         for line in self.trace[-200:]:
             print("  " + line)
-        if not os.path.exists(self.log_path):
-            return
-        with open(self.log_path, errors="replace") as log:
-            print("the daemon's log ends:")
-            for line in log.readlines()[-60:]:
-                print("  " + line.rstrip())
+        rigs.tell_log(self.log_path, 60)
 
     def clean_up(self, keep):
         if hasattr(self, "stop"):
@@ -594,8 +585,7 @@ def all_points(source):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--work", required=True)
+    parser = rigs.arguments("run", "images")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int,
                         default=int.from_bytes(os.urandom(3), "big"))
@@ -603,14 +593,8 @@ def main():
     parser.add_argument("--soak", action="store_true",
                         help="the modes that take seconds, too")
     parser.add_argument("--types", default="ext4,ext4")
-    parser.add_argument("--seconds", type=float, default=0,
-                        help="begin no run after this time")
     parser.add_argument("--points", default=os.path.join(
         os.path.dirname(os.path.abspath(__file__)), "../.."))
-    parser.add_argument("--keep", action="store_true",
-                        help="leave the images of a failed run")
-    parser.add_argument("--go-on", action="store_true",
-                        help="after a failed run too, with a new volume")
     args = parser.parse_args()
     if "," not in args.types:
         parser.error("--types: two at least, one each; ext4,ext4 is the default")

@@ -22,7 +22,8 @@ import time
 import warnings
 
 import powermodel
-from powermodel import BLOCK, BLOCKS, SIZE_MAX, ZERO, Cell, Node, create
+import powerverdict
+from powermodel import BLOCK, BLOCKS, SIZE_MAX, ZERO, Cell, Node
 from powermodel import stamp
 
 EXCHANGE, ZERO_RANGE = 2, 16
@@ -74,7 +75,7 @@ class World(powermodel.World):
             self.told[name] = self.told.get(name, 0) + 1
 
 
-class Found(powermodel.Found):
+class Found(powerverdict.Found):
     """Errors are errors here."""
 
     def __init__(self, path, st):
@@ -88,37 +89,19 @@ class Found(powermodel.Found):
 
 
 def found_link(path, st):
-    found = powermodel.Found.__new__(powermodel.Found)
+    found = powerverdict.Found.__new__(powerverdict.Found)
     found.path, found.st = path, st
     return found
 
 
-class Verdict(powermodel.Verdict):
+class Verdict(powerverdict.Verdict):
     """Symlinks, too; and what scratch steps leave is nobody's."""
 
     kind = Found
 
-    def find_dirs(self):
-        found = {self.w.top.serial: self.root}
-        for entry in os.scandir(self.root):
-            if not self.is_mine(entry):
-                continue
-            serial = int(os.getxattr(entry.path, "user.id"))
-            if serial in found:
-                self.say(f"directory {serial} is there twice")
-            found[serial] = entry.path
-        return self.expected(found)
-
-    def is_mine(self, entry):
-        return (entry.name != ".seqmirror" and
-                not entry.name.startswith(SCRATCH) and
-                entry.is_dir(follow_symlinks=False))
-
-    def expected(self, found):
-        for serial in self.w.dirs:
-            if serial not in found:
-                self.say(f"directory {serial} is gone")
-        return found
+    def is_ours(self, entry):
+        return (not entry.name.startswith(SCRATCH) and
+                super().is_ours(entry))
 
     def match(self, cell, path, serial):
         st = os.lstat(path)
@@ -192,7 +175,7 @@ class Look(Verdict):
         self.worker = worker
         self.own = {node.serial for _, node in worker.dirs}
 
-    def is_mine(self, entry):
+    def is_ours(self, entry):
         # The other thread's move.
         return entry.name.startswith(f"t{self.worker.number}d")
 

@@ -10,7 +10,8 @@ import time
 import faultmodel
 import storecheck
 import treecmp
-from powerimage import Image, wait_for
+from powerimage import Image
+from rigs import wait_for
 
 MNT_DETACH = 2
 libc = ctypes.CDLL(None, use_errno=True)

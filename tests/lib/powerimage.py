@@ -14,13 +14,12 @@ import os
 import struct
 import subprocess
 import threading
-import time
 
 import powermodel
+from rigs import Failure, wait_for
 
 IOC_SHUTDOWN = 0x8004587D
 NOLOGFLUSH = struct.pack("=I", 2)
-POLL = 0.004
 MS_NOATIME = 1024
 # xfs makes no smaller one.
 SIZE_MIB = {"ext4": 160, "xfs": 320, "btrfs": 320}
@@ -33,22 +32,10 @@ OPTIONS = {"ext4": "", "xfs": "", "btrfs": "notreelog"}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Failure(Exception):
-    pass
-
-
 def check(result, what):
     if result:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
-
-
-def wait_for(what, seconds, condition):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise Failure(f"not within {seconds} s: {what}")
-        time.sleep(POLL)
 
 
 class Image:

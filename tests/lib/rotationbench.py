@@ -11,6 +11,7 @@ import rotationmodel as model
 import rotationstores as stores
 import storecheck
 import treecmp
+from rigs import Failure
 from rotationmodel import AHEAD, BEHIND, FORK, SAME
 from rotationstores import DETACHED, MISSING, NO, ONLINE, PERHAPS, YES
 
@@ -23,10 +24,6 @@ CUTS = ("resync.marked", "resync.batch.armed", "resync.batch.copied",
         "resync.copy.write", "resync.fill.synced", "resync.unmap",
         "resync.unmapped", "resync.close.before", "resync.close.after",
         "meta.commit.before", "meta.commit.after")
-
-
-class Failure(Exception):
-    pass
 
 
 def says_fork(text):
@@ -334,10 +331,13 @@ class Bench:
         for copy in copies:
             hint = copy.path
             rows[copy.name] = stores.Row(ONLINE, hint, commit)
-        unclean = any(c.unclean != NO for c in copies)
+        self.joined(copies, commit, rows, led_by_copy,
+                    any(c.unclean != NO for c in copies))
+
+    def joined(self, copies, commit, rows, by_copy, unclean):
         for copy in copies:
             copy.join(commit, rows, {c.name for c in copies})
-            copy.as_copy |= led_by_copy
+            copy.as_copy |= by_copy
             if unclean:
                 self.left_missing(copy, copies)
         self.sound(copies)
@@ -371,14 +371,8 @@ class Bench:
         rows = stores.merged_rows([keep], keep.head)
         for copy in copies:
             rows[copy.name] = stores.Row(ONLINE, copy.path, commit)
-        unclean = keep.unclean != NO
-        by_copy = keep.copied or keep.as_copy
-        for copy in copies:
-            copy.join(commit, rows, {c.name for c in copies})
-            copy.as_copy |= by_copy
-            if unclean:
-                self.left_missing(copy, copies)
-        self.sound(copies)
+        self.joined(copies, commit, rows, keep.copied or keep.as_copy,
+                    keep.unclean != NO)
 
     def bench_cut(self):
         """An unmounted resync dies at some point."""

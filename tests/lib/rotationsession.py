@@ -9,7 +9,8 @@ import time
 
 import rotationmodel as model
 import rotationstores as stores
-from rotationbench import CUTS, Failure, says_fork
+from rigs import Failure, wait_for
+from rotationbench import CUTS
 from rotationstores import DETACHED, MISSING, NO, ONLINE, PERHAPS, UNKNOWN, YES
 
 
@@ -112,7 +113,7 @@ class Session:
         self.look_at_volume()
 
     def wait_online(self, copy):
-        self.wait_for(f"{copy} online", 60,
+        wait_for(f"{copy} online", 60,
                       lambda: self.state(copy.name) == ONLINE)
 
     def is_online(self, copy):
@@ -138,7 +139,7 @@ class Session:
             report.update(self.json("status", self.mnt))
             return not report["resync"] and all(
                 s["behind"]["exact"] for s in report["stores"])
-        self.wait_for("how far they are behind", 10, is_counted)
+        wait_for("how far they are behind", 10, is_counted)
         return report
 
     def look_at_volume(self):

@@ -44,6 +44,18 @@ for others in "$work/b" "$work/b $work/c"; do
 done
 (cd b && find . -type f -exec sha256sum {} + | sort) >after
 diff before after || fail "the store was changed"
+# A map that is damaged tells no more than a disk that is away.
+mv a.late a
+cp -a a a.sound
+dd if=/dev/zero of=a/.seqmirror/meta.db bs=4096 count=1 conv=notrunc status=none
+for named in "$work/a $work/b" "$work/b"; do
+	# shellcheck disable=SC2086
+	refused "$SEQMIRROR" mount -f $named "$mnt"
+	[[ $refusal == *"the map of store a is damaged"*"may have newer data"* ]] ||
+		fail "$refusal"
+done
+rm -r a
+mv a.sound a.late
 # Who names it alone wants it; so does who says so.
 mount_volume "$work/b"
 eq "what b has" "$(cat "$mnt/f")" two

@@ -16,7 +16,6 @@ The seed is printed; `--first SEED --seeds 1` does it again. $SEQMIRROR is the
 program. Exit status 0 if all went well.
 """
 
-import argparse
 import json
 import os
 import random
@@ -30,23 +29,10 @@ import traceback
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
 import modelops  # noqa: E402
+import rigs  # noqa: E402
 import storecheck  # noqa: E402
 import treecmp  # noqa: E402
-
-POLL = 0.02
-
-
-class Failure(Exception):
-    pass
-
-
-def wait_for(what, seconds, condition):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise Failure(f"not within {seconds} s: {what}")
-        time.sleep(POLL)
-
+from rigs import Failure, wait_for  # noqa: E402
 
 class AfterCrash(treecmp.Compare):
     """The mount (A) against the plain directory (B) after a kill."""
@@ -123,8 +109,7 @@ class Exerciser:
         return done.stdout
 
     def is_mounted(self):
-        with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
-            return any(line.split()[4] == self.mnt for line in lines)
+        return rigs.is_mounted(self.mnt)
 
     def status(self):
         return json.loads(self.run("status", "--json", self.mnt))
@@ -145,11 +130,8 @@ class Exerciser:
         words = ["mount", "-f", "-o", "cache=" + self.cache,
                  *[s.path for s in named], self.mnt]
         self.note("$ " + " ".join(words))
-        with open(self.log_path, "a") as log:
-            log.write(f"--- {' '.join(words)}\n")
-            log.flush()
-            self.daemon = subprocess.Popen([self.program, *words], stdout=log,
-                                           stderr=log)
+        self.daemon, _ = rigs.start_daemon([self.program, *words],
+                                          self.log_path, " ".join(words))
         wait_for("mount", 60, lambda: self.is_mounted() or
                  self.daemon.poll() is not None)
         if not self.is_mounted():
@@ -395,31 +377,18 @@ class Exerciser:
         print("the last steps:")
         for line in self.trace[-self.told:]:
             print("  " + line[:300])
-        if os.path.exists(self.log_path):
-            with open(self.log_path, errors="replace") as log:
-                print("the daemon's log ends:")
-                for line in log.readlines()[-40:]:
-                    print("  " + line.rstrip())
+        rigs.tell_log(self.log_path, 40)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--work", required=True)
+    parser = rigs.arguments("seed", "stores", 40)
     parser.add_argument("--reference", required=True)
     parser.add_argument("--stores", required=True)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--ops", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=0,
-                        help="begin no seed after this time")
     parser.add_argument("--mixed", action="store_true",
                         help="the stores are not alike in what they allocate")
-    parser.add_argument("--keep", action="store_true",
-                        help="leave the stores of a failed seed")
-    parser.add_argument("--trace", type=int, default=40,
-                        help="steps to print after a failure")
-    parser.add_argument("--go-on", action="store_true",
-                        help="after a failed seed too")
     args = parser.parse_args()
     begun = time.monotonic()
     done = failed = 0

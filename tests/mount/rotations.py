@@ -24,7 +24,6 @@ The seed is printed; `--first SEED --seeds 1` does it again. $SEQMIRROR is the
 program; fault points need -Dfault_injection=true. Exit status 0 if all is well.
 """
 
-import argparse
 import errno
 import json
 import os
@@ -39,13 +38,13 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
+import rigs  # noqa: E402
 import rotationbench  # noqa: E402
 import rotationmodel as model  # noqa: E402
 import rotationsession  # noqa: E402
 import rotationstores as stores  # noqa: E402
-from rotationbench import Failure  # noqa: E402
+from rigs import Failure, wait_for  # noqa: E402
 
-POLL = 0.01
 GONE = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
@@ -101,30 +100,15 @@ class Rotations(rotationbench.Bench, rotationsession.Session):
     def json(self, *words, **more):
         return json.loads(self.run(words[0], "--json", *words[1:], **more))
 
-    def wait_for(self, what, seconds, condition):
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise Failure(f"not within {seconds} s: {what}")
-            time.sleep(POLL)
-
     def is_mounted(self):
-        with open("/proc/self/mountinfo") as lines:
-            return any(line.split()[4] == self.mnt for line in lines)
+        return rigs.is_mounted(self.mnt)
 
     def start(self, words, fault=None):
         """What the daemon says when it will not mount, or None."""
         words = ["mount", "-f", *words, self.mnt]
-        env = dict(os.environ)
-        if fault:
-            env["SEQMIRROR_FAULT"] = fault
-        with open(self.log_path, "ab") as log:
-            log.write(f"--- {' '.join(words)}\n".encode())
-            log.flush()
-            begin = log.tell()
-            self.daemon = subprocess.Popen([self.program, *words], stdout=log,
-                                           stderr=log, env=env)
-        self.wait_for("mount", 60, lambda: self.daemon.poll() is not None or
+        self.daemon, begin = rigs.start_daemon(
+            [self.program, *words], self.log_path, " ".join(words), fault)
+        wait_for("mount", 60, lambda: self.daemon.poll() is not None or
                       self.is_mounted())
         self.note(f"$ {' '.join(words)} {fault or ''}")
         if self.daemon.poll() is None:
@@ -236,28 +220,15 @@ class Rotations(rotationbench.Bench, rotationsession.Session):
         for copy in self.copies:
             print(f"  {copy} {copy.where} " + " ".join(
                 f"{n}:{r.state}@{r.known}" for n, r in copy.rows.items()))
-        if os.path.exists(self.log_path):
-            with open(self.log_path, errors="replace") as log:
-                print("the daemon's log ends:")
-                for line in log.readlines()[-30:]:
-                    print("  " + line.rstrip())
+        rigs.tell_log(self.log_path, 30)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--work", required=True)
+    parser = rigs.arguments("seed", "stores", 80)
     parser.add_argument("--disk", required=True)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=0,
-                        help="begin no seed after this time")
-    parser.add_argument("--keep", action="store_true",
-                        help="leave the stores of a failed seed")
-    parser.add_argument("--trace", type=int, default=80,
-                        help="steps to print after a failure")
-    parser.add_argument("--go-on", action="store_true",
-                        help="after a failed seed too")
     args = parser.parse_args()
     os.umask(0o022)
     begun = time.monotonic()
