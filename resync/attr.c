@@ -141,10 +141,8 @@ static int item_data(struct lap *lap, const struct attr_batch *b,
 			META_BLOCK);
 	r = item_unmap(lap, b, item, *tfd);
 	if (r == 0 && st.st.st_size != own.st.st_size)
-		r = misfit_size(lap,
-				store_truncate(lap->dst->store, *tfd,
-					       (uint64_t)st.st.st_size),
-				item->row.id, (uint64_t)st.st.st_size);
+		r = target_resize(lap, item->row.id, *tfd,
+				  (uint64_t)st.st.st_size);
 	return r < 0 ? r : lap_sync_fd(lap, *tfd, false);
 }
 

@@ -146,28 +146,3 @@ int target_write(struct lap *lap, int tfd, const char *buf, size_t len,
 	r = store_punch(s, tfd, off + len - part, META_BLOCK, NULL);
 	return r < 0 ? r : store_write(s, tfd, buf, len, off, NULL);
 }
-
-int clear_tail(struct lap *lap, int tfd, struct range range,
-	       uint64_t source_size)
-{
-	static const char zeros[META_BLOCK];
-	uint64_t block = source_size & ~(uint64_t)(META_BLOCK - 1);
-	uint64_t stop = block + META_BLOCK;
-	struct store_stat st;
-	int r;
-
-	if (lap->dry || block == source_size || source_size < range.start ||
-	    source_size >= range.end)
-		return 0;
-	r = store_fstat(lap->dst->store, tfd, 0, &st);
-	if (r < 0)
-		return r;
-	stop = MIN(stop, (uint64_t)st.st.st_size);
-	if (stop <= source_size)
-		return 0;
-	r = store_write(lap->dst->store, tfd, zeros,
-			(size_t)(stop - source_size), source_size, NULL);
-	return r == -EIO ? store_punch(lap->dst->store, tfd, block, META_BLOCK,
-				       NULL)
-			 : r;
-}

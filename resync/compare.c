@@ -336,7 +336,8 @@ static int compare_open(struct compare *c, int *sfd, int *tfd)
 	if (r < 0)
 		return lap_source_err(lap, r);
 	c->source_size = (uint64_t)st.st.st_size;
-	return 1;
+	r = c->unmap ? 0 : fill_tail(lap, *tfd, c->source_size);
+	return r < 0 ? r : 1;
 }
 
 static int compare_node(struct compare *c, struct range_set *doubt)

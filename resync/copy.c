@@ -214,6 +214,8 @@ static int copy_items(struct lap *lap, const struct batch *b, size_t first,
 	if (r < 0)
 		return lap_source_err(lap, r);
 	size = (uint64_t)st.st.st_size;
+	if (size > b->items.data[first].e.start)
+		r = fill_tail(lap, tfd, b->items.data[first].e.start);
 	for (size_t i = first; r == 0 && i < last; i++) {
 		for (; ahead < MIN(last, i + AHEAD_ITEMS); ahead++)
 			read_ahead(lap, sfd, &b->items.data[ahead].e, size);

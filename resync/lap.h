@@ -398,6 +398,8 @@ MUST_CHECK int target_read(struct lap *lap, int tfd, size_t len, uint64_t off);
 /* From the beginning of a block; what is there need not be readable. */
 MUST_CHECK int target_write(struct lap *lap, int tfd, const char *buf,
 			    size_t len, uint64_t off);
+/* ---- tail.c ---- */
+
 /*
  * The source ends in the last block of @range, and the target goes on: zeros
  * there, or nothing at all if the block cannot be read. It keeps bytes of
@@ -406,6 +408,16 @@ MUST_CHECK int target_write(struct lap *lap, int tfd, const char *buf,
  */
 MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
 			  uint64_t source_size);
+/*
+ * The target's file goes on at @start, behind its end, or gets that size: if it
+ * ends within a block, and before @start, zeros up to the block's end are durable
+ * before. Else the disk may have bytes there that were cut off once, and a
+ * filesystem that loses its power when the new size is durable and the zeros are
+ * not shows them (btrfs); the lap that follows would not look there.
+ */
+MUST_CHECK int fill_tail(struct lap *lap, int tfd, uint64_t start);
+MUST_CHECK int target_resize(struct lap *lap, uint64_t node, int tfd,
+			     uint64_t size);
 
 /* ---- compare.c ---- */
 

@@ -90,10 +90,8 @@ static int large_attrs(struct lap *lap, const struct meta_node *theirs, int sfd,
 				       meta_file_end(own.st.st_size)},
 			META_BLOCK);
 	if (r == 0 && own.st.st_size != st.st.st_size)
-		r = misfit_size(lap,
-				store_truncate(lap->dst->store, tfd,
-					       (uint64_t)st.st.st_size),
-				theirs->id, (uint64_t)st.st.st_size);
+		r = target_resize(lap, theirs->id, tfd,
+				  (uint64_t)st.st.st_size);
 	if (r == 0)
 		r = lap_copy_attrs(lap, theirs, sfd, tfd, ret_ctime);
 	return r < 0 ? r : store_fsync(lap->dst->store, tfd, false);

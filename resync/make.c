@@ -130,8 +130,7 @@ static int fill_data(struct fill_dir *fd, const struct fill_want *w, int sfd,
 	if (r == 0)
 		r = store_fstat(lap->dst->store, tfd, 0, &st);
 	if (r == 0 && (uint64_t)st.st.st_size != size)
-		r = misfit_size(lap, store_truncate(lap->dst->store, tfd, size),
-				w->row.id, size);
+		r = target_resize(lap, w->row.id, tfd, size);
 	return r;
 }
 

@@ -462,6 +462,23 @@ static void note_writing(struct node *n, uint64_t gen)
 		;
 }
 
+/*
+ * A file of @size bytes that goes on at @start, further behind: the block it ends
+ * in is armed as well.  What a cut left on the disk behind the end, a filesystem may
+ * show again when it loses its power before the zeros there are written: btrfs does
+ * (tests/crash/plain_btrfs.py).
+ */
+static int arm_end(struct op *op, struct node *n, uint64_t size, uint64_t start)
+{
+	struct meta_intent in = {.kind = META_INTENT_DATA};
+
+	if (size % META_BLOCK == 0 || size >= start)
+		return 0;
+	in.start = size - size % META_BLOCK;
+	in.end = in.start + META_BLOCK;
+	return arm(op, n, in, NULL);
+}
+
 int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 {
 	struct meta_intent in = {.kind = META_INTENT_DATA};
@@ -490,6 +507,9 @@ int op_arm_data(struct op *op, struct node *n, uint64_t start, uint64_t end)
 	if (err)
 		return err;
 	r = window_choose(op, n, r, (uint64_t)st.st_size, armed, spare);
+	err = arm_end(op, n, (uint64_t)st.st_size, r.start);
+	if (err)
+		return err;
 	in.start = r.start;
 	in.end = r.end;
 	return arm(op, n, in, NULL);

@@ -6,9 +6,10 @@ The application of power_loss.py works on the backing filesystem itself; its
 disk fails every call from one moment on (faultyfs), so that no sync can return
 well after that. With btrfs's tree log every thirtieth loss of power takes
 something that was synced (Linux 6.18): a name that another file was renamed
-over, a removal, a block of a file. With notreelog names stay, and one of some
-250 leaves a block as it was before the file was cut inside it. That is why
-powerimage.py mounts with notreelog: the rig is to judge seqmirror.
+over, a removal, a block of a file. That is why powerimage.py mounts with
+notreelog: the rig is to judge seqmirror. One thing remains, in one of some 250:
+where a file was extended and not synced since, bytes that were cut off before,
+and synced so, show again behind its former end. powermodel.Tail allows it.
 
 usage: FAULTYFS=... plain_btrfs.py [--seconds N] [--seed S] [--options O]
 
@@ -38,7 +39,7 @@ class Rig:
         self.new_world()
 
     def new_world(self):
-        self.world = powermodel.World(self.stores[0].path, THREADS)
+        self.world = powermodel.World(self.stores[0].path, THREADS, True)
         self.world.populate()
         os.sync()
 

@@ -214,7 +214,9 @@ class Rig:
         if not self.start():
             raise Failure("mount refused")
         os.chmod(self.mnt, 0o755)
-        self.world = powermodel.World(self.mnt, THREADS)
+        self.world = powermodel.World(
+            self.mnt, THREADS,
+            any(store.kind == "btrfs" for store in self.stores))
         self.world.populate()
         self.unmount()
 

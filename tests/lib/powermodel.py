@@ -85,17 +85,48 @@ class Node:
         return b"".join(c.last() for c in self.blocks)[:self.size.last()]
 
 
+MAGIC = 0x6E71727374757677
+
+
 def stamp(node, block, version):
-    return struct.pack("<QIIQQ", 0x6E71727374757677, node.serial, block,
-                       version, ~version & (1 << 64) - 1) * (BLOCK // 32)
+    return struct.pack("<QIIQQ", MAGIC, node.serial, block, version,
+                       ~version & (1 << 64) - 1) * (BLOCK // 32)
+
+
+class Tail:
+    """A block in which its file ended, after @end bytes, before the file was
+    extended: until that is synced a btrfs may show there what lies on its disk
+    behind the cut, which was the file's own."""
+
+    def __init__(self, node, block, value, end):
+        self.value = value
+        self.end = end
+        self.head = struct.pack("<QII", MAGIC, node.serial, block)
+
+    def fits(self, data):
+        return data[:self.end] == self.value[:len(data)][:self.end] and all(
+            at % 32 >= 16 or data[at] in (0, self.head[at % 32])
+            for at in range(self.end, len(data)))
+
+    def __str__(self):
+        return f"{describe(self.value)} and old bytes from {self.end} on"
+
+
+def fits(value, data):
+    """Is that what was read of the block, up to the file's end?"""
+    if isinstance(value, Tail):
+        return value.fits(data)
+    return value[:len(data)] == data
 
 
 def describe(data):
     """What a block of unknown origin seems to be."""
+    if isinstance(data, Tail):
+        return str(data)
     if data.strip(b"\0") == b"":
         return "zeros"
     magic, serial, block, version, _ = struct.unpack("<QIIQQ", data[:32])
-    if magic != 0x6E71727374757677:
+    if magic != MAGIC:
         return f"garbage {data[:16].hex()}"
     whole = data == data[:32] * (BLOCK // 32)
     return (f"{'' if whole else 'part of '}file {serial} block {block} "
@@ -114,8 +145,10 @@ def create(path, node):
 class World:
     """All that is below one directory of the mount."""
 
-    def __init__(self, root, threads):
+    def __init__(self, root, threads, shows_tails=False):
         self.root = root
+        # One of the stores is a btrfs: see Tail.
+        self.shows_tails = shows_tails
         self.device_below = os.stat(os.path.dirname(root)).st_dev
         self.lock = threading.Lock()
         self.version = 0
@@ -271,6 +304,15 @@ class Worker(threading.Thread):
         """Of the shared file: every n-th block is this thread's."""
         return [b for b in blocks if b % self.w.threads == self.number]
 
+    def tails(self, node):
+        """What may show where the file ends now, while it is extended."""
+        block, end = divmod(node.size.last(), BLOCK)
+        if not self.w.shows_tails or not end:
+            return []
+        cell = node.blocks[block]
+        return [(cell, Tail(node, block, v, end)) for v in cell.allowed()
+                if not isinstance(v, Tail)] + [(cell, cell.last())]
+
     # ---- steps ----
 
     def write_to(self, node, fd, start, length):
@@ -288,6 +330,7 @@ class Worker(threading.Thread):
         piece = whole[start - first * BLOCK:start + length - first * BLOCK]
         cells = [(node.blocks[b], v) for b, v in new.items()]
         if start + length > node.size.last():
+            cells = self.tails(node) + cells
             cells.append((node.size, start + length))
         self.change(cells, os.pwrite, fd, piece, start)
 
@@ -450,7 +493,8 @@ class Worker(threading.Thread):
         size = self.rng.randrange(SIZE_MAX)
         if self.rng.random() < 0.5:
             size = size // BLOCK * BLOCK
-        cells = [(node.size, size)]
+        cells = self.tails(node) if size > node.size.last() else []
+        cells.append((node.size, size))
         for block, cell in enumerate(node.blocks):
             keep = min(max(size - block * BLOCK, 0), BLOCK)
             data = cell.last()[:keep].ljust(BLOCK, b"\0")

@@ -4,7 +4,7 @@
 import os
 import stat
 
-from powermodel import BLOCK, SIZE_MAX, ZERO, describe
+from powermodel import BLOCK, SIZE_MAX, ZERO, describe, fits
 
 
 class Found:
@@ -42,8 +42,7 @@ class Found:
             data = self.data[index * BLOCK:(index + 1) * BLOCK]
             if not data and ZERO in cell.allowed():
                 continue
-            if not data or not any(v[:len(data)] == data
-                                   for v in cell.allowed()):
+            if not data or not any(fits(v, data) for v in cell.allowed()):
                 return (f"block {index} is {describe(data.ljust(32, bytes(1)))}"
                         f", allowed: "
                         f"{[describe(v) for v in cell.allowed()][:6]}")
