@@ -9,7 +9,7 @@
  * Each write is one command, in force when write(2) returns, -EINVAL when it
  * cannot be read:
  *
- *	[after N] [times N] [late] fail OPS ERRNO [NAME [OFF LEN]]
+ *	[then] [after N] [times N] [late] fail OPS ERRNO [NAME [OFF LEN]]
  *	delay OPS MS [NAME]
  *	hang OPS [NAME]
  *	bad NAME OFF LEN
@@ -23,7 +23,8 @@
  * number.  NAME is a pattern as in sh(1) for the last part of the path; rules
  * without one match everything, .seqmirror included.  With OFF and LEN only
  * reads and writes that touch this range fail.  The first N calls after it go
- * well; it strikes so many times and then no more; late, the call is done, and
+ * well; it strikes so many times and then no more; "then", not before the rule
+ * above it has struck; late, the call is done, and
  * then told to have failed, as by a server whose answer was lost.
  *
  * "bad" is a bad sector: reads of the range give EIO until it was written

@@ -29,7 +29,7 @@ struct rule {
 	uint32_t ops;
 	int err;
 	long delay_ms;
-	bool ranged, late;
+	bool ranged, late, then;
 	off_t off, end;
 	unsigned long after; /* so many pass yet */
 	unsigned long times; /* it strikes no more than that; 0: always */
@@ -147,7 +147,7 @@ static bool parse_place(char **words, unsigned int n, struct rule *r)
 	return true;
 }
 
-/* [after N] [times N] [late]; returns how many words that was, or -1. */
+/* [then] [after N] [times N] [late]; returns how many words that was, or -1. */
 static int parse_when(char **w, unsigned int n, struct rule *r)
 {
 	unsigned int at = 0;
@@ -158,6 +158,10 @@ static int parse_when(char **w, unsigned int n, struct rule *r)
 
 		if (!strcmp(w[at], "late")) {
 			r->late = true;
+			continue;
+		}
+		if (!strcmp(w[at], "then")) {
+			r->then = true;
 			continue;
 		}
 		if (!after && strcmp(w[at], "times") != 0)
@@ -324,7 +328,8 @@ int rules_gate(enum rule_op op, const char *name, off_t off, size_t len)
 	for (unsigned int i = 0; i < count && !err; i++) {
 		struct rule *r = rules[i];
 
-		if (!matches(r, op, name, off, len))
+		if (!matches(r, op, name, off, len) ||
+		    (r->then && i && !rules[i - 1]->hits))
 			continue;
 		if (r->after) {
 			r->after--;
@@ -348,7 +353,10 @@ int rules_gate(enum rule_op op, const char *name, off_t off, size_t len)
 
 int rules_late(int err)
 {
-	return err ? err : late_err;
+	int late = late_err;
+
+	late_err = 0; /* what this thread does next asks nobody, perhaps */
+	return err ? err : late;
 }
 
 void rules_written(const char *name, off_t off, size_t len)

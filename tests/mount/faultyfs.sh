@@ -31,7 +31,14 @@ faults b late fail mkdir EIO
 mkdir b/f 2>/dev/null && fail "no late EIO"
 [[ -d b.below/f ]] || fail "late, it is done"
 faults b clear
-rmdir b/d b/e b/f
+mkdir b/g || fail "what was told late is told again"
+faults b times 1 fail rmdir EIO
+faults b then fail mkdir EIO
+mkdir b/h || fail "nothing has struck yet"
+rmdir b/h 2>/dev/null && fail "no EIO"
+mkdir b/i 2>/dev/null && fail "no EIO after another one"
+faults b clear
+rmdir b/d b/e b/f b/g b/h
 faults b bad file 0 4
 cat b/file 2>/dev/null && fail "a bad sector was read"
 echo HELLO >b/file
