@@ -341,7 +341,7 @@ class Worker(powermodel.Worker):
         found = self.some_file()
         if not found:
             return
-        data = os.pread(found[1], SIZE_MAX + 1, 0)
+        data = read_all(found[1])
         # Cut short when the daemon dies in the middle of it.
         if data == found[0].content() or self.w.dead:
             return
@@ -517,6 +517,16 @@ class Worker(powermodel.Worker):
 
     def beat_now(self):
         self.beat = time.monotonic()
+
+
+def read_all(fd):
+    """A read ends early before what cannot be read: the next one says so."""
+    data = b""
+    while True:
+        more = os.pread(fd, SIZE_MAX + 1 - len(data), len(data))
+        if not more:
+            return data
+        data += more
 
 
 def exchange(one, two):
