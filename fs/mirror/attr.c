@@ -114,6 +114,32 @@ static int set_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static bool is_time(const struct timespec *want, const struct timespec *now)
+{
+	return want->tv_nsec == UTIME_OMIT ||
+	       (want->tv_sec == now->tv_sec && want->tv_nsec == now->tv_nsec);
+}
+
+static int set_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct setting *k = arg;
+	const struct stat *want = k->want;
+	struct stat now;
+	int r = node_stat_on(m, k->n, slot, 0, &now);
+
+	if (r)
+		return r;
+	if (((k->what & MIRROR_SET_UID) && now.st_uid != want->st_uid) ||
+	    ((k->what & MIRROR_SET_GID) && now.st_gid != want->st_gid) ||
+	    ((k->what & MIRROR_SET_MODE) &&
+	     (now.st_mode & 07777) != (want->st_mode & 07777)))
+		return HALF_NOT_DONE;
+	return is_time(&k->times[0], &now.st_atim) &&
+			       is_time(&k->times[1], &now.st_mtim)
+		       ? HALF_DONE
+		       : HALF_NOT_DONE;
+}
+
 static void times_fill(struct setting *k)
 {
 	struct timespec now;
@@ -161,7 +187,7 @@ static int set_before(struct mirror *m, struct setting *k)
 }
 
 int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
-		void *arg, const char *what)
+		slot_fn look, void *arg, const char *what)
 {
 	int r = op_number(op, 1);
 
@@ -170,6 +196,8 @@ int attr_change(struct op *op, struct node *n, slot_fn fn, slot_fn undo,
 	if (r)
 		return r;
 	r = fan_change(op, fn, undo, n, arg, what);
+	if (look)
+		r = settle_change(op, look, arg, what, r);
 	FAULT_POINT("mirror.attr.done");
 	node_ctime_tried(op->m, n, r);
 	dirty_attr(op, n);
@@ -181,10 +209,11 @@ static int set_change(struct op *op, struct setting *k)
 	int r;
 
 	if (k->times[1].tv_nsec == UTIME_OMIT)
-		return attr_change(op, k->n, set_slot, set_undo, k,
+		return attr_change(op, k->n, set_slot, set_undo, set_look, k,
 				   "attributes");
 	node_mtime_giving(k->n);
-	r = attr_change(op, k->n, set_slot, set_undo, k, "attributes");
+	r = attr_change(op, k->n, set_slot, set_undo, set_look, k,
+			"attributes");
 	if (!r)
 		node_mtime_set(op->m, k->n, &k->times[1], 0);
 	node_mtime_given(k->n, &k->times[1], !r);
@@ -328,6 +357,27 @@ static int setx_undo(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static int setx_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct xattr *k = arg;
+	struct xattr now = {.n = k->n, .name = k->name, .len = XATTR_SIZE_MAX};
+	_cleanup_free_ char *buf = malloc(XATTR_SIZE_MAX);
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	now.buf = buf;
+	r = getx_slot(m, slot, &now);
+	if (r == -ENODATA)
+		return k->value ? HALF_NOT_DONE : HALF_DONE;
+	if (r)
+		return r;
+	return k->value && (size_t)now.got == k->len &&
+			       !memcmp(buf, k->value, k->len)
+		       ? HALF_DONE
+		       : HALF_NOT_DONE;
+}
+
 /* The value before, to be put back where another store has no room. */
 static int setx_remember(struct mirror *m, struct xattr *k)
 {
@@ -358,7 +408,8 @@ static int setx_locked(struct op *op, struct xattr *k)
 	r = setx_remember(op->m, k);
 	if (!r) {
 		atomic_store(&k->n->no_privs, false);
-		r = attr_change(op, k->n, setx_slot, setx_undo, k, "xattr");
+		r = attr_change(op, k->n, setx_slot, setx_undo, setx_look, k,
+				"xattr");
 	}
 	node_caps_unlock(k->n, &hold, held);
 	free(k->before);

@@ -32,8 +32,42 @@ void change_in_doubt(struct op *op, struct node *dir, int r);
 /* slots.c: the same on one slot. */
 void slot_suspect_names(struct mirror *m, unsigned int i, struct node *dir);
 
+/* ---- half.c: what the last store did and called an error ---- */
+
+/* Neither an answer nor want of room or of our own: it may have been done. */
+bool err_is_doubt(int err);
+
+/* What @look says of one slot: nothing was done, all of it; -errno: it is not
+ * known, or a part. */
+enum {
+	HALF_NOT_DONE,
+	HALF_DONE
+};
+
 /*
- * Once something was done by half, a name may lead to another node than memory
+ * What becomes of @r, by which a change ended that nobody acknowledged: 0 if the
+ * only store that is left says to @look that it is done, else @r.  With names,
+ * where it does not say, by_half is set.
+ */
+MUST_CHECK int settle_change(struct op *op, slot_fn look, void *arg,
+			     const char *what, int r);
+MUST_CHECK int settle_names(struct op *op, slot_fn look, void *arg,
+			    const char *what, int r);
+
+/* fd.c: is a file of this mode such a node? */
+bool node_kind_agrees(enum meta_kind kind, mode_t mode);
+
+/* What a name leads to now on slot @i; -errno: it does not say. */
+enum {
+	NAME_ABSENT,
+	NAME_OF_IT,
+	NAME_OF_ANOTHER
+};
+MUST_CHECK int name_now(struct mirror *m, unsigned int i, struct node *dir,
+			const char *name, struct node *n);
+
+/*
+ * Once it is not known what was done, a name may lead to another node than memory
  * says: nothing is to be done to that. 0; -ESTALE, or why it cannot be said.
  */
 MUST_CHECK int name_leads_to(struct mirror *m, unsigned int i, int dirfd,

@@ -35,28 +35,9 @@ static void change_suspect(struct op *op, struct node *about, slot_mask failed,
 
 void change_in_doubt(struct op *op, struct node *dir, int r)
 {
-	if (!r || dir->kind != META_DIR || err_is_answer(r) ||
-	    store_error_is_space(r) || store_error_is_ours(r))
+	if (dir->kind != META_DIR || !err_is_doubt(r))
 		return;
 	for_each_slot(i, op_slots(op)) slot_suspect_names(op->m, i, dir);
-}
-
-int name_leads_to(struct mirror *m, unsigned int i, int dirfd, const char *name,
-		  struct node *n)
-{
-	struct meta_backing want;
-	struct store_stat st;
-	int r;
-
-	if (!atomic_load(&m->by_half))
-		return 0;
-	r = node_backing_load(m, n, i, &want);
-	if (!r)
-		r = store_statat(m->slot[i].store, dirfd, name,
-				 STORE_STAT_GEN | STORE_STAT_NO_TIMES, &st);
-	if (r || !want.ino)
-		return r;
-	return want.ino == st.st.st_ino && want.gen == st.gen ? 0 : -ESTALE;
 }
 
 static int change_run(struct op *op, slot_fn fn, slot_fn undo,

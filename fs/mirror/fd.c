@@ -309,7 +309,7 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 	return 0;
 }
 
-static bool kind_agrees(enum meta_kind kind, mode_t mode)
+bool node_kind_agrees(enum meta_kind kind, mode_t mode)
 {
 	static const mode_t type[] = {
 		[META_FILE] = S_IFREG,	  [META_DIR] = S_IFDIR,
@@ -332,7 +332,7 @@ static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
 			STORE_STAT_GEN | STORE_STAT_NO_TIMES, &st);
 	if (r)
 		return r;
-	if (!kind_agrees(n->kind, st.st.st_mode))
+	if (!node_kind_agrees(n->kind, st.st.st_mode))
 		return -ESTALE;
 	r = node_backing_load(m, n, i, &want);
 	if (r)

@@ -321,7 +321,7 @@ struct mirror {
 	_Atomic int64_t room;	    /* bytes granted and not taken (room.c) */
 	_Atomic uint64_t room_busy; /* taken by operations under way */
 	_Atomic uint64_t room_retried_ns;
-	_Atomic bool kernel_times, by_half; /* by_half: change_in_doubt() */
+	_Atomic bool kernel_times, by_half; /* by_half: settle_names() */
 	_Atomic uint64_t nodes_freed;	    /* since memory was given back */
 	_Atomic uint64_t synced_gen; /* the last that is durable everywhere */
 
@@ -657,10 +657,10 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
 
 /* ---- attr.c, data.c ---- */
 
-/* Set-id bits and capabilities go before somebody without CAP_FSETID writes. */
-/* In node.lock: number, intent, @fn on every slot, noted. */
+/* In node.lock: number, intent, @fn on every slot, noted. @look: half.c, or NULL */
 MUST_CHECK int attr_change(struct op *op, struct node *n, slot_fn fn,
-			   slot_fn undo, void *arg, const char *what);
+			   slot_fn undo, slot_fn look, void *arg,
+			   const char *what);
 /* Extents as the lead's file has them now, under the operation's seq. */
 MUST_CHECK int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 				 uint64_t end);

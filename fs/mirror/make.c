@@ -167,13 +167,32 @@ static int make_undo(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static unsigned int make_want(const struct make *k)
+{
+	return STORE_STAT_GEN |
+	       (k->made ? STORE_STAT_NO_TIMES : STORE_STAT_BORN);
+}
+
+static void make_learn(struct mirror *m, unsigned int slot, struct make *k,
+		       const struct store_stat *st)
+{
+	mutex_lock(&m->fds);
+	k->n->place[slot].backing =
+		(struct meta_backing){.ino = st->st.st_ino, .gen = st->gen};
+	mutex_unlock(&m->fds);
+	if (!k->made) { /* the lead is asked first */
+		k->st = st->st;
+		k->first = SLOT_BIT(slot);
+	}
+	k->made |= SLOT_BIT(slot);
+}
+
 /* Make it and learn its identity; a file's descriptor goes to the cache. */
 static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct make *k = arg;
 	struct store *s = m->slot[slot].store;
-	unsigned int want = STORE_STAT_GEN |
-			    (k->made ? STORE_STAT_NO_TIMES : STORE_STAT_BORN);
+	unsigned int want = make_want(k);
 	struct store_stat st;
 	int dirfd, fd, r;
 
@@ -187,17 +206,8 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 		r = k->n->kind == META_FILE
 			    ? store_fstat(s, fd, want, &st)
 			    : store_statat(s, dirfd, k->name, want, &st);
-		if (!r) {
-			mutex_lock(&m->fds);
-			k->n->place[slot].backing = (struct meta_backing){
-				.ino = st.st.st_ino, .gen = st.gen};
-			mutex_unlock(&m->fds);
-			if (!k->made) { /* the lead is asked first */
-				k->st = st.st;
-				k->first = SLOT_BIT(slot);
-			}
-			k->made |= SLOT_BIT(slot);
-		}
+		if (!r)
+			make_learn(m, slot, k, &st);
 		if (r) /* nobody would know of it */
 			make_take_back(s, dirfd, k);
 		if (k->n->kind == META_FILE)
@@ -205,6 +215,44 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 	}
 	node_fd_put(m, k->parent, slot);
 	return r < 0 ? r : 0;
+}
+
+/* Could it have been made just now? Whatever had the name had been in its way. */
+static bool is_as_made(const struct make *k, const struct stat *st)
+{
+	if (!node_kind_agrees(k->n->kind, st->st_mode))
+		return false;
+	switch (k->n->kind) {
+	case META_FILE:
+		return !st->st_size && st->st_nlink == 1;
+	case META_DIR:
+		return st->st_nlink <= 2;
+	case META_SYMLINK:
+		return (size_t)st->st_size == strlen(k->target);
+	default:
+		return st->st_rdev == k->rdev || S_ISFIFO(st->st_mode) ||
+		       S_ISSOCK(st->st_mode);
+	}
+}
+
+static int make_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	struct make *k = arg;
+	struct store_stat st;
+	int dirfd, r = node_fd_get(m, k->parent, slot, false, &dirfd);
+
+	if (r)
+		return r == -ENOENT ? -EIO : r;
+	r = store_statat(m->slot[slot].store, dirfd, k->name, make_want(k),
+			 &st);
+	node_fd_put(m, k->parent, slot);
+	if (r)
+		return r == -ENOENT ? HALF_NOT_DONE : r;
+	/* It may be what is not known to be there. */
+	if (atomic_load(&m->by_half) || !is_as_made(k, &st.st))
+		return -ESTALE;
+	make_learn(m, slot, k, &st);
+	return HALF_DONE;
 }
 
 static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
@@ -221,6 +269,7 @@ static int make_numbered(struct op *op, struct make *k, enum meta_kind kind)
 	if (r)
 		return r;
 	r = fan_change(op, make_slot, make_undo, k->parent, k, "create");
+	r = settle_names(op, make_look, k, "create", r);
 	FAULT_POINT("mirror.make.done");
 	/* The parent's times changed, perhaps, even where it failed. */
 	feed_node_raise(op, k->parent, op->seq);
@@ -401,6 +450,21 @@ static int link_undo(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static int link_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct linking *k = arg;
+	int now = name_now(m, slot, k->parent, k->name, k->n);
+
+	switch (now) {
+	case NAME_ABSENT:
+		return HALF_NOT_DONE;
+	case NAME_OF_IT:
+		return HALF_DONE;
+	default:
+		return now < 0 ? now : -ESTALE;
+	}
+}
+
 static int link_locked(struct op *op, struct linking *k,
 		       struct mirror_entry *ret)
 {
@@ -421,6 +485,7 @@ static int link_locked(struct op *op, struct linking *k,
 		r = op_arm_name(op, k->parent);
 	if (!r) {
 		r = fan_change(op, link_slot, link_undo, k->parent, k, "link");
+		r = settle_names(op, link_look, k, "link", r);
 		feed_node_raise(op, k->parent, op->seq);
 		node_ctime_tried(m, k->parent, r);
 		dirty_attr(op, k->parent);

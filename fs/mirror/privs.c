@@ -132,7 +132,8 @@ static int privs_drop_locked(struct op *op, struct node *n, unsigned int kill)
 	k.set_mode = k.mode != st.st_mode;
 	r = caps_ask(m, n, &caps);
 	if (!r && (caps.len || k.set_mode))
-		r = attr_change(op, n, privs_slot, NULL, &k, "set-id bits");
+		r = attr_change(op, n, privs_slot, NULL, NULL, &k,
+				"set-id bits");
 	if (!r && !(k.mode & S_ISGID))
 		atomic_store(&n->no_privs, true);
 	return r;

@@ -49,6 +49,21 @@ static int remove_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static int remove_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct removal *k = arg;
+	int now = name_now(m, slot, k->parent, k->name, k->n);
+
+	switch (now) {
+	case NAME_ABSENT:
+		return HALF_DONE;
+	case NAME_OF_IT:
+		return HALF_NOT_DONE;
+	default:
+		return now < 0 ? now : -ESTALE;
+	}
+}
+
 void removal_note(struct op *op, struct node *n, struct node *parent,
 		  const char *name, bool last)
 {
@@ -102,6 +117,7 @@ static int remove_locked(struct op *op, struct removal *k)
 	k->park = last && !k->dir && park_wanted(m, op_slots(op));
 	move_begin(m, k->n, NULL);
 	r = fan_change(op, remove_slot, NULL, k->parent, k, "remove");
+	r = settle_names(op, remove_look, k, "remove", r);
 	FAULT_POINT("mirror.remove.done");
 	feed_node_raise(op, k->parent, op->seq);
 	node_ctime_tried(m, k->parent, r);

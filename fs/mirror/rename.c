@@ -158,6 +158,28 @@ static int rename_undo(struct mirror *m, unsigned int slot, void *arg)
 	return r ? r : rename_slot(m, slot, &back);
 }
 
+/* A whiteout that was made is nobody's yet: that is not known as done. */
+static int rename_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct moving *k = arg;
+	struct node *other = k->flags & RENAME_EXCHANGE ? k->victim : k->n;
+	struct node *there = k->victim ? k->victim : k->n;
+	int was = name_now(m, slot, k->from, k->old_name, k->n);
+	int took = name_now(m, slot, k->to, k->new_name, k->n);
+	int old, new;
+
+	if (was < 0 || took < 0)
+		return MIN(was, took);
+	old = name_now(m, slot, k->from, k->old_name, other);
+	new = name_now(m, slot, k->to, k->new_name, there);
+	if (!k->white && took == NAME_OF_IT &&
+	    old == (k->flags & RENAME_EXCHANGE ? NAME_OF_IT : NAME_ABSENT))
+		return HALF_DONE;
+	if (was == NAME_OF_IT && new == (k->victim ? NAME_OF_IT : NAME_ABSENT))
+		return HALF_NOT_DONE;
+	return -ESTALE;
+}
+
 static int find_victim(struct mirror *m, struct moving *k)
 {
 	int r = node_child_probe(m, k->to, k->new_name, &k->victim);
@@ -268,6 +290,7 @@ static int rename_numbered(struct op *op, struct moving *k)
 	FAULT_POINT("mirror.rename.done");
 	if (k->to != k->from)
 		change_in_doubt(op, k->to, r);
+	r = settle_names(op, rename_look, k, "rename", r);
 	if (!r && (table_move(op, k) || (k->white && whiteout_note(op, k))))
 		mirror_break(m, "out of memory");
 	move_end(m, k->n, k->victim);

@@ -198,7 +198,6 @@ void slot_suspect(struct mirror *m, unsigned int i, struct node *n)
 
 void slot_suspect_names(struct mirror *m, unsigned int i, struct node *dir)
 {
-	atomic_store(&m->by_half, true);
 	suspect(m, i,
 		(struct meta_intent){.node = dir->id,
 				     .kind = META_INTENT_NAME});

@@ -18,7 +18,7 @@ struct spacing {
 	struct node *n;
 	uint64_t off;
 	uint64_t len;
-	uint64_t size;
+	uint64_t size; /* to be; of fallocate: before */
 	int mode;
 };
 
@@ -107,6 +107,17 @@ static int truncate_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static int truncate_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct spacing *k = arg;
+	struct stat now;
+	int r = node_stat_on(m, k->n, slot, STORE_STAT_NO_TIMES, &now);
+
+	if (r)
+		return r;
+	return (uint64_t)now.st_size == k->size ? HALF_DONE : HALF_NOT_DONE;
+}
+
 static int truncate_locked(struct op *op, struct spacing *k)
 {
 	uint64_t low, high;
@@ -124,6 +135,8 @@ static int truncate_locked(struct op *op, struct spacing *k)
 	if (r)
 		return r;
 	r = data_change(op, k->n, truncate_slot, k, low, high, "truncate");
+	/* To the same size: nothing says that it was done, or need be. */
+	r = settle_change(op, truncate_look, k, "truncate", r);
 	FAULT_POINT("mirror.truncate.done");
 	if (r)
 		return r;
@@ -188,6 +201,34 @@ static int space_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+/* What makes a file longer shows; of the rest, nothing is there to be seen. */
+static int space_look(struct mirror *m, unsigned int slot, void *arg)
+{
+	const struct spacing *k = arg;
+	uint64_t end = k->off + k->len;
+	struct stat now;
+	int r = node_stat_on(m, k->n, slot, STORE_STAT_NO_TIMES, &now);
+
+	if (r)
+		return r;
+	return k->size < end && (uint64_t)now.st_size >= end ? HALF_DONE
+							     : HALF_NOT_DONE;
+}
+
+static int space_change(struct op *op, struct spacing *k, uint64_t end)
+{
+	struct stat st;
+	int r = k->mode ? 0 : node_stat(op->m, k->n, STORE_STAT_NO_TIMES, &st);
+
+	if (r)
+		return r;
+	r = data_change(op, k->n, space_slot, k, k->off, end, "fallocate");
+	if (k->mode)
+		return r;
+	k->size = (uint64_t)st.st_size;
+	return settle_change(op, space_look, k, "fallocate", r);
+}
+
 static int note_punched(struct op *op, const struct spacing *k)
 {
 	uint64_t end = k->off + k->len;
@@ -215,8 +256,7 @@ static int fallocate_locked(struct op *op, struct spacing *k)
 	if (!r)
 		r = op_arm_data(op, k->n, k->off, end);
 	if (!r)
-		r = data_change(op, k->n, space_slot, k, k->off, end,
-				"fallocate");
+		r = space_change(op, k, end);
 	FAULT_POINT("mirror.fallocate.done");
 	if (r)
 		return r;

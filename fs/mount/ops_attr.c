@@ -165,6 +165,9 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
 	if (!ours && !err && told)
 		err = mirror_setattr(mirror_of(req), node, want,
 				     MIRROR_SET_CTIME, &cred, &st);
+	/* A part of it may be done. */
+	if (err)
+		notify_attributes(session_of(req), node);
 	reply_attr(req, err, &st);
 }
 

@@ -26,6 +26,7 @@
  */
 #include "fs/mount/ops.h"
 
+#include <linux/falloc.h>
 #include <linux/fuse.h>
 
 #include "fs/mount/reply.h"
@@ -119,8 +120,12 @@ void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off,
 	(void)fi;
 	err = mirror_fallocate(session->mirror, node, mode, (uint64_t)off,
 			       (uint64_t)len, kill);
-	if (had)
+	if (had || err)
 		notify_attributes(session, node);
+	/* A part may have been zeroed, and nobody knows which. */
+	if (err && err != -EOPNOTSUPP &&
+	    (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+		notify_invalidate(session, node);
 	reply_err(req, err);
 }
 

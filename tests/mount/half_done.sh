@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The last store did something and called it an error, so that it has names which
-# nobody knows until the next mount. To rename another name of a file to such a
+# The last store did something, called it an error, and does not answer what it
+# has done, so that it has names which nobody knows until the next mount. To rename another name of a file to such a
 # link is nothing to do for a filesystem, and leaves both: here the old one has to
 # go. And what is removed or replaced is the file that was meant, or nothing.
 # shellcheck source=tests/lib/lib.sh
@@ -25,6 +25,7 @@ echo one >"$mnt/d/x"
 sync "$mnt/d/x"
 detach b
 faults a late fail link EIO
+faults a then fail lookup EIO y
 ! ln "$mnt/d/x" "$mnt/e/y" 2>/dev/null || fail "no error was told"
 faults a clear
 [[ -e a.below/e/y ]] || fail "the link was not made"
@@ -48,16 +49,18 @@ for i in 1 2 3; do
 done
 sync -f "$mnt"
 detach b
-faults a late fail rename EIO
-python3 - "$mnt" <<'PY' || fail "no error was told"
+for i in 1 2 3; do
+	faults a late fail rename EIO
+	faults a then fail lookup EIO '[xy]'
+	python3 - "$mnt/t$i" <<'PY' || fail "no error was told"
 import ctypes, errno, sys
 libc = ctypes.CDLL(None, use_errno=True)
-for i in "123":
-    x, y = (f"{sys.argv[1]}/t{i}/{n}".encode() for n in "xy")
-    assert libc.renameat2(-100, x, -100, y, 2)
-    assert ctypes.get_errno() == errno.EIO
+x, y = (f"{sys.argv[1]}/{n}".encode() for n in "xy")
+assert libc.renameat2(-100, x, -100, y, 2)
+assert ctypes.get_errno() == errno.EIO
 PY
-faults a clear
+	faults a clear
+done
 eq "x" "$(cat a.below/t1/x)" two
 rm -f "$mnt/t1/x" 2>/dev/null && fail "another file was removed"
 move "$mnt/t2/x" "$mnt/t2/z" 2>/dev/null && fail "another file was moved"

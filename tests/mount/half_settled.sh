@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The last store does what it is asked, and calls it an error. It is asked what
+# is the case, and that is what everybody knows: the application, whoever looks
+# at the mount, the map, and the next mount.
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+need_root
+need jq
+
+cat >ops.py <<'PY'
+import ctypes
+import os
+import sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+
+
+def check(result):
+    if result:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def exchange(one, two):
+    check(libc.renameat2(-100, one.encode(), -100, two.encode(), 2))
+
+
+def allocate(name, end):
+    fd = os.open(name, os.O_RDWR)
+    check(libc.fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(end)))
+
+
+{
+    "rename_dir": lambda: os.rename("d1", "d1new"),
+    "rename_dir_away": lambda: os.rename("d3", "d4/d3"),
+    "rename_dir_over": lambda: os.rename("d5", "d6"),
+    "rename_file": lambda: os.rename("f1", "f1new"),
+    "rename_over": lambda: os.rename("f2", "victim"),
+    "exchange": lambda: exchange("d2", "f3"),
+    "link": lambda: os.link("f4", "f4link"),
+    "create": lambda: os.close(os.open("new", os.O_CREAT | os.O_EXCL, 0o640)),
+    "mkdir": lambda: os.mkdir("newdir"),
+    "mkfifo": lambda: os.mkfifo("fifo"),
+    "mknod": lambda: os.mknod("zero", 0o20600, os.makedev(1, 5)),
+    "symlink": lambda: os.symlink("target", "symlink"),
+    "unlink": lambda: os.unlink("f5"),
+    "unlink_link": lambda: os.unlink("g1"),
+    "rmdir": lambda: os.rmdir("empty"),
+    "chmod": lambda: os.chmod("f6", 0o600),
+    "chown": lambda: os.chown("f7", 11, 12),
+    "utime": lambda: os.utime("d7", (1000, 2000)),
+    "truncate": lambda: os.truncate("f6", 3),
+    "grow": lambda: os.truncate("f4", 30000),
+    "setxattr": lambda: os.setxattr("f7", "user.x", b"1"),
+    "removexattr": lambda: os.removexattr("f8", "user.y"),
+    "fallocate": lambda: allocate("f9", 100000),
+}[sys.argv[2]]()
+PY
+
+# look_at DIR: what anybody sees there.
+look_at()
+{
+	(cd "$1" && find . -mindepth 1 -path ./.seqmirror -prune -o \
+		-printf '%P %y %m %U:%G %n %l\n' | sort &&
+		find . -path ./.seqmirror -prune -o -type f \
+			-exec sha256sum {} + | sort -k 2 &&
+		find d7 -printf '%T@\n' &&
+		getfattr -d f7 f8)
+}
+
+# late OP CALL: as it was called, and as all see it.
+late()
+{
+	look_at "$mnt" >before
+	faults a times 1 late fail "$2" EIO '[defgnvsz]*'
+	python3 ops.py "$mnt" "$1" || fail "$1 is done, and told as an error"
+	eq "struck by $1" "$(fault_hits a)" 1
+	faults a clear
+	look_at "$mnt" >mounted
+	look_at a.below >below
+	diff below mounted || fail "$1: the mount shows something else"
+	! cmp -s before mounted || fail "$1 changed nothing"
+}
+
+for cache in writeback writethrough; do
+	faulty a
+	mkdir b
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	mount_volume -o "cache=$cache" "$work/a" "$work/b"
+	mkdir "$mnt"/{d1,d2,d3,d4,d5,d6,d7,empty} "$mnt/d1/below"
+	for name in f1 f2 f3 f4 f5 f6 f7 f8 f9 g1 d1/x d1/below/y d3/x d5/x; do
+		echo "contents of $name" >"$mnt/$name"
+	done
+	echo one >"$mnt/victim"
+	ln "$mnt/g1" "$mnt/g2"
+	setfattr -n user.y -v 2 "$mnt/f8"
+	sync -f "$mnt"
+	detach b
+	for op in rename_dir rename_dir_away rename_dir_over rename_file \
+		rename_over exchange; do
+		late "$op" rename
+	done
+	late create create
+	late mkfifo mknod
+	late mknod mknod
+	for op in mkdir link symlink unlink rmdir setxattr removexattr \
+		fallocate; do
+		late "$op" "$op"
+	done
+	late unlink_link unlink
+	for op in chmod chown utime truncate grow; do
+		late "$op" setattr
+	done
+	grep -q "called an error what it has done: rename" "$daemon_log" ||
+		fail "nothing is said of it"
+	# All of it goes on as if nothing had been.
+	echo more >>"$mnt/d1new/x"
+	echo more >"$mnt/new"
+	mv "$mnt/f1new" "$mnt/newdir/f1"
+	rm "$mnt/f4link" "$mnt/fifo"
+	look_at "$mnt" >mounted
+	unmount_volume
+	sm check "$work/a" >check.log || fail "check: $(cat check.log)"
+	mount_volume -o "cache=$cache" "$work/a" "$work/b"
+	look_at "$mnt" >after
+	diff mounted after || fail "the next mount shows something else"
+	attach b
+	unmount_volume
+	same_tree a.below b
+	sm check "$work/b" >check.log || fail "check: $(cat check.log)"
+	umount a
+	rm -r a.below a b
+done
