@@ -105,6 +105,7 @@ struct meta {
 	bool mark_due GUARDED_BY(writer_lock);	     /* with the first commit */
 	bool mark_put GUARDED_BY(writer_lock);	     /* in this transaction */
 	int mark_fd GUARDED_BY(writer_lock);	     /* -1: none */
+	bool mark_stays GUARDED_BY(writer_lock);     /* an old one, for good */
 
 	struct mutex pool_lock; /* LOCK_RANK_LEAF */
 	struct meta_reader *idle GUARDED_BY(pool_lock);

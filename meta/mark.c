@@ -147,9 +147,9 @@ bool mark_fits_bare(const struct meta *m, uint64_t token)
 
 static int remove_mark(struct map_call *k)
 {
-	if (unlinkat(k->dir_fd, META_MARK_NAME, 0) == 0)
-		(void)fsync(k->dir_fd);
-	return 0;
+	if (unlinkat(k->dir_fd, META_MARK_NAME, 0) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return fsync(k->dir_fd) < 0 ? -errno : 0;
 }
 
 /* Without a mark nothing is asked for; an old one would ask for too much. */
@@ -161,8 +161,12 @@ static void mark_give_up(struct meta *m, int err)
 		 strerror(-err));
 	close_fd(&m->mark_fd);
 	m->mark.known = false; /* it is not begun again either */
-	/* On a store that hangs it stays; nothing is committed there. */
-	ignore_result(map_call(m, &k));
+	err = map_call(m, &k);
+	if (err < 0) {
+		log_warn("nor can the old one be removed: path=%s error=%s",
+			 m->told_path, strerror(-err));
+		m->mark_stays = true;
+	}
 }
 
 static int write_mark(struct map_call *k)
@@ -255,7 +259,8 @@ int mark_opening(struct meta *m)
 	};
 	m->mark_token = token;
 	mark_write(m, true);
-	return 0;
+	/* The old one does not know this token. */
+	return m->mark_stays ? -EIO : 0;
 }
 
 void mark_committed(struct meta *m, const unsigned char *wal_header,
@@ -278,7 +283,7 @@ void mark_unsure(struct meta *m, int err)
 		mark_give_up(m, err);
 }
 
-void mark_closing(struct meta *m, const unsigned char *wal_header)
+int mark_closing(struct meta *m, const unsigned char *wal_header)
 {
 	struct wal_state w;
 
@@ -291,6 +296,7 @@ void mark_closing(struct meta *m, const unsigned char *wal_header)
 	m->mark.token = m->mark_token;
 	m->mark.state = MARK_CLOSING;
 	mark_write(m, true);
+	return m->mark_stays ? -EIO : 0;
 }
 
 static int sync_dir(struct map_call *k)

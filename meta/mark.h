@@ -29,7 +29,8 @@
  *			synced, or the mark would be ahead of the map
  *
  * A mark that is missing, or was not written whole, asks for nothing: where it
- * cannot be written (a full disk that copies on write) it is removed.
+ * cannot be written (a full disk that copies on write) it is removed.  Where that
+ * fails as well, the WAL stays: an old mark asks for no more than there is then.
  */
 #pragma once
 
@@ -68,8 +69,9 @@ bool mark_fits(const struct meta *m, uint64_t token);
 MUST_CHECK int mark_opening(struct meta *m);
 void mark_committed(struct meta *m, const unsigned char *wal_header,
 		    uint64_t frames);
-/* @wal_header: what the WAL begins with; NULL: there is none. */
-void mark_closing(struct meta *m, const unsigned char *wal_header);
+/* @wal_header: what the WAL begins with; NULL: there is none.  -EIO: a mark is left
+ * that could be neither written nor removed, and asks for the WAL. */
+MUST_CHECK int mark_closing(struct meta *m, const unsigned char *wal_header);
 void mark_closed(struct meta *m);
 /* Which WAL there is cannot be told: nothing is asked for any more. */
 void mark_unsure(struct meta *m, int err);

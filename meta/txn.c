@@ -194,14 +194,14 @@ static void mark_commit(struct meta *m)
 }
 
 /* Perhaps no commit was noted, and the WAL has frames all the same. */
-static void mark_close(struct meta *m)
+static int mark_close(struct meta *m)
 {
 	unsigned char header[WAL_HEADER_BYTES];
 	int r = wal_header(m, header);
 
 	if (r < 0)
 		mark_unsure(m, r);
-	mark_closing(m, r > 0 ? header : NULL);
+	return mark_closing(m, r > 0 ? header : NULL);
 }
 
 void writer_close(struct meta *m)
@@ -212,10 +212,10 @@ void writer_close(struct meta *m)
 		return;
 	if (!m->failed)
 		m->failed = writer_set_soft(m, false);
-	if (!m->failed) {
-		mark_close(m);
+	if (!m->failed)
+		m->failed = mark_close(m);
+	if (!m->failed)
 		wal_move(m, SQLITE_CHECKPOINT_TRUNCATE);
-	}
 	/* With nothing left in it the WAL is removed on close. */
 	if (!m->failed)
 		(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
