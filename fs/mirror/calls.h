@@ -129,3 +129,6 @@ bool slot_calls_left(const struct slot *s);
 void slot_guard_on(struct mirror *m, unsigned int i);
 /* How long a question waits before another store is asked; 0: for good. */
 uint64_t hurry_ms(const struct mirror *m);
+
+/* epoch.c: room for what it records. */
+MUST_CHECK struct record *record_alloc(void);

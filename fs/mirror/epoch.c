@@ -40,6 +40,12 @@ struct record {
 	slot_mask away; /* who is out in it: recorded once this is committed */
 };
 
+/* Before it is needed: whoever waits for a record is let go by nothing else. */
+struct record *record_alloc(void)
+{
+	return calloc(1, sizeof(struct record));
+}
+
 static void member_row(const struct slot *s, struct meta_member *ret)
 {
 	*ret = s->row;
@@ -217,14 +223,12 @@ static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
 
 static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 {
-	struct record *rec = malloc(sizeof(*rec));
+	struct record *rec = m->record;
 	struct guard_hurry before;
 	slot_mask failed;
 	int r;
 
 	assert(m->recording);
-	if (!rec)
-		return -ENOMEM;
 	/* Whoever reads may be in a hurry; a store that is put out meanwhile
 	 * takes its time, or a slow one would look like one that fails. */
 	before = guard_hurry_begin(0);
@@ -247,10 +251,8 @@ static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 			first_seq = first_in_flight(m);
 	} while (!r && failed && !mirror_is_short(m));
 	(void)guard_hurry_end(before);
-	if (!r && failed) {
-		free(rec);
+	if (!r && failed)
 		return -EROFS; /* too few are left: no epoch of theirs */
-	}
 	if (!r) {
 		m->seq_reserved = rec->seq_reserved;
 		m->node_reserved = rec->node_reserved;
@@ -265,7 +267,6 @@ static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)
 				    r);
 		r = -EIO;
 	}
-	free(rec);
 	return r;
 }
 

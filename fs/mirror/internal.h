@@ -287,8 +287,8 @@ struct mirror {
 	bool broken;	      /* the last store failed: read-only for good */
 	bool epoch_due;	      /* one must begin before the next number */
 	bool by_copy;	      /* a restored copy will be among its founders */
-	bool recording; /* a departure, epoch or reservation is being committed */
-	bool closing;
+	bool closing, recording; /* a departure, epoch or reservation, */
+	struct record *record;	 /* for which there is room at any time */
 	uint64_t seq, seq_reserved;
 	uint64_t next_node, node_reserved;
 	uint64_t gen, epochs; /* epochs that were begun since the mount */

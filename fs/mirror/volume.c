@@ -96,6 +96,7 @@ static void mirror_free(struct mirror *m)
 	rwlock_done(&m->names);
 	mutex_done(&m->ckpt);
 	vec_done(&m->arm_queue);
+	free(m->record);
 	free(m);
 }
 
@@ -106,6 +107,11 @@ static struct mirror *mirror_alloc(const struct mirror_options *options,
 
 	if (!m)
 		return NULL;
+	m->record = record_alloc();
+	if (!m->record) {
+		free(m);
+		return NULL;
+	}
 	m->opt = *options;
 	if (!m->opt.checkpoint_ms)
 		m->opt.checkpoint_ms = 5000;
