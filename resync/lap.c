@@ -440,20 +440,37 @@ static int lap_sum(struct lap *lap)
 	return 0;
 }
 
-static int lap_open(struct lap *lap)
+static int reader_error(void)
 {
-	int r;
+	int err = -errno;
 
-	lap->s = meta_reader_get(lap->src->meta);
+	return store_error_is_ours(err) ? err : -EIO;
+}
+
+/* Whose map has none is at fault, and another source may have one. */
+static int lap_readers(struct lap *lap)
+{
+	int r = FAULT_ERR("resync.reader");
+
+	lap->s = r < 0 ? NULL : meta_reader_get(lap->src->meta);
+	if (!lap->s)
+		return lap_source_err(lap, r < 0 ? r : reader_error());
 	lap->plain = meta_reader_get(lap->dst->meta);
 	lap->t = lap->plain;
-	for (size_t i = 0; i < ARRAY_SIZE(lap->buffer); i++) {
+	return lap->plain ? 0 : reader_error();
+}
+
+static int lap_open(struct lap *lap)
+{
+	int r = lap_readers(lap);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(lap->buffer); i++) {
 		lap->buffer[i] = malloc(LAP_BUFFER);
 		if (!lap->buffer[i])
-			return -ENOMEM;
+			r = -ENOMEM;
 	}
-	if (!lap->s || !lap->plain)
-		return -EIO;
+	if (r < 0)
+		return r;
 	r = lap->dry ? side_is_copied(lap->dst, lap->plain) : lap_mark(lap);
 	if (r < 0)
 		return r;
