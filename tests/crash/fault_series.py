@@ -3,9 +3,9 @@
 """Series of random faults of stores under an application that goes on.
 
 usage: fault_series.py --work DIR [--runs N] [--seed S] [--only KIND]
-                       [--seconds T] [--keep] [--go-on]
+                       [--seconds T] [--keep] [--go-on] [--types ext4,xfs]
 
-Two or three stores, one or all of them below a faultyfs. An application
+Two or three stores of one type or several, one or all of them below a faultyfs. An application
 (tests/lib/faultmodel.py) works; at random moments calls of a store begin to
 fail, once, some times or until they are told not to, before or after the call
 was done; stores leave and come back meanwhile. Kinds of a run:
@@ -94,7 +94,8 @@ class Rig(faultstore.Rules):
         try:
             for i in range(count):
                 self.stores.append(Store(args.work, f"s{i}", i != plain,
-                                         scarce))
+                                         scarce, args.types[i %
+                                                            len(args.types)]))
         except BaseException:
             self.clean_up(False)
             raise
@@ -578,7 +579,10 @@ def main():
     parser.add_argument("--seed", type=int,
                         default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--only", default="", help="one of the kinds")
+    parser.add_argument("--types", default="ext4",
+                        help="of the stores, in turn: ext4, xfs, btrfs")
     args = parser.parse_args()
+    args.types = args.types.split(",")
     args.totals = {}
     args.rig = rig = None
     os.umask(0o022)

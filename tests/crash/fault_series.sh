@@ -4,7 +4,8 @@
 # Random faults of stores under an application that goes on; see
 # fault_series.py.
 #
-# usage: fault_series.sh [--runs N] [--seed S] [--only KIND] ...
+# usage: fault_series.sh [--runs N] [--seed S] [--only KIND]
+#	[--types KIND,KIND] ...
 #
 # Without arguments as many runs as begin in 16 s.
 # shellcheck source=tests/lib/lib.sh
@@ -12,6 +13,9 @@
 need_root
 need mkfs.ext4 losetup
 [[ -x $FAULTYFS ]] || skip "no faultyfs"
+for type in xfs btrfs; do
+	[[ $* != *$type* ]] || need_fs "$type"
+done
 
 export FAULTYFS
 (($# > 0)) || set -- --runs 100 --seconds 16

@@ -34,13 +34,13 @@ SPACE = ["ENOSPC", "ENOSPC", "EDQUOT"]
 class Store:
     """On an image of its own, perhaps below a faultyfs."""
 
-    def __init__(self, work, name, faulty, scarce):
+    def __init__(self, work, name, faulty, scarce, kind):
         self.name = name
         self.faulty = faulty
         self.scarce = scarce
         self.server = None
         self.control = -1
-        self.image = Image(work, name + ".fs", "ext4")
+        self.image = Image(work, name + ".fs", kind)
         self.below = os.path.join(self.image.path, "store")
         os.mkdir(self.below)
         if scarce:
