@@ -189,12 +189,29 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 	reply_entry(req, parent, name, err);
 }
 
+/* What lost its last name is called so, and meant by no pattern for names. */
+#define NAMELESS "-"
+
+/* Before a name goes: the node that it is the last one of, or NULL. */
+static struct node *only_name_of(fuse_ino_t parent, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(node_of(parent)->fd, name, &st, AT_SYMLINK_NOFOLLOW) ||
+	    S_ISDIR(st.st_mode) || st.st_nlink > 1)
+		return NULL;
+	return node_of(st.st_ino);
+}
+
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	int err = rules_gate(OP_UNLINK, name, 0, 0);
+	struct node *n = err ? NULL : only_name_of(parent, name);
 
 	if (!err)
 		err = result(unlinkat(node_of(parent)->fd, name, 0));
+	if (!err && n)
+		node_rename(n, NAMELESS);
 	reply(req, err);
 }
 
@@ -212,12 +229,16 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 		      unsigned int flags)
 {
 	int err = rules_gate(OP_RENAME, name, 0, 0);
+	struct node *gone = err || flags ? NULL
+					 : only_name_of(new_parent, new_name);
 	struct stat st;
 
 	if (!err)
 		err = result(renameat2(node_of(parent)->fd, name,
 				       node_of(new_parent)->fd, new_name,
 				       flags));
+	if (!err && gone)
+		node_rename(gone, NAMELESS);
 	if (!err && !fstatat(node_of(new_parent)->fd, new_name, &st,
 			     AT_SYMLINK_NOFOLLOW)) {
 		struct node *n = node_of(st.st_ino);

@@ -21,7 +21,8 @@
  * changes something, fsync included) and sync (fsync, fsyncdir), with commas.
  * ERRNO is EIO, ENOSPC, EDQUOT, EROFS, ENODEV, ESTALE, ENOTCONN, EACCES or a
  * number.  NAME is a pattern as in sh(1) for the last part of the path; rules
- * without one match everything, .seqmirror included.  With OFF and LEN only
+ * without one match everything, .seqmirror included; a file without a name is
+ * called "-".  With OFF and LEN only
  * reads and writes that touch this range fail.  The first N calls after it go
  * well; it strikes so many times and then no more; "then", not before the rule
  * above it has struck; late, the call is done, and

@@ -39,6 +39,13 @@ rmdir b/h 2>/dev/null && fail "no EIO"
 mkdir b/i 2>/dev/null && fail "no EIO after another one"
 faults b clear
 rmdir b/d b/e b/f b/g b/h
+echo gone >b/gone
+exec {fd}<b/gone
+rm b/gone
+faults b fail read EIO 'g*'
+eq "what has no name" "$(cat <&"$fd")" gone
+exec {fd}<&-
+faults b clear
 faults b bad file 0 4
 cat b/file 2>/dev/null && fail "a bad sector was read"
 echo HELLO >b/file
