@@ -88,11 +88,18 @@ bool meta_ballast_is_out(const struct meta *m)
 static int release(struct map_call *k)
 {
 	_cleanup_close_ int fd = -1;
+	struct stat st;
 
 	fd = openat(k->dir_fd, META_BALLAST_NAME,
 		    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (fd < 0 && errno != ENOENT)
+		return -errno;
+	if (fd >= 0 && fstat(fd, &st) < 0)
+		return -errno;
+	/* It is out already. Who copies on write has what was written over until
+	 * this, and so has a journal what was removed. */
+	if (fd < 0 || !st.st_blocks)
+		return syncfs(k->dir_fd) < 0 ? -errno : 0;
 	if (ftruncate(fd, 0) < 0) {
 		if (!no_room(-errno))
 			return -errno;

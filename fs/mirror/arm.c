@@ -101,7 +101,7 @@ static int intents_put(struct meta *meta, const void *arg)
 
 static int arm_commit(struct mirror *m, unsigned int slot, void *arg)
 {
-	return map_change(m->slot[slot].meta, intents_put, arg);
+	return map_change(m, slot, intents_put, arg);
 }
 
 /* Lock held: commit all that is queued; the lock is given up meanwhile. */

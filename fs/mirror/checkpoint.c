@@ -456,10 +456,9 @@ static int slot_write(struct mirror *m, unsigned int i, const struct cut *c)
 static int slot_commit(struct mirror *m, unsigned int i, void *arg)
 {
 	const struct cut *c = arg;
-	struct meta *meta = m->slot[i].meta;
 	int r = slot_write(m, i, c);
 
-	if (r == -ENOSPC && !meta_ballast_release(meta))
+	if (r == -ENOSPC && !room_for_map(m, i))
 		r = slot_write(m, i, c);
 	if (!r)
 		room_ballast(m, i);

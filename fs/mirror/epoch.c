@@ -141,7 +141,7 @@ static int record_write(struct meta *meta, const void *arg)
 
 static int record_commit(struct mirror *m, unsigned int slot, void *arg)
 {
-	return map_change(m->slot[slot].meta, record_write, arg);
+	return map_change(m, slot, record_write, arg);
 }
 
 static int cmp_uuid(const void *a, const void *b)
@@ -218,7 +218,7 @@ static int confirm_write(struct meta *meta, const void *epoch)
 
 static int confirm_commit(struct mirror *m, unsigned int slot, void *arg)
 {
-	return map_change(m->slot[slot].meta, confirm_write, arg);
+	return map_change(m, slot, confirm_write, arg);
 }
 
 static int record_all(struct mirror *m, uint64_t first_seq) REQUIRES(m->lock)

@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "fs/mirror/nameless.h"
+#include "fs/mirror/room.h"
 
 #define FEED_WAKE 512u
 
@@ -121,7 +122,7 @@ static bool batch_run(struct mirror *m, const struct feed_record *head)
 	{
 		int r = batch_apply(m, i, head);
 
-		if (r == -ENOSPC && !meta_ballast_release(m->slot[i].meta))
+		if (r == -ENOSPC && !room_for_map(m, i))
 			r = batch_apply(m, i, head);
 		if (r && !slot_put_out(m, i, "map", r)) {
 			mirror_break(

@@ -320,7 +320,7 @@ struct mirror {
 	_Atomic unsigned int delay_us;
 	_Atomic int64_t room;	    /* bytes granted and not taken (room.c) */
 	_Atomic uint64_t room_busy; /* taken by operations under way */
-	_Atomic uint64_t room_retried_ns;
+	_Atomic uint64_t room_retried_ns, room_lost;
 	_Atomic bool kernel_times, by_half; /* by_half: settle_names() */
 	_Atomic uint64_t nodes_freed;	    /* since memory was given back */
 	_Atomic uint64_t synced_gen; /* the last that is durable everywhere */

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "fs/mirror/room.h"
+
 static int change_once(struct meta *meta, map_change_fn fn, const void *arg)
 {
 	int r = meta_begin(meta);
@@ -16,11 +18,13 @@ static int change_once(struct meta *meta, map_change_fn fn, const void *arg)
 	return r;
 }
 
-int map_change(struct meta *meta, map_change_fn fn, const void *arg)
+int map_change(struct mirror *m, unsigned int i, map_change_fn fn,
+	       const void *arg)
 {
+	struct meta *meta = m->slot[i].meta;
 	int r = change_once(meta, fn, arg);
 
-	if (r == -ENOSPC && !meta_ballast_release(meta))
+	if (r == -ENOSPC && !room_for_map(m, i))
 		r = change_once(meta, fn, arg);
 	return r;
 }

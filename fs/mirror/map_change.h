@@ -7,10 +7,11 @@
  */
 #pragma once
 
-#include "meta/meta.h"
+#include "fs/mirror/internal.h"
 
 /* What is done in it: 0 or -errno. Called a second time after -ENOSPC. */
 typedef int (*map_change_fn)(struct meta *meta, const void *arg);
 
-/** map_change - all of it, durable, or -errno and nothing. */
-MUST_CHECK int map_change(struct meta *meta, map_change_fn fn, const void *arg);
+/** map_change - on slot @i: all of it, durable, or -errno and nothing. */
+MUST_CHECK int map_change(struct mirror *m, unsigned int i, map_change_fn fn,
+			  const void *arg);

@@ -76,7 +76,7 @@ static int farewell(struct mirror *m, unsigned int slot)
 
 	row.state = META_STORE_DETACHED;
 	row.durable_seq = m->durable;
-	return map_change(m->slot[slot].meta, farewell_write, &row);
+	return map_change(m, slot, farewell_write, &row);
 }
 
 /* Files that are open and have no name would be lost with it. */
@@ -350,7 +350,7 @@ static int forget_write(struct meta *meta, const void *uuid)
 
 static int member_forget(struct mirror *m, unsigned int i, void *arg)
 {
-	return map_change(m->slot[i].meta, forget_write, arg);
+	return map_change(m, i, forget_write, arg);
 }
 
 int mirror_member_remove(struct mirror *m, unsigned int slot)

@@ -145,6 +145,7 @@ static void checkpoint_soon(struct mirror *m)
 
 static int room_grant(struct mirror *m, uint64_t bytes)
 {
+	uint64_t lost = atomic_load(&m->room_lost);
 	uint64_t have = room_claim(m, room_ask(m), bytes);
 	bool freed = false;
 
@@ -169,6 +170,9 @@ static int room_grant(struct mirror *m, uint64_t bytes)
 	have = MAX(have / GRANT_SHARE,
 		   MIN(have, MAX((uint64_t)GRANT_MIN, bytes)));
 	atomic_store(&m->room, (int64_t)(have - bytes));
+	/* It may have been asked for before a map gave up its ballast. */
+	if (atomic_load(&m->room_lost) != lost)
+		atomic_store(&m->room, 0);
 	return 0;
 }
 
@@ -251,6 +255,23 @@ int mirror_refused(struct mirror *m, uint64_t node)
 		atomic_store(&n->refused, 0);
 	node_put(m, n);
 	return err;
+}
+
+static void room_lose(struct mirror *m)
+{
+	atomic_fetch_add(&m->room_lost, 1);
+	atomic_store(&m->room, 0);
+}
+
+int room_for_map(struct mirror *m, unsigned int i)
+{
+	int r;
+
+	room_lose(m);
+	r = meta_ballast_release(m->slot[i].meta);
+	/* Who asked before that was known has got some more. */
+	room_lose(m);
+	return r;
 }
 
 void room_ballast(struct mirror *m, unsigned int i)

@@ -42,6 +42,9 @@ void room_freed(struct mirror *m);
  * Return: @err, or what is wrong with the store.
  */
 MUST_CHECK int room_doubt(struct mirror *m, unsigned int i, int err);
+/* The map of slot @i found no room: it gets that of its ballast, and contents get
+ * none that was granted before. 0, -errno. */
+MUST_CHECK int room_for_map(struct mirror *m, unsigned int i);
 /*
  * The ballast of slot @i's map is taken back if there is room for it. The other
  * form: of all slots whose map has given it up. With the checkpoint's lock.

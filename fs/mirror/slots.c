@@ -172,7 +172,7 @@ static void suspect(struct mirror *m, unsigned int i, struct meta_intent in)
 	/* No checkpoint clears this, whenever it comes: it drops what is of its
 	 * own generation or older. */
 	in.generation = (uint64_t)INT64_MAX;
-	r = map_change(m->slot[i].meta, suspect_put, &in);
+	r = map_change(m, i, suspect_put, &in);
 	(void)guard_hurry_end(before);
 	if (r)
 		log_warn("store %s: node %llu could not be marked as in doubt: "

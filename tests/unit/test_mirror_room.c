@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "fs/mirror/room.h"
 #include "tests/unit/mirror_fixture.h"
@@ -56,4 +58,24 @@ Test(mirror_room, a_refused_page_is_remembered)
 	cr_assert_eq(op_end(&second, 0), 0);
 	cr_assert_eq(mirror_refused(m, e.id), 0);
 	cr_assert_eq(mirror_refused(m, 999999), 0);
+}
+
+/* A quota that statvfs(3) says nothing of: what the map got is the map's. */
+Test(mirror_room, what_a_map_found_no_room_for_is_not_granted)
+{
+	unsigned int a = m->slot[0].store == store_a ? 0 : 1;
+	char path[8192];
+
+	cr_assert_eq(room_take(m, 4096), 0);
+	room_done(m, 4096);
+	cr_assert_gt(atomic_load(&m->room), 4096);
+	cr_assert_eq(room_for_map(m, a), 0);
+	/* It is not had again. */
+	snprintf(path, sizeof(path), "%s/.seqmirror/ballast", dir_a);
+	cr_assert(unlink(path) == 0 || errno == ENOENT);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	cr_expect_eq(room_take(m, 4096), -ENOSPC);
+	cr_assert_eq(rmdir(path), 0);
+	cr_expect_eq(room_take(m, 4096), 0);
+	room_done(m, 4096);
 }
