@@ -38,13 +38,17 @@ static bool is_unfinished(const struct meta_epoch *tip,
 	return !tip->confirmed && is_member(tip, other->uuid);
 }
 
-/* What is done is armed before, and durable above the base afterwards. */
+/*
+ * What is done is armed before, and durable above the base afterwards. So a map
+ * says it of its own files, also of a copy's, whatever came after that was
+ * taken; but one that was taken of a store in use may not fit its files.
+ */
 static bool is_idle(const struct lineage_view *own,
 		    const struct meta_epoch *tip)
 {
 	return own->durable_seq <= tip->base && !own->intents &&
-	       !own->resyncing && !own->lap_count && !own->copy &&
-	       !own->other_failed;
+	       !own->resyncing && !own->lap_count &&
+	       (own->clean || !own->copy) && !own->other_failed;
 }
 
 size_t lineage_live(const struct lineage_view *own,
@@ -293,7 +297,7 @@ static int load_other(struct meta_reader *rd, const char *other,
 int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 		 struct lineage_of *ret)
 {
-	uint64_t intents = 0, resyncing = 0, copy = 0;
+	uint64_t intents = 0, resyncing = 0, copy = 0, clean = 0;
 	struct lineage_of of = {.view.uuid = meta_store_uuid(meta)};
 	int err;
 
@@ -305,6 +309,8 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 				      &of.view.resync_from);
 	if (!err)
 		err = meta_number_get(rd, META_NUM_COPY, &copy);
+	if (!err)
+		err = meta_number_get(rd, META_NUM_CLEAN, &clean);
 	if (!err)
 		err = meta_intent_count(rd, &intents);
 	if (!err)
@@ -323,6 +329,7 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 	of.view.resyncing = resyncing;
 	of.view.intents = intents;
 	of.view.copy = copy;
+	of.view.clean = clean;
 	*ret = of;
 	return 0;
 }

@@ -97,7 +97,8 @@ class Session:
         self.online = []
         self.paused = False
         # An epoch is founded with the first change; until then no map tells.
-        self.changed = any(c.unclean != NO or c.half or c.head is not base
+        # Where a crash perhaps left something, perhaps one is.
+        self.changed = any(c.unclean == YES or c.half or c.head is not base
                            for c in copies)
         leads = [c for c in copies if c.head is base]
         self.by_copy = all(c.copied or c.as_copy for c in leads)

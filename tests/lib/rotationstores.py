@@ -116,9 +116,10 @@ def follows(copy, commit):
 
 
 def may_have_parted(copy, names):
-    """A copy does not say what came after it was taken, so that nobody can
-    tell that it has done nothing in an epoch that only others know."""
-    return copy.copied and not names <= copy.peers
+    """Of a copy of what was in use at a crash nobody can tell that it has done
+    nothing in an epoch that only it knows: its files may be newer than its
+    map."""
+    return copy.copied and copy.unclean != NO and not names <= copy.peers
 
 
 def beyond_copy(copies):

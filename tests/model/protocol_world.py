@@ -320,6 +320,8 @@ class World(Resync):
         mine = {e.id for e in source.map.epochs}
         theirs = {e.id for lineage in (target.map.epochs, *target.map.laps) for e in lineage}
         sides = [sum(self.accepted.get(e, 0) for e in side) for side in (mine - theirs, theirs - mine)]
+        if self.restored and not (source.seen & ~target.seen and target.seen & ~source.seen):
+            self.count("forks of a backup with nothing of its own")
         if not all(sides) and not self.restored:
             self.count("needless forks")
             if self.trace is not None:

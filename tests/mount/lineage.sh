@@ -178,6 +178,66 @@ alone b say new later
 no_fork "it has done nothing before it was killed"
 together
 
+# idle_backup: of a, which was left alone and unmounted as it was.
+idle_backup()
+{
+	fresh
+	mount_volume a b
+	detach b
+	unmount_volume
+	cp -a a backup
+}
+
+put_back()
+{
+	rm -r a
+	mv backup a
+}
+
+echo "-- a backup of one that was left alone and unmounted as it was: no fork"
+idle_backup
+alone b say new later
+put_back
+no_fork "it has done nothing on its own"
+together
+eq contents "$(cat a/later)" new
+# The same as an image, and unmounted.
+idle_backup
+alone b say new later
+put_back
+sm resync --dry-run --json a b >forecast.json
+sm resync --json a b >result.json
+for key in nodes entries_created bytes_copied; do
+	eq "$key" "$(jq ".$key" forecast.json)" "$(jq ".$key" result.json)"
+done
+same_tree a b
+# Nor does what a did later speak against it, which the backup has not.
+idle_backup
+alone b say new later
+alone a say mine other
+put_back
+together
+eq "other, of what was given up" "$(cat b/other 2>&1)" \
+	"cat: b/other: No such file or directory"
+# Its own word counts from the first change on.
+idle_backup
+alone b say new later
+put_back
+alone a say mine other
+eq "relation when both went on" "$(relation a b)" fork
+refused "$SEQMIRROR" mount -f a b "$mnt"
+eq "what the copy did" "$(cat a/other)" mine
+# Taken back by a volume that is mounted.
+idle_backup
+alone b say new later
+put_back
+mv a away
+mount_volume b
+mv away a
+attach a
+unmount_volume
+same_tree a b
+
 echo "-- a member cloned: two with one UUID"
 fresh
 cp -a b clone

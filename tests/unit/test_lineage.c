@@ -35,6 +35,7 @@ struct history {
 	bool other_failed;
 	bool in_doubt; /* has intents */
 	bool copy;
+	bool clean;		      /* only a copy is asked */
 	struct epoch lap[EPOCHS_MAX]; /* of the source of one that was cut */
 	uint64_t resync_from;	      /* 0: not resyncing */
 };
@@ -242,12 +243,34 @@ static const struct row rows[] = {
 		.fork_from = 90,
 	},
 	{
-		.what = "not idle: a copy does not say what came after it",
+		.what = "not idle: a copy of a store that was in use",
 		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
 		.target = {"a",
 			   {E1, {"e2", 91, 90, "a", true}},
 			   90,
 			   .copy = true},
+		.relation = RESYNC_FORK,
+		.fork_from = 90,
+	},
+	{
+		.what = "idle: a copy of what was left in good order",
+		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1, {"e2", 91, 90, "a", true}},
+			   90,
+			   .copy = true,
+			   .clean = true},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
+		.what = "not idle: something was done before it was copied",
+		.source = {"b", {E1, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1, {"e2", 91, 90, "a", true}},
+			   92,
+			   .copy = true,
+			   .clean = true},
 		.relation = RESYNC_FORK,
 		.fork_from = 90,
 	},
@@ -517,6 +540,7 @@ static struct lineage_view *history_view(const struct history *h,
 		.intents = h->in_doubt,
 		.other_failed = h->other_failed,
 		.copy = h->copy,
+		.clean = h->clean,
 	};
 	return &f->view;
 }
