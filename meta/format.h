@@ -16,7 +16,7 @@
 
 /* PRAGMA user_version: the steps of meta/sql/migrate/ lead up to it. A map
  * with a higher one is refused. */
-#define META_FORMAT_VERSION 3
+#define META_FORMAT_VERSION 4
 
 #define META_PAGE_BYTES	    4096
 
@@ -40,5 +40,5 @@ static_assert(META_INTENT_DATA == 1 && META_INTENT_NAME == 2 &&
 	      "intent.kind");
 static_assert(META_STORE_ONLINE == 1 && META_STORE_DETACHED == 2 &&
 		      META_STORE_MISSING == 3 && META_STORE_FAILED == 4 &&
-		      META_STORE_RESYNCING == 5,
+		      META_STORE_RESYNCING == 5 && META_STORE_GIVEN_UP == 6,
 	      "store.state");

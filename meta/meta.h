@@ -173,7 +173,16 @@ enum meta_store_state {
 	META_STORE_MISSING = 3,
 	META_STORE_FAILED = 4,
 	META_STORE_RESYNCING = 5,
+	/* Its resync was ended by the user. It may be half overwritten, and is
+	 * no whole copy before another one is done. */
+	META_STORE_GIVEN_UP = 6,
 };
+
+/* Out because the user said so: it comes back when it is asked for. */
+static inline bool meta_store_stays_out(enum meta_store_state state)
+{
+	return state == META_STORE_DETACHED || state == META_STORE_GIVEN_UP;
+}
 
 /* A member of the volume, as this map knows it. */
 struct meta_member {

@@ -233,7 +233,7 @@ static int member_row(struct stmt *s, struct meta_member *ret)
 		r = stmt_column_u64(s, 3, &ret->durable_seq);
 	if (r < 0)
 		return r;
-	if (state < META_STORE_ONLINE || state > META_STORE_RESYNCING)
+	if (state < META_STORE_ONLINE || state > META_STORE_GIVEN_UP)
 		return -EUCLEAN;
 	ret->state = (enum meta_store_state)state;
 	return 0;

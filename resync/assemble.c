@@ -198,7 +198,7 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 		return check_twin(a, row, (size_t)at);
 	if (is_lost(a, row->uuid) || is_left_out(a, row->uuid))
 		return 0;
-	if (!row->path_hint[0] || row->state == META_STORE_DETACHED)
+	if (!row->path_hint[0] || meta_store_stays_out(row->state))
 		return 0;
 	err = present_open(&a->set, row->path_hint, row->uuid, false);
 	if (!err || is_absence(err))
@@ -474,7 +474,9 @@ static int fill_member(struct assembly *a, size_t k,
 	p = &a->set.v[at];
 	/* Found through the map of one that had not heard that it was taken
 	 * out: what is safe to remove is not taken back unasked. */
-	if (p != source && !p->named && in->row.state == META_STORE_DETACHED)
+	if (p != source && p->resyncing && in->row.state == META_STORE_DETACHED)
+		in->row.state = META_STORE_GIVEN_UP; /* as its own map says */
+	if (p != source && !p->named && meta_store_stays_out(in->row.state))
 		return 0;
 	snprintf(in->row.path_hint, sizeof(in->row.path_hint), "%s",
 		 store_path(p->store));

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "resync/engine.h"
+#include "resync/lineage.h"
 #include "resync/reach.h"
 #include "resync/rebuild.h"
 
@@ -42,15 +43,52 @@ static int refuse_hung(char *why, size_t why_len, const char *path)
 		      path);
 }
 
+/* What it had alone may be gone, and it is what nobody ever made it. */
+static int refuse_half(struct meta *source, struct meta *meta, char *why,
+		       size_t why_len)
+{
+	int r = resync_completes(source, meta);
+
+	if (r < 0)
+		return refuse(why, why_len, r, "its map cannot be compared: %s",
+			      strerror(-r));
+	if (r)
+		return refuse(why, why_len, -EREMCHG,
+			      "it is half overwritten by a resync that was not "
+			      "finished, and what it had alone may be gone; "
+			      "unmount, and finish with 'seqmirror resync "
+			      "--prefer'");
+	return refuse(why, why_len, -EREMCHG,
+		      "it is half overwritten by a resync that was not "
+		      "finished, from a store that is not online here: a "
+		      "mixture; bring that one, or unmount and choose with "
+		      "'seqmirror resync --prefer'");
+}
+
+static int is_resyncing(struct meta *meta, uint64_t *ret)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	int r = rd ? meta_number_get(rd, META_NUM_RESYNCING, ret) : -ENOMEM;
+
+	meta_reader_put(rd);
+	return r;
+}
+
 int engine_relate_to(struct meta *source, struct meta *meta,
 		     enum resync_relation *ret_relation, uint64_t *ret_from,
 		     char *why, size_t why_len)
 {
 	int r = resync_relate(source, meta, ret_relation, ret_from);
+	uint64_t half = 0;
 
+	if (r == 0)
+		r = is_resyncing(meta, &half);
 	if (r < 0)
 		return refuse(why, why_len, r, "its map cannot be compared: %s",
 			      strerror(-r));
+	if (half &&
+	    (*ret_relation == RESYNC_FORK || *ret_relation == RESYNC_NEWER))
+		return refuse_half(source, meta, why, why_len);
 	switch (*ret_relation) {
 	case RESYNC_IN_STEP:
 	case RESYNC_STALE:

@@ -377,10 +377,10 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	if (r == -ECANCELED) {
 		mutex_lock(&e->lock);
 		/* One that the user ended is not to begin by itself. */
-		state = e->slot[run->slot].cancel ? META_STORE_DETACHED
+		state = e->slot[run->slot].cancel ? META_STORE_GIVEN_UP
 						  : META_STORE_MISSING;
 		mutex_unlock(&e->lock);
-		(void)snprintf(why, why_len, "its resync was not finished");
+		(void)snprintf(why, why_len, "%s", MIRROR_GIVEN_UP);
 	} else if (r == -EREMCHG || r == -EINVAL || r == -EAGAIN ||
 		   r == -EREMOTEIO) {
 		state = META_STORE_MISSING;
@@ -402,6 +402,11 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	log_warn("a resync ended early: store=%s why=%s",
 		 engine_name(e, run->slot).text, why);
 	mirror_unattach(e->m, run->slot, state, why);
+	/* Else the next mount would begin it again after a crash. */
+	if (state == META_STORE_GIVEN_UP && mirror_members_record(e->m) < 0)
+		log_warn("it is not recorded that a resync was given up: "
+			 "store=%s",
+			 engine_name(e, run->slot).text);
 }
 
 int engine_run(struct resync_engine *e, unsigned int slot,
@@ -427,7 +432,10 @@ int engine_run(struct resync_engine *e, unsigned int slot,
 		(void)snprintf(why, why_len, "its store is gone");
 		return r;
 	}
-	r = run_sources(&run, why, why_len);
+	/* Before the first change of one that they call whole. */
+	r = mirror_members_record(e->m);
+	if (r == 0)
+		r = run_sources(&run, why, why_len);
 	mirror_ref_put(e->m, &run.target);
 	if (r < 0)
 		give_back(&run, r, why, why_len);

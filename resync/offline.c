@@ -223,6 +223,31 @@ static bool nothing_to_do(const struct offline *o, const struct present *t,
 	       o->set.v[o->source].clean;
 }
 
+/* The source's map may call it detached, and so whole: not from the first
+ * change on. */
+static int record_begun(struct offline *o, size_t i)
+{
+	struct meta *meta = o->set.v[o->source].meta;
+	struct meta_member *row = NULL;
+	int err;
+
+	for (size_t k = 0; !row && k < o->row_count; k++)
+		if (!strcmp(o->rows[k].uuid, meta_store_uuid(o->set.v[i].meta)))
+			row = &o->rows[k];
+	if (!row || row->state == META_STORE_RESYNCING)
+		return 0;
+	err = meta_begin(meta);
+	if (err)
+		return err;
+	row->state = META_STORE_RESYNCING;
+	err = meta_member_put(meta, row);
+	if (err) {
+		meta_rollback(meta);
+		return err;
+	}
+	return meta_commit(meta);
+}
+
 static int resync_one(struct offline *o, size_t i)
 {
 	struct present *s = &o->set.v[o->source], *t = &o->set.v[i];
@@ -249,6 +274,8 @@ static int resync_one(struct offline *o, size_t i)
 		return 0;
 	}
 	if (!o->dry)
+		err = record_begun(o, i);
+	if (!o->dry && !err)
 		err = resync_trim_void(s->meta, t->meta);
 	if (!err)
 		err = resync_lap(&args, counts);

@@ -141,15 +141,14 @@ int op_detach(struct control_op *op)
 		return op_fail(op, -EBUSY, info.name,
 			       "is being resynced (`seqmirror resync --cancel` "
 			       "ends that)");
-	if (info.state != META_STORE_ONLINE &&
-	    info.state != META_STORE_DETACHED)
-		return op_fail(op, -ENODEV, info.name, "is not online");
-	/* One that is out in good order already is what was asked for. */
-	if (info.state == META_STORE_DETACHED && *info.why &&
-	    strcmp(info.why, MIRROR_DETACHED) != 0)
+	if (info.state == META_STORE_GIVEN_UP)
 		return op_fail(op, -ENODEV, info.name,
 			       "is out, and may be no complete copy: %s",
 			       info.why);
+	/* One that is out in good order already is what was asked for. */
+	if (info.state != META_STORE_ONLINE &&
+	    info.state != META_STORE_DETACHED)
+		return op_fail(op, -ENODEV, info.name, "is not online");
 	if (info.state == META_STORE_ONLINE)
 		err = mirror_detach(m, slot);
 	if (err == -EBUSY)

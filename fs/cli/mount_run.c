@@ -115,6 +115,11 @@ static void tell_assembly(const struct resync_assembly *a,
 			ui_warn("%s does not answer (last at %s): mounted "
 				"without it",
 				row->name, row->path_hint);
+		else if (row->state == META_STORE_GIVEN_UP)
+			ui_warn("%s stays out until it is attached: its "
+				"resync was given up, it may be no complete "
+				"copy",
+				row->name);
 		else if (!a->members[i].in_step &&
 			 row->state != META_STORE_DETACHED)
 			ui_warn("%s is missing (last at %s): mounted without "

@@ -17,6 +17,7 @@ const char *report_state_name(enum meta_store_state state)
 	case META_STORE_ONLINE:
 		return "online";
 	case META_STORE_DETACHED:
+	case META_STORE_GIVEN_UP: /* "complete" tells them apart */
 		return "detached";
 	case META_STORE_MISSING:
 		return "missing";
@@ -138,6 +139,23 @@ static int put_time(json_t *store, const char *key, uint64_t real_ns)
 	return json_object_set_new(store, key, json_null()) ? -ENOMEM : 0;
 }
 
+/* Whether it is a whole copy, as of its durable seq. */
+static json_t *complete(enum meta_store_state state)
+{
+	switch (state) {
+	case META_STORE_ONLINE:
+	case META_STORE_DETACHED:
+		return json_true();
+	case META_STORE_RESYNCING:
+	case META_STORE_GIVEN_UP:
+		return json_false();
+	case META_STORE_MISSING:
+	case META_STORE_FAILED:
+		break;
+	}
+	return json_null(); /* not known */
+}
+
 int report_store(const struct mirror_slot_info *info, bool in_step,
 		 struct meta *lead, json_t **ret_store)
 {
@@ -152,6 +170,7 @@ int report_store(const struct mirror_slot_info *info, bool in_step,
 	    json_put_bytes(store, "path", info->path) ||
 	    json_put_text(store, "state", report_state_name(info->state)) ||
 	    json_put_number(store, "durable_seq", info->durable_seq) ||
+	    json_object_set_new(store, "complete", complete(info->state)) ||
 	    put_behind(store, &behind) || put_errors(store, info) ||
 	    json_put_number(store, "free_bytes", info->free_bytes) ||
 	    json_put_number(store, "waits_seconds", info->waits_ms / 1000) ||

@@ -37,20 +37,21 @@ static const struct state_word state_words[] = {
 static const struct state_word in_use = {"online", "online",
 					 "in use at a crash", UI_YELLOW};
 
-/* Its resync was ended: perhaps a mixture. */
-static const struct state_word left = {"detached", "detached", "detached",
-				       UI_RED};
+/* Perhaps a mixture. */
+static const struct state_word given_up = {"detached", "resync given up",
+					   "resync given up", UI_RED};
 
-static const struct state_word *state_word(const char *state, const char *why,
+static const struct state_word *state_word(const json_t *store,
 					   const struct told *told)
 {
+	const char *state = json_text(store, "state");
 	static const struct state_word unknown = {"", "unknown", "unknown",
 						  UI_RED};
 
 	if (!told->mounted && !told->clean && !strcmp(state, "online"))
 		return &in_use;
-	if (!strcmp(state, "detached") && *why && strcmp(why, MIRROR_DETACHED))
-		return &left;
+	if (!strcmp(state, "detached") && !json_flag(store, "complete"))
+		return &given_up;
 
 	for (size_t i = 0; i < ARRAY_SIZE(state_words); i++)
 		if (strcmp(state_words[i].state, state) == 0)
@@ -112,6 +113,9 @@ static int store_notes(struct ui_table *t, const json_t *store,
 	/* What the state says already is not said twice. */
 	if (!err && *why && strcmp(why, word) != 0)
 		err = ui_table_note(t, "why: %s", why);
+	if (!err && !strcmp(word, given_up.word))
+		err = ui_table_note(t, "may be half overwritten: no complete "
+				       "copy before a resync is done");
 	if (!err && (reads || writes))
 		err = ui_table_note(
 			t, "errors: %s, %s",
@@ -141,9 +145,7 @@ static bool free_is_known(const json_t *store, const struct told *told)
 static int store_row(struct ui_table *t, const json_t *store,
 		     const struct told *told)
 {
-	const char *state = json_text(store, "state");
-	const struct state_word *word =
-		state_word(state, json_text(store, "why"), told);
+	const struct state_word *word = state_word(store, told);
 	uint64_t free_bytes = json_number(store, "free_bytes");
 	char path[PATH_TEXT_MAX];
 	char shown[UI_CELL_MAX];

@@ -284,6 +284,18 @@ out:
 	return r;
 }
 
+int mirror_members_record(struct mirror *m)
+{
+	int r;
+
+	mutex_lock(&m->lock);
+	record_begin(m);
+	r = m->broken ? -EIO : numbers_record(m);
+	record_end(m);
+	mutex_unlock(&m->lock);
+	return r;
+}
+
 void mirror_unattach(struct mirror *m, unsigned int slot,
 		     enum meta_store_state state, const char *why)
 {

@@ -332,9 +332,9 @@ bool mirror_all_in_maps(struct mirror *m);
  * -ETXTBSY: an open file without a name lies on it alone.
  */
 MUST_CHECK int mirror_detach(struct mirror *m, unsigned int slot);
-/* Why it is out, then. One with that state and other words is none that may be
- * kept: its resync was ended. */
+/* Why it is out, then; and why one is whose resync the user has ended. */
 #define MIRROR_DETACHED "detached, safe to remove"
+#define MIRROR_GIVEN_UP "its resync was not finished"
 
 /* Has the store of a member that is away been closed? Waits for it so long. */
 bool mirror_closed(struct mirror *m, unsigned int slot, unsigned int wait_ms);
@@ -372,6 +372,9 @@ uint64_t mirror_epochs(struct mirror *m);
  */
 MUST_CHECK int mirror_join(struct mirror *m, unsigned int slot,
 			   uint64_t epochs);
+/* Commit the states of all members on those that are online, as before the
+ * first change of a store that their maps call detached: whole. */
+MUST_CHECK int mirror_members_record(struct mirror *m);
 /* A resync was given up or its target failed: back to @state with @why. */
 void mirror_unattach(struct mirror *m, unsigned int slot,
 		     enum meta_store_state state, const char *why);

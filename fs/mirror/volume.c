@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,9 @@ static int slots_load(struct mirror *m, const struct mirror_member_in *members,
 			    s->state == META_STORE_RESYNCING)
 				s->state = META_STORE_MISSING;
 			s->away_since_ns = clock_real_ns();
+			if (s->state == META_STORE_GIVEN_UP)
+				(void)snprintf(s->why, sizeof(s->why), "%s",
+					       MIRROR_GIVEN_UP);
 			continue;
 		}
 		s->store = members[i].store;

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
--- The map of one store, format version 3 (PRAGMA user_version).
+-- The map of one store, format version 4 (PRAGMA user_version).
 --
 -- Numbers are unsigned 64-bit values below 2^63, except backing_ino and
 -- backing_gen, which are any 64 bits read as a signed number. Offsets are
@@ -68,7 +68,7 @@ CREATE TABLE intent (
 CREATE TABLE store (
 	uuid TEXT PRIMARY KEY,
 	name TEXT NOT NULL,
-	state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 5),
+	state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 6),
 	durable_seq INTEGER NOT NULL CHECK (durable_seq >= 0),
 	path_hint BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -3,6 +3,7 @@
  * Format versions, with steps made up for the test.
  */
 #include "meta/db.h"
+#include "base/text.h"
 #include "meta_fixture.h"
 
 static const struct sql_migration steps[] = {
@@ -82,6 +83,64 @@ static void make_old(struct fixture *f)
 			  "CREATE UNIQUE INDEX dentry_by_seq "
 			  "ON dentry (parent, seq); COMMIT"));
 	must(conn_pragma_set(c, "user_version", 1));
+}
+
+/* The members as they were before one could be given up. */
+static void make_members_old(struct fixture *f)
+{
+	struct conn *c = &f->m->writer.conn;
+
+	must(conn_exec(c, "BEGIN; CREATE TABLE before ("
+			  "uuid TEXT PRIMARY KEY, name TEXT NOT NULL, "
+			  "state INTEGER NOT NULL "
+			  "CHECK (state BETWEEN 1 AND 5), "
+			  "durable_seq INTEGER NOT NULL, "
+			  "path_hint BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+			  "INSERT INTO before SELECT * FROM store;"
+			  "DROP TABLE store;"
+			  "ALTER TABLE before RENAME TO store; COMMIT"));
+	must(conn_pragma_set(c, "user_version", 3));
+}
+
+Test(meta_migrate, members_from_version_3)
+{
+	static struct meta_member before[META_STORE_MAX], v[META_STORE_MAX];
+	struct meta_reader *rd;
+	size_t count = 0, had = 0;
+	struct fixture f;
+	char *why = NULL;
+
+	fixture_open(&f);
+	must(meta_begin(f.m));
+	for (int i = 1; i <= META_STORE_RESYNCING; i++) {
+		struct meta_member *row = &before[had++];
+
+		must(uuid_generate(row->uuid));
+		snprintf(row->name, sizeof(row->name), "n%d", i);
+		snprintf(row->path_hint, sizeof(row->path_hint), "/p%d", i);
+		row->state = (enum meta_store_state)i;
+		row->durable_seq = (uint64_t)i * 7;
+		must(meta_member_put(f.m, row));
+	}
+	must(meta_commit(f.m));
+	rd = meta_reader_get(f.m);
+	must(meta_members(rd, before, &had)); /* in their order */
+	meta_reader_put(rd);
+	cr_assert_eq(had, META_STORE_RESYNCING);
+	make_members_old(&f);
+	meta_close(f.m);
+	must(meta_open(f.dir, META_OPEN_RW, &f.m, &why));
+	cr_assert_eq(version(&f), META_FORMAT_VERSION);
+	before[0].state = META_STORE_GIVEN_UP;
+	must(meta_begin(f.m));
+	must(meta_member_put(f.m, &before[0]));
+	must(meta_commit(f.m));
+	rd = meta_reader_get(f.m);
+	must(meta_members(rd, v, &count));
+	meta_reader_put(rd);
+	cr_assert_eq(count, had);
+	cr_assert(!memcmp(v, before, had * sizeof(*v)));
+	fixture_done(&f);
 }
 
 Test(meta_migrate, from_version_1)
