@@ -266,6 +266,8 @@ class Volume:
         if self.unrecorded_putout:
             self.unrecorded_putout = False
             self.found_epoch()
+        if not self.dirty and not self.armed and not any(op.seq for op in self.inflight):
+            return self.online[0].map.durable_seq       # nothing was done since the last one
         old, cut = self.gen, self.seq
         self.gen += 1
         self.log("checkpoint, cut", cut)
