@@ -296,7 +296,8 @@ static int frame_open(struct walk *w)
 
 	if (here->fd >= 0)
 		return 0;
-	fd = store_open_path(w->store, w->path.data, O_RDONLY | O_DIRECTORY);
+	fd = store_open_path_forced(w->store, w->path.data,
+				    O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
 	here->fd = fd;

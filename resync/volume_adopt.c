@@ -309,35 +309,9 @@ static int adopt_entry(void *arg, const struct store_dirent *e)
 	return r;
 }
 
-/* Name by name, the last one @flags: an ordinary user's own directories may shut
- * him out, one in another. */
-static int open_forced(const struct store *s, const char *path, int flags)
-{
-	_cleanup_free_ char *names = strdup(path);
-	_cleanup_close_ int fd = -1;
-	char *rest = names;
-	int dirfd = store_root_fd(s);
-
-	if (!names)
-		return -ENOMEM;
-	for (char *name; (name = strsep(&rest, "/"));) {
-		int next = store_openat_forced(
-			s, dirfd, name, rest ? O_PATH | O_DIRECTORY : flags);
-
-		if (next < 0)
-			return next;
-		close_fd(&fd);
-		dirfd = fd = next;
-	}
-	return steal_fd(&fd);
-}
-
 static int open_dir(const struct store *s, const char *path)
 {
-	const int flags = O_RDONLY | O_DIRECTORY;
-	int fd = store_open_path(s, path[0] ? path : ".", flags);
-
-	return fd == -EACCES && path[0] ? open_forced(s, path, flags) : fd;
+	return store_open_path_forced(s, path, O_RDONLY | O_DIRECTORY);
 }
 
 static int extra_entry(void *arg, const struct store_dirent *e)

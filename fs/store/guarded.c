@@ -117,6 +117,31 @@ int store_open_path(const struct store *s, const char *path, int flags)
 	return call_name(s, &k, -1, path);
 }
 
+int store_open_path_forced(const struct store *s, const char *path, int flags)
+{
+	_cleanup_free_ char *names = NULL;
+	_cleanup_close_ int fd = store_open_path(s, path, flags);
+	char *rest;
+	int dirfd = store_root_fd(s);
+
+	if (fd != -EACCES || !path[0])
+		return steal_fd(&fd);
+	names = strdup(path);
+	if (!names)
+		return -ENOMEM;
+	rest = names;
+	for (char *name; (name = strsep(&rest, "/"));) {
+		int next = store_openat_forced(
+			s, dirfd, name, rest ? O_PATH | O_DIRECTORY : flags);
+
+		if (next < 0)
+			return next;
+		close_fd(&fd);
+		dirfd = fd = next;
+	}
+	return steal_fd(&fd);
+}
+
 static ssize_t make_create(struct store_call *k)
 {
 	return now_create(k->s, k->fd[0], k->name[0], k->mode, cred_of(k));

@@ -253,6 +253,10 @@ void store_close_fd(const struct store *s, int fd);
  */
 MUST_CHECK int store_open_path(const struct store *s, const char *path,
 			       int flags);
+/* The same, name by name as store_openat_forced() where that says -EACCES:
+ * directories that shut their owner out, one in another. */
+MUST_CHECK int store_open_path_forced(const struct store *s, const char *path,
+				      int flags);
 /* O_CREAT|O_EXCL|O_RDWR; returns an fd. */
 MUST_CHECK int store_create(const struct store *s, int dirfd, const char *name,
 			    mode_t mode, const struct store_cred *cred);

@@ -208,6 +208,30 @@ eq "mode" "$(stat -c %a b/w)" 0
 as_user "$SEQMIRROR" resync "$work/b" "$work/a" >/dev/null
 same_tree "$work/a" "$work/b"
 
+# Deeper than a walk keeps its way open, each shut: after the lowest it has to come
+# back to those above.
+as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+as_user python3 - "$mnt" <<-'PYTHON'
+	import os, sys
+	os.chdir(sys.argv[1])
+	for i in range(40):
+	    os.mkdir("deep")
+	    os.mkdir("twin")
+	    os.chdir("deep")
+	for i in range(40):
+	    os.chdir("..")
+	    os.chmod("deep", 0)
+	    os.chmod("twin", 0)
+PYTHON
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
+as_user touch "$work/a/last"
+as_user "$SEQMIRROR" check --repair "$work/a" >check.log 2>&1 ||
+	fail "check --repair of what is deep: $(tail -n 3 check.log)"
+grep -q last check.log || fail "a repair did not look: $(cat check.log)"
+as_user "$SEQMIRROR" resync "$work/a" "$work/b" >/dev/null
+same_tree "$work/a" "$work/b"
+
 # The map of one is lost: made anew from files that shut their owner out.
 rm -f a/.seqmirror/meta.db*
 as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
