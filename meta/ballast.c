@@ -2,7 +2,8 @@
 /*
  * Ballast: a file beside the map that holds room on the disk. When the disk
  * is full it is cut to nothing, so that the transactions which must succeed
- * (a deletion, a store that is put out, a checkpoint) find space for the WAL.
+ * (a deletion, a store that is put out, a checkpoint) find space for the WAL. What
+ * the WAL holds is moved into the database then, and its own room is had again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -134,6 +135,11 @@ int meta_ballast_release(struct meta *m)
 {
 	struct map_call k = {.fn = release, .dir_fd = m->dir_fd, .fd = -1};
 
+	int r;
+
 	atomic_store(&m->ballast_out, true);
-	return map_call(m, &k);
+	r = map_call(m, &k);
+	if (!r)
+		writer_make_room(m);
+	return r;
 }

@@ -97,6 +97,7 @@ struct meta {
 	struct meta_compact compact GUARDED_BY(writer_lock);
 	int wal_pages GUARDED_BY(writer_lock);	     /* at the last commit */
 	int wal_pages_moved GUARDED_BY(writer_lock); /* when last moved */
+	int wal_move_pages;			     /* and so often */
 	/* Bytes of the WAL's file that are known to be there. */
 	int64_t wal_filled GUARDED_BY(writer_lock);
 	struct meta_mark mark GUARDED_BY(writer_lock);
@@ -194,6 +195,9 @@ MUST_CHECK int writer_open(struct meta *m, enum conn_role role);
 
 /** writer_close - move the WAL into the database, unless it has failed. */
 void writer_close(struct meta *m);
+
+/** writer_make_room - the WAL begins anew: what it holds goes to the database. */
+void writer_make_room(struct meta *m);
 
 /** writer_borrow - stmt_borrow() inside a transaction that is not spoilt. */
 MUST_CHECK int writer_borrow(struct meta *m, enum meta_stmt_id id,

@@ -399,7 +399,7 @@ MUST_CHECK int meta_compact_step(struct meta *m, size_t row_max);
 /*
  * Ballast: a preallocated file beside the map, given up when the disk is full.
  * ensure returns 1 when there is no room for it. Inside or outside of a
- * transaction.
+ * transaction; release outside of one.
  */
 MUST_CHECK int meta_ballast_ensure(struct meta *m);
 MUST_CHECK int meta_ballast_release(struct meta *m);

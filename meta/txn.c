@@ -2,10 +2,12 @@
 /*
  * The writer: transactions, and moving the WAL into the database.
  *
- * The WAL is moved by whoever commits when it has grown by WAL_MOVE_PAGES
- * since the last time, under the writer lock, so that it is one connection
- * and one thread. Readers go on meanwhile; a reader with an old snapshot only
- * makes the move stop short, and the next one goes on from there.
+ * The WAL is moved by whoever commits, softly or not, when it has grown by
+ * WAL_MOVE_PAGES since the last time, under the writer lock, so that it is one
+ * connection and one thread. Readers go on meanwhile; a reader with an old
+ * snapshot only makes the move stop short, and the next one goes on from there.
+ * Where it is moved to its end it begins anew, in the room that it has: on a disk
+ * that is full there may be no other.
  *
  * Ahead of its end the file of the WAL is filled with zeros, a piece at a
  * time: a sync of bytes that lie where there were some before is one write and
@@ -18,6 +20,7 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -27,6 +30,11 @@
 /* 16 MiB: large enough that a page changed often is moved once, small enough
  * to be read through at the next open. */
 #define WAL_MOVE_PAGES 4096
+/* Of a small filesystem, this part of it. */
+#define WAL_MOVE_SHARE	   64
+#define WAL_MOVE_PAGES_MIN 256
+/* So long a full disk waits for those who read an old snapshot. */
+#define ROOM_WAIT_MS 1000
 
 /* Far longer than a reader holds the writer's lock; see writer_take(). */
 #define BEGIN_WAIT_MS 10000
@@ -49,9 +57,24 @@ static int wal_committed(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
+static int wal_move_pages(const struct meta *m)
+{
+	struct statvfs v;
+	uint64_t pages;
+
+	if (fstatvfs(m->dir_fd, &v) < 0 || !v.f_blocks)
+		return WAL_MOVE_PAGES;
+	pages = (uint64_t)v.f_blocks * v.f_frsize / META_PAGE_BYTES /
+		WAL_MOVE_SHARE;
+	return (int)MIN(MAX(pages, (uint64_t)WAL_MOVE_PAGES_MIN),
+			(uint64_t)WAL_MOVE_PAGES);
+}
+
 int writer_open(struct meta *m, enum conn_role role)
 {
 	int r = conn_open(&m->writer.conn, m->db_path, role, m->guard);
+
+	m->wal_move_pages = wal_move_pages(m);
 
 	if (r < 0)
 		return r;
@@ -82,8 +105,21 @@ static void wal_move_if_large(struct meta *m)
 	/* The WAL began anew. */
 	if (m->wal_pages < m->wal_pages_moved)
 		m->wal_pages_moved = 0;
-	if (m->wal_pages - m->wal_pages_moved >= WAL_MOVE_PAGES)
+	if (m->wal_pages - m->wal_pages_moved >= m->wal_move_pages)
 		wal_move(m, SQLITE_CHECKPOINT_PASSIVE);
+}
+
+void writer_make_room(struct meta *m)
+{
+	sqlite3 *db = m->writer.conn.db;
+
+	mutex_lock(&m->writer_lock);
+	if (db && !m->failed) {
+		(void)sqlite3_busy_timeout(db, ROOM_WAIT_MS);
+		wal_move(m, SQLITE_CHECKPOINT_RESTART);
+		(void)sqlite3_busy_timeout(db, 0);
+	}
+	mutex_unlock(&m->writer_lock);
 }
 
 /*
@@ -134,7 +170,7 @@ static void wal_fill_ahead(struct meta *m)
 	sqlite3_int64 size;
 
 	if (used + WAL_SPARE_BYTES <= m->wal_filled ||
-	    m->wal_pages >= WAL_MOVE_PAGES)
+	    m->wal_pages >= m->wal_move_pages)
 		return;
 	if (wal_file(m, &wal) || wal->pMethods->xFileSize(wal, &size)) {
 		m->wal_filled = INT64_MAX;
@@ -348,11 +384,11 @@ int meta_commit(struct meta *m) NO_THREAD_SAFETY_ANALYSIS
 		m->mark_put = false;
 		m->horizon_committed = m->horizon;
 		m->compact.through_seq = m->compact.done_seq;
-		if (!m->writer_soft) {
+		if (!m->writer_soft)
 			mark_commit(m);
-			wal_move_if_large(m);
+		wal_move_if_large(m);
+		if (!m->writer_soft)
 			wal_fill_ahead(m);
-		}
 	} else {
 		writer_undo(m, r);
 	}

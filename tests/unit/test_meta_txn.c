@@ -313,7 +313,7 @@ Test(meta_txn, ballast)
 }
 
 /* The WAL is moved now and then, and does not grow for ever. */
-Test(meta_txn, wal_is_moved)
+static void check_wal_is_moved(int (*begin)(struct meta *m))
 {
 	struct fixture f;
 	struct stat st;
@@ -321,7 +321,7 @@ Test(meta_txn, wal_is_moved)
 
 	fixture_open(&f);
 	for (uint64_t round = 0; round < 60; round++) {
-		must(meta_begin(f.m));
+		must(begin(f.m));
 		for (uint64_t i = 0; i < 500; i++)
 			must(meta_extent_set(f.m, 16 + i * 37 % 500,
 					     round * 8192, round * 8192 + 4096,
@@ -335,6 +335,16 @@ Test(meta_txn, wal_is_moved)
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert(st.st_size > 200 * 4096, "%ld", (long)st.st_size);
 	fixture_done(&f);
+}
+
+Test(meta_txn, wal_is_moved)
+{
+	check_wal_is_moved(meta_begin);
+}
+
+Test(meta_txn, wal_is_moved_by_soft_commits)
+{
+	check_wal_is_moved(meta_begin_soft);
 }
 
 static void file_copy(const char *from_dir, const char *to_dir,
