@@ -437,6 +437,9 @@ MUST_CHECK int meta_dentry_of(struct meta_reader *rd, uint64_t node,
 /* How many names lead to @node. */
 MUST_CHECK int meta_dentry_count(struct meta_reader *rd, uint64_t node,
 				 uint64_t *ret_count);
+/* Do two names or more lead to @node? However many: it looks at two. */
+MUST_CHECK int meta_dentry_several(struct meta_reader *rd, uint64_t node,
+				   bool *ret_several);
 
 /*
  * Iterators: init with one of the meta_iter_*() calls, step until 0, always
@@ -463,6 +466,10 @@ MUST_CHECK int meta_iter_dentries_all(struct meta_reader *rd,
 				      struct meta_iter *ret_it);
 MUST_CHECK int meta_iter_names(struct meta_reader *rd, uint64_t node,
 			       struct meta_iter *ret_it);
+/* Those in directories whose number is above @parent. */
+MUST_CHECK int meta_iter_names_beyond(struct meta_reader *rd, uint64_t node,
+				      uint64_t parent,
+				      struct meta_iter *ret_it);
 /* Nodes above @after that have several names, by id. */
 MUST_CHECK int meta_iter_linked(struct meta_reader *rd, uint64_t after,
 				struct meta_iter *ret_it);

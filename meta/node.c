@@ -381,6 +381,25 @@ int meta_dentry_count(struct meta_reader *rd, uint64_t node,
 	return stmt_column_u64(s, 0, ret_count);
 }
 
+int meta_dentry_several(struct meta_reader *rd, uint64_t node,
+			bool *ret_several)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r;
+
+	r = stmt_borrow(&rd->conn, STMT_DENTRY_ITER_NODE, &s);
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":node", node);
+	r = stmt_step(s);
+	if (r > 0)
+		r = stmt_step(s);
+	if (r < 0)
+		return r;
+	*ret_several = r > 0;
+	return 0;
+}
+
 int meta_iter_dentries(struct meta_reader *rd, uint64_t parent,
 		       uint64_t after_cookie, struct meta_iter *ret_it)
 {
@@ -427,6 +446,19 @@ int meta_iter_names(struct meta_reader *rd, uint64_t node,
 	if (r < 0)
 		return r;
 	stmt_bind_bound(s, ":node", node);
+	return 0;
+}
+
+int meta_iter_names_beyond(struct meta_reader *rd, uint64_t node,
+			   uint64_t parent, struct meta_iter *ret_it)
+{
+	struct stmt *s;
+	int r = iter_open(rd, STMT_DENTRY_ITER_NODE_BEYOND, ret_it, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_bound(s, ":node", node);
+	stmt_bind_bound(s, ":parent", parent);
 	return 0;
 }
 

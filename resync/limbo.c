@@ -83,17 +83,15 @@ static int in_limbo(struct lap *lap, uint64_t node)
 			 &have);
 }
 
-int limbo_kept_elsewhere(struct lap *lap, uint64_t node, uint64_t except_parent)
+/* Among those in directories below this number. 1: yes. */
+static int kept_until(struct lap *lap, uint64_t node, struct meta_iter *it,
+		      uint64_t parent)
 {
-	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_dentry d, theirs;
 	int r;
 
-	r = meta_iter_names(lap->t, node, &it);
-	if (r < 0)
-		return r;
-	while ((r = meta_next_dentry(&it, &d)) > 0) {
-		if (d.parent == except_parent || d.parent == META_LIMBO_ID)
+	while ((r = meta_next_dentry(it, &d)) > 0 && d.parent < parent) {
+		if (d.parent == META_LIMBO_ID)
 			continue;
 		r = lap_entry(lap->s, d.parent, d.name, d.name_len, &theirs);
 		if (r < 0)
@@ -101,7 +99,23 @@ int limbo_kept_elsewhere(struct lap *lap, uint64_t node, uint64_t except_parent)
 		if (r > 0 && theirs.node == node)
 			return 1;
 	}
-	return r;
+	return MIN(r, 0);
+}
+
+int limbo_kept_elsewhere(struct lap *lap, uint64_t node, uint64_t except_parent)
+{
+	_cleanup_meta_iter_ struct meta_iter below = {0};
+	_cleanup_meta_iter_ struct meta_iter beyond = {0};
+	int r;
+
+	r = meta_iter_names(lap->t, node, &below);
+	if (r == 0)
+		r = kept_until(lap, node, &below, except_parent);
+	if (r != 0)
+		return r;
+	/* Thousands may lie in that directory itself: they are passed over. */
+	r = meta_iter_names_beyond(lap->t, node, except_parent, &beyond);
+	return r < 0 ? r : kept_until(lap, node, &beyond, UINT64_MAX);
 }
 
 /* ---- files; nothing in a dry run ---- */

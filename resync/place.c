@@ -25,6 +25,8 @@ struct want {
 };
 
 #define WANT_CHUNK 512u
+/* So many names that stay are looked at for one that goes away. */
+#define STAY_LOOKS 64u
 
 struct place {
 	struct lap *lap;
@@ -75,37 +77,60 @@ static int make_room(struct place *p, const struct meta_dentry *d,
 	return limbo_found(lap, p->dirfd, d->name);
 }
 
-/* Where the target has the node: limbo before anything else, then a place
- * that goes away, then one that stays. 1 and the entry, 0: nowhere. */
+/* 1: in limbo, 0: not. */
+static int find_in_limbo(struct lap *lap, uint64_t node,
+			 struct meta_dentry *ret)
+{
+	struct meta_dentry name;
+
+	limbo_name(node, &name);
+	return lap_entry(lap->t, META_LIMBO_ID, name.name, name.name_len, ret);
+}
+
+/* Has the source that name for the same node? */
+static int does_stay(struct lap *lap, const struct meta_dentry *d)
+{
+	struct meta_dentry theirs;
+	int r = lap_entry(lap->s, d->parent, d->name, d->name_len, &theirs);
+
+	if (r < 0)
+		return lap_source_err(lap, r);
+	return r > 0 && theirs.node == d->node;
+}
+
+/*
+ * Where the target has the node: limbo before anything else, then a place
+ * that goes away, then one that stays. 1 and the entry, 0: nowhere.
+ *
+ * A place that goes away spares a link, and is left in its turn if it is not
+ * met: a file may have thousands of names, and each new one asks here.
+ */
 static int find_place(struct lap *lap, const struct meta_node *row,
 		      struct meta_dentry *ret, bool *ret_stays)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
-	struct meta_dentry d, theirs;
-	bool any = false;
+	struct meta_dentry d;
+	unsigned int looks = 0;
 	int r;
 
+	*ret_stays = false;
+	r = find_in_limbo(lap, row->id, ret);
+	if (r != 0)
+		return r;
 	r = meta_iter_names(lap->t, row->id, &it);
-	while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0) {
-		bool stays = false;
-
-		if (d.parent != META_LIMBO_ID) {
-			r = lap_entry(lap->s, d.parent, d.name, d.name_len,
-				      &theirs);
-			if (r < 0)
-				return lap_source_err(lap, r);
-			stays = r > 0 && theirs.node == row->id;
-		}
+	while (r == 0 && looks < STAY_LOOKS &&
+	       (r = meta_next_dentry(&it, &d)) > 0) {
+		r = does_stay(lap, &d);
+		if (r < 0)
+			return r;
+		*ret_stays = r > 0;
+		if (!looks++ || !*ret_stays)
+			*ret = d;
+		if (!*ret_stays)
+			return 1;
 		r = 0;
-		if (any && !(*ret_stays && !stays) && d.parent != META_LIMBO_ID)
-			continue;
-		any = true;
-		*ret = d;
-		*ret_stays = stays;
-		if (d.parent == META_LIMBO_ID)
-			break;
 	}
-	return r < 0 ? r : any;
+	return r < 0 ? r : looks > 0;
 }
 
 /* Is the file there? 1; 0 and the row of that name is gone. */

@@ -16,7 +16,7 @@ struct map_question {
 	const char *name;
 	struct meta_node *node;
 	struct meta_dentry *dentry;
-	uint64_t *count;
+	bool *flag;
 	int (*fn)(struct meta_reader *rd, const struct map_question *q);
 };
 
@@ -116,15 +116,15 @@ int map_ask_name(struct mirror *m, uint64_t id, struct meta_dentry *ret)
 			      .id = id, .dentry = ret, .fn = get_name});
 }
 
-static int get_names(struct meta_reader *rd, const struct map_question *q)
+static int get_several(struct meta_reader *rd, const struct map_question *q)
 {
-	return meta_dentry_count(rd, q->id, q->count);
+	return meta_dentry_several(rd, q->id, q->flag);
 }
 
-int map_ask_names(struct mirror *m, struct node *n, uint64_t *ret_count)
+int map_ask_several(struct mirror *m, struct node *n, bool *ret_several)
 {
 	feed_drain_names(m, n);
 	return ask(m, (struct map_question){.id = n->id,
-					    .count = ret_count,
-					    .fn = get_names});
+					    .flag = ret_several,
+					    .fn = get_several});
 }

@@ -19,10 +19,10 @@ MUST_CHECK int op_judge_unlinked(struct op *op, struct node *n, slot_mask tried,
  * volume? The caller holds what keeps its names as they are.
  */
 MUST_CHECK int name_is_last(struct mirror *m, struct node *n, bool *ret_last);
-/* map_ask.c: how many it has in the map; what is on its way there is waited
+/* map_ask.c: has it two or more in the map? What is on its way there is waited
  * for. */
-MUST_CHECK int map_ask_names(struct mirror *m, struct node *n,
-			     uint64_t *ret_count);
+MUST_CHECK int map_ask_several(struct mirror *m, struct node *n,
+			       bool *ret_several);
 /* feed.c: all that was put about the names of @n is in the maps. */
 void feed_drain_names(struct mirror *m, const struct node *n);
 

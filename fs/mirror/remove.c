@@ -79,14 +79,14 @@ void removal_note(struct op *op, struct node *n, struct node *parent,
  */
 int name_is_last(struct mirror *m, struct node *n, bool *ret_last)
 {
-	uint64_t names = 1;
+	bool several = false;
 	struct stat st;
 	int r = node_stat(m, n, STORE_STAT_NO_TIMES, &st);
 
 	if (!r && st.st_nlink > 1)
-		r = map_ask_names(m, n, &names);
+		r = map_ask_several(m, n, &several);
 	if (!r)
-		*ret_last = names <= 1;
+		*ret_last = !several;
 	return r;
 }
 

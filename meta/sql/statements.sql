@@ -129,6 +129,12 @@ SELECT parent, name, node, seq, cookie
 FROM dentry INDEXED BY dentry_by_node
 WHERE node = :node ORDER BY parent, name;
 
+-- name: dentry_iter_node_beyond
+-- The same, in directories with higher numbers. Index dentry_by_node.
+SELECT parent, name, node, seq, cookie
+FROM dentry INDEXED BY dentry_by_node
+WHERE node = :node AND parent > :parent ORDER BY parent, name;
+
 -- name: dentry_iter_linked
 -- The end of being a copy. Nodes with several names. Index dentry_by_node.
 SELECT node FROM dentry INDEXED BY dentry_by_node

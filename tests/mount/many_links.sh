@@ -48,6 +48,48 @@ EOF
 	same_tree "$@"
 }
 
+# in_time WHAT COMMAND...: looking at all names for each took many minutes.
+in_time()
+{
+	timeout 90 "${@:2}" >said || fail "$1 of thousands of names: status $?"
+}
+
+# What goes in one directory lies in another one, made later, as well.
+many()
+{
+	mount_volume "$@"
+	python3 - "$mnt" <<'EOF'
+import os, sys
+
+os.chdir(sys.argv[1])
+os.mkdir("kept")
+for i in range(1000, 2000):
+    os.rename("d/%d" % i, "kept/%d" % i)
+EOF
+	sync -f "$mnt"
+	detach b
+	in_time "a change" python3 - "$mnt" <<'EOF'
+import os, sys
+
+os.chdir(sys.argv[1])
+for i in range(2000, 64000, 3):
+    os.unlink("d/%d" % i)
+for i in range(2000, 64000, 3):
+    os.link("file", "d/new%d" % i)
+EOF
+	in_time "a resync" "$SEQMIRROR" attach --wait "$mnt" b
+	detach b
+	in_time "a removal" rm -r "$mnt/d"
+	in_time "a resync of a removal" "$SEQMIRROR" attach --wait "$mnt" b
+	store_is b online
+	unmount_volume
+	for s in "$@"; do
+		eq "links in $s" "$(stat -c %h "$s/file")" 1002
+		sm check "$s" >/dev/null
+	done
+	same_tree "$@"
+}
+
 # The first one has no such limit, where there can be one.
 if can_make xfs; then
 	image a 512 xfs
@@ -56,3 +98,4 @@ else
 fi
 image b 256
 links "$work/a" "$work/b"
+many "$work/a" "$work/b"

@@ -136,6 +136,7 @@ Test(meta, dentry)
 	struct meta_dentry got;
 	struct fixture f;
 	uint64_t count;
+	bool several;
 
 	rd = start(&f);
 	/* Any bytes, and as long as a name may be. */
@@ -152,12 +153,18 @@ Test(meta, dentry)
 	put_dentry(f.m, 2, "b", 16, 6);
 	must(meta_dentry_count(rd, 16, &count));
 	cr_assert_eq(count, 3);
+	must(meta_dentry_several(rd, 16, &several));
+	cr_assert(several);
+	must(meta_dentry_several(rd, 18, &several));
+	cr_assert(!several);
 	must(meta_dentry_of(rd, 16, &got));
 	cr_assert_str_eq(got.name, "a");
 	/* Another node under the name. */
 	put_dentry(f.m, 1, "a", 17, 7);
 	must(meta_dentry_count(rd, 16, &count));
 	cr_assert_eq(count, 2);
+	must(meta_dentry_several(rd, 17, &several));
+	cr_assert(!several);
 	expect_int(meta_dentry_del(f.m, 1, "a", 1), 1);
 	expect_int(meta_dentry_del(f.m, 1, "a", 1), 0);
 	expect_int(meta_dentry_of(rd, 17, &got), -ENOENT);
@@ -202,6 +209,14 @@ Test(meta, dentry_iterators)
 	cr_assert_str_eq(got.name, "c");
 	expect_int(meta_next_dentry(&outer, &got), 1);
 	cr_assert_str_eq(got.name, "z");
+	expect_int(meta_next_dentry(&outer, &got), 0);
+	meta_iter_done(&outer);
+	must(meta_iter_names_beyond(rd, 16, 1, &outer));
+	expect_int(meta_next_dentry(&outer, &got), 1);
+	cr_assert_str_eq(got.name, "z");
+	expect_int(meta_next_dentry(&outer, &got), 0);
+	meta_iter_done(&outer);
+	must(meta_iter_names_beyond(rd, 16, 2, &outer));
 	expect_int(meta_next_dentry(&outer, &got), 0);
 	meta_iter_done(&outer);
 	end(&f);
