@@ -11,6 +11,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/text.h"
@@ -132,6 +133,15 @@ int shortfall_check(const struct resync_lap_args *args,
 	return counts->bytes_short || counts->inodes_short ? -ENOSPC : 0;
 }
 
+static const char *refusal_hint(int err)
+{
+	if (err != -EPERM)
+		return "";
+	return geteuid() == 0 ? " (is it immutable? lsattr)"
+			      : " (has it an owner or a group that you may not "
+				"give, or is it immutable? ls -l, lsattr)";
+}
+
 void resync_why(int err, const struct resync_counts *counts, char *why,
 		size_t why_len)
 {
@@ -150,9 +160,7 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 			       (unsigned long long)counts->inodes_short);
 	else if (err == counts->misfit_err && misfit_is_refusal(err))
 		(void)snprintf(why, why_len, "%s: %s%s", counts->misfit,
-			       strerror(-err),
-			       err == -EPERM ? " (is it immutable? lsattr)"
-					     : "");
+			       strerror(-err), refusal_hint(err));
 	else if (err == counts->misfit_err)
 		(void)snprintf(why, why_len,
 			       "its filesystem cannot hold %s: %s",

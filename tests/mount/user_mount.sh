@@ -237,3 +237,18 @@ rm -f a/.seqmirror/meta.db*
 as_user "$SEQMIRROR" check --rebuild "$work/a" >rebuild.log 2>&1 ||
 	fail "check --rebuild as a user: $(cat rebuild.log)"
 eq "mode" "$(stat -c %a a/shut-file a/dark | xargs)" "0 600"
+
+# What has a group that is not his cannot be copied by him: the store stays out,
+# and what is said names it, and that as a reason.
+mkdir c d
+echo x >c/foreign
+chown 65534:65534 c d
+chown 65534:0 c/foreign
+as_user "$SEQMIRROR" init --name c,d "$work/c" "$work/d" >/dev/null
+as_user "$SEQMIRROR" mount "$work/c" "$work/d" "$mnt"
+! as_user "$SEQMIRROR" attach --wait "$mnt" d >attach.log 2>&1 ||
+	fail "a foreign group was copied"
+grep -q "foreign: attributes: .*a group that you may not give" attach.log ||
+	fail "attach says: $(cat attach.log)"
+as_user fusermount3 -u "$mnt"
+wait_until 30 no_daemon_left
