@@ -45,6 +45,24 @@ wait_until 60 store_is b online
 unmount_volume
 same_tree "$work/a" "$work/b"
 
+# It is read-only before the volume is mounted: as when it is away.
+mount -o remount,ro "$work/b"
+mount_volume "$work/a" "$work/b"
+store_is b missing || fail "b is $(store_state b)"
+grep -q "cannot open store $work/b: Read-only.*going on without it" \
+	"$daemon_log" || fail "the log does not say why"
+echo alone >"$mnt/alone"
+mount -o remount,rw "$work/b"
+wait_until 60 store_is b online
+unmount_volume
+same_tree "$work/a" "$work/b"
+mount -o remount,ro "$work/a"
+mount -o remount,ro "$work/b"
+refused "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
+[[ $refusal == *"Read-only file system"* ]] || fail "mount says: $refusal"
+mount -o remount,rw "$work/a"
+mount -o remount,rw "$work/b"
+
 # A file that is open, and nothing but writes to it.
 mount_volume -o prefer=b,cache=writethrough "$work/a" "$work/b"
 exec 3<>"$mnt/one"
