@@ -19,6 +19,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/range.h"
 #include "base/text.h"
 #include "base/vec.h"
 #include "resync/side.h"
@@ -91,26 +92,36 @@ static int same_target(struct links *l, const struct link_place *a,
 	return r == len && !memcmp(l->buffer, other, (size_t)len);
 }
 
-static int same_contents(struct links *l, const struct link_place *a,
-			 const struct link_place *b)
+/* Where anything is mapped at or behind @at: of the two, what begins first. What
+ * lies before that is a hole in both. 1, 0 nowhere, -errno. */
+static int next_of_either(const struct store *s, int fd, int other_fd,
+			  uint64_t at, struct range *ret)
+{
+	struct range other;
+	int r = store_next_mapped(s, fd, at, &ret->start, &ret->end);
+	int found = r < 0 ? r
+			  : store_next_mapped(s, other_fd, at, &other.start,
+					      &other.end);
+
+	if (found < 0)
+		return found;
+	if (found && (!r || other.start < ret->start))
+		*ret = other;
+	return r || found;
+}
+
+/* 1 equal, 0 not, -errno. Behind the end both have nothing. */
+static int same_range(struct links *l, int fd, int other_fd, struct range at)
 {
 	const struct store *s = l->side->store;
-	_cleanup_close_ int fd =
-		store_openat_forced(s, a->dirfd, a->d->name, O_RDONLY);
-	_cleanup_close_ int other_fd = -1;
 	char *other = l->buffer + LINKS_BUFFER;
-	uint64_t off = 0;
 
-	if (fd < 0)
-		return fd;
-	other_fd = store_openat_forced(s, b->dirfd, b->d->name, O_RDONLY);
-	if (other_fd < 0)
-		return other_fd;
-	for (;;) {
-		ssize_t len = store_read(s, fd, l->buffer, LINKS_BUFFER, off);
+	while (at.start < at.end) {
+		size_t want = (size_t)MIN(range_len(at), LINKS_BUFFER);
+		ssize_t len = store_read(s, fd, l->buffer, want, at.start);
 		ssize_t r = len < 0 ? len
-				    : store_read(s, other_fd, other,
-						 LINKS_BUFFER, off);
+				    : store_read(s, other_fd, other, want,
+						 at.start);
 
 		if (r < 0)
 			return (int)r;
@@ -118,8 +129,33 @@ static int same_contents(struct links *l, const struct link_place *a,
 			return 0;
 		if (!len)
 			return 1;
-		off += (uint64_t)len;
+		at.start += (uint64_t)len;
 	}
+	return 1;
+}
+
+/* Of two files of one size. A hole may be far larger than any disk. */
+static int same_contents(struct links *l, const struct link_place *a,
+			 const struct link_place *b)
+{
+	const struct store *s = l->side->store;
+	_cleanup_close_ int fd =
+		store_openat_forced(s, a->dirfd, a->d->name, O_RDONLY);
+	_cleanup_close_ int other_fd = -1;
+	struct range hit = {0};
+	int r;
+
+	if (fd < 0)
+		return fd;
+	other_fd = store_openat_forced(s, b->dirfd, b->d->name, O_RDONLY);
+	if (other_fd < 0)
+		return other_fd;
+	while ((r = next_of_either(s, fd, other_fd, hit.end, &hit)) > 0) {
+		r = same_range(l, fd, other_fd, hit);
+		if (r <= 0)
+			return r;
+	}
+	return r < 0 ? r : 1;
 }
 
 static int is_same(struct links *l, const struct link_place *a,

@@ -92,6 +92,39 @@ wait_until 60 volume_is healthy
 unmount_volume
 linked
 
+# Holes are not read, and what lies in a hole of the other is seen: one copy is
+# equal, one is not.
+read_by()
+{
+	sed -n 's/^rchar: //p' "/proc/$1/io"
+}
+
+mount_volume "$work/a" "$work/b"
+mkdir "$mnt/s"
+truncate -s 4G "$mnt/s/1"
+printf x | dd of="$mnt/s/1" bs=1 seek=1G conv=notrunc status=none
+printf y | dd of="$mnt/s/1" bs=1 seek=3G conv=notrunc status=none
+ln "$mnt/s/1" "$mnt/s/2"
+ln "$mnt/s/1" "$mnt/s/3"
+unmount_volume
+put_back
+printf z | dd of=b/s/3 bs=1 seek=2G conv=notrunc status=none
+# It reads as what the hole beside it is.
+dd if=/dev/zero of=b/s/2 bs=4096 seek=1000 count=1 conv=notrunc status=none
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+read=$(read_by "$daemon_pid")
+((read < 64 << 20)) || fail "$read bytes read for three blocks of data"
+eq "links of the sparse file" "$(stat -c %h "$mnt/s/1")" 3
+rm -r "$mnt/s"
+unmount_volume
+eq "kept of the sparse file" "$(ls b/.seqmirror/found | grep link-[123])" \
+	link-3-0
+eq "what was kept" "$(dd if=b/.seqmirror/found/link-3-0 bs=1 skip=2G count=1 \
+	status=none)" z
+rm b/.seqmirror/found/link-3-0
+linked
+
 # Of a store that was not left cleanly: what a rename had put over one of the
 # names, before the map said so, is no copy of the link.
 mv a away
