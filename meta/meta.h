@@ -52,6 +52,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/cleanup.h"
 #include "base/guard.h"
@@ -96,6 +97,9 @@ enum meta_kind {
 	META_CHR = 6,
 	META_BLK = 7,
 };
+
+/* The kind that a file mode stands for; 0 for one that cannot be mirrored. */
+enum meta_kind meta_kind_of(mode_t mode);
 
 /* How a node is recognised among the files of one store. */
 struct meta_backing {

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "meta/db.h"
 
@@ -35,6 +36,28 @@ static int node_row(struct stmt *s, struct meta_node *ret_node)
 	node.ctime.backing = (int64_t)stmt_column_bits(s, 7);
 	*ret_node = node;
 	return 0;
+}
+
+enum meta_kind meta_kind_of(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return META_FILE;
+	case S_IFDIR:
+		return META_DIR;
+	case S_IFLNK:
+		return META_SYMLINK;
+	case S_IFIFO:
+		return META_FIFO;
+	case S_IFSOCK:
+		return META_SOCK;
+	case S_IFCHR:
+		return META_CHR;
+	case S_IFBLK:
+		return META_BLK;
+	default:
+		return 0;
+	}
 }
 
 /* One component of a path. */

@@ -292,7 +292,7 @@ static int name_differs(struct check *c, const struct check_place *p)
 				: NULL);
 	if (!p->row)
 		return 0; /* dangling: told by the rows */
-	if (side_kind(p->st->st.st_mode) != p->row->kind)
+	if (meta_kind_of(p->st->st.st_mode) != p->row->kind)
 		return tell_place(c, p, class, CHECK_KIND, NULL);
 	return tell_place(c, p, class, CHECK_IDENTITY, NULL);
 }

@@ -283,7 +283,8 @@ int lap_copied_open(struct lap *lap, const struct meta_node *row, int flags)
 	r = store_fstat(lap->dst->store, fd, 0, &st);
 	if (r < 0)
 		return r;
-	return side_kind(st.st.st_mode) == row->kind ? steal_fd(&fd) : -ESTALE;
+	return meta_kind_of(st.st.st_mode) == row->kind ? steal_fd(&fd)
+							: -ESTALE;
 }
 
 int lap_target_open(struct lap *lap, uint64_t node, int flags,

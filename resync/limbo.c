@@ -266,7 +266,7 @@ static int scrap_child(struct lap *lap, int dirfd, const char *name,
 			lap->t,
 			(struct meta_backing){(uint64_t)st.st.st_ino, st.gen},
 			&row);
-	if (r == 0 && row.kind == side_kind(st.st.st_mode))
+	if (r == 0 && row.kind == meta_kind_of(st.st.st_mode))
 		return limbo_keep(lap, dirfd, name, &row, &st);
 	if (r < 0 && r != -ENOENT)
 		return r;

@@ -203,7 +203,7 @@ static int match_by_identity(struct lap *lap, const struct store_stat *st,
 	if (r == -ENOENT)
 		return 0;
 	return r < 0 ? r
-		     : ret->kind == side_kind(st->st.st_mode) &&
+		     : ret->kind == meta_kind_of(st->st.st_mode) &&
 			       !scan_is_unlike(ret, st);
 }
 

@@ -66,7 +66,7 @@ static int entry_agrees(struct listing *l, const char *name,
 	err = store_statat(l->r->side->store, l->fd, name, STORE_STAT_GEN, st);
 	if (err)
 		return err;
-	return row->kind == side_kind(st->st.st_mode) &&
+	return row->kind == meta_kind_of(st->st.st_mode) &&
 	       row->backing.ino == st->st.st_ino &&
 	       row->backing.gen == st->gen &&
 	       (row->seq >= l->r->numbers.fresh_seq ||

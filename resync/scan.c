@@ -285,7 +285,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 	err = store_statat(store, f->dirfd, f->name, STORE_STAT_GEN, &f->st);
 	if (err)
 		return err;
-	kind = side_kind(f->st.st.st_mode);
+	kind = meta_kind_of(f->st.st.st_mode);
 	if (!kind)
 		return -EOPNOTSUPP;
 	if (f->st.foreign) {

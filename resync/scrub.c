@@ -243,7 +243,7 @@ static int number_until(struct scrub *s, unsigned int slot, void *arg)
 		return r;
 	rd = meta_reader_get(ref.meta);
 	r = rd ? meta_number_get(rd, META_NUM_NODE_RESERVED, arg)
-	       : scrub_reader_error();
+	       : mirror_reader_error();
 	meta_reader_put(rd);
 	mirror_ref_put(s->m, &ref);
 	return r;
@@ -363,7 +363,7 @@ static int next_ids(struct scrub *s, unsigned int slot, void *arg)
 		return r;
 	rd = meta_reader_get(ref.meta);
 	r = rd ? meta_iter_nodes(rd, s->at.node - 1, &it)
-	       : scrub_reader_error();
+	       : mirror_reader_error();
 	while (!r && count < (int)BATCH_NODES &&
 	       (r = meta_next_node(&it, &row)) > 0) {
 		r = row.id > s->at.until;

@@ -39,13 +39,6 @@ static void fields_of(struct scrub_counts *now, struct scrub_counts *last,
 	memcpy(v, fields, sizeof(fields));
 }
 
-int scrub_reader_error(void)
-{
-	int err = -errno;
-
-	return store_error_is_ours(err) ? err : -EIO;
-}
-
 int scrub_load(struct mirror *m, unsigned int slot, struct scrub_counts *now,
 	       struct scrub_counts *last, struct scrub_position *at)
 {
@@ -58,7 +51,7 @@ int scrub_load(struct mirror *m, unsigned int slot, struct scrub_counts *now,
 		return r;
 	fields_of(now, last, at, v);
 	rd = meta_reader_get(ref.meta);
-	r = rd ? 0 : scrub_reader_error();
+	r = rd ? 0 : mirror_reader_error();
 	for (size_t i = 0; !r && i < FIELDS; i++)
 		r = meta_number_get(rd, v[i].number, v[i].value);
 	if (!r)

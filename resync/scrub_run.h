@@ -66,9 +66,6 @@ void scrub_stores_keep(struct scrub *s, uint32_t missed, bool online);
 
 /* ---- scrub_record.c ---- */
 
-/* meta_reader_get() gave none: want of our own, or -EIO, its store's fault. */
-MUST_CHECK int scrub_reader_error(void);
-
 /* Loads what one map has; begun_ns 0 in @now: no scrub was ended. */
 MUST_CHECK int scrub_load(struct mirror *m, unsigned int slot,
 			  struct scrub_counts *now, struct scrub_counts *last,

@@ -261,7 +261,7 @@ static bool is_lost_link(const struct links *l, const struct link_place *p)
 {
 	const struct meta_node unknown = {0};
 
-	return side_kind(p->st.st.st_mode) == l->row.kind &&
+	return meta_kind_of(p->st.st.st_mode) == l->row.kind &&
 	       !side_is_unproved(l->side, p->d->parent, &unknown);
 }
 

@@ -35,31 +35,9 @@ static void path_done(struct path *p)
 	vec_done(&p->parts);
 }
 
-enum meta_kind side_kind(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return META_FILE;
-	case S_IFDIR:
-		return META_DIR;
-	case S_IFLNK:
-		return META_SYMLINK;
-	case S_IFIFO:
-		return META_FIFO;
-	case S_IFSOCK:
-		return META_SOCK;
-	case S_IFCHR:
-		return META_CHR;
-	case S_IFBLK:
-		return META_BLK;
-	default:
-		return 0;
-	}
-}
-
 bool side_matches(const struct meta_node *row, const struct store_stat *st)
 {
-	if (side_kind(st->st.st_mode) != row->kind)
+	if (meta_kind_of(st->st.st_mode) != row->kind)
 		return false;
 	if (row->backing.ino == 0)
 		return true;

@@ -36,9 +36,6 @@ MUST_CHECK int side_open_parent(const struct resync_side *side,
 				struct meta_reader *rd, uint64_t node,
 				struct meta_dentry *ret_dentry);
 
-/* The kind that a file mode stands for; 0 for one that cannot be mirrored. */
-enum meta_kind side_kind(mode_t mode);
-
 /* Is what was found the node of this row? A void identity matches by kind. */
 bool side_matches(const struct meta_node *row, const struct store_stat *st);
 

@@ -220,8 +220,7 @@ static int set_change(struct op *op, struct setting *k)
 	return r;
 }
 
-static int setattr_locked(struct op *op, struct setting *k,
-			  const struct mirror_cred *cred)
+static int setattr_locked(struct op *op, struct setting *k)
 {
 	unsigned int other = MIRROR_SET_MODE | MIRROR_SET_UID | MIRROR_SET_GID |
 			     MIRROR_SET_ATIME | MIRROR_SET_MTIME |
@@ -231,7 +230,6 @@ static int setattr_locked(struct op *op, struct setting *k,
 	bool held;
 	int r;
 
-	(void)cred;
 	if (!(k->what & other))
 		return 0;
 	if (k->n->kind == META_SYMLINK)
@@ -256,8 +254,7 @@ static int setattr_locked(struct op *op, struct setting *k,
 }
 
 int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
-		   unsigned int what, const struct mirror_cred *cred,
-		   struct stat *ret_st)
+		   unsigned int what, struct stat *ret_st)
 {
 	struct setting k = {.want = want, .what = what};
 	struct op op = {0};
@@ -272,7 +269,7 @@ int mirror_setattr(struct mirror *m, uint64_t node, const struct stat *want,
 		r = op_enter(m, &op);
 		if (!r) {
 			mutex_lock(&k.n->lock);
-			r = setattr_locked(&op, &k, cred);
+			r = setattr_locked(&op, &k);
 			if (!r && (what & MIRROR_SET_CTIME)) {
 				node_ctime_told(m, k.n, &want->st_ctim);
 				dirty_ctime(m, k.n);

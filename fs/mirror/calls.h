@@ -54,9 +54,6 @@ MUST_CHECK int settle_change(struct op *op, slot_fn look, void *arg,
 MUST_CHECK int settle_names(struct op *op, slot_fn look, void *arg,
 			    const char *what, int r);
 
-/* fd.c: is a file of this mode such a node? */
-bool node_kind_agrees(enum meta_kind kind, mode_t mode);
-
 /* What a name leads to now on slot @i; -errno: it does not say. */
 enum {
 	NAME_ABSENT,

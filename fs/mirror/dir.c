@@ -146,7 +146,7 @@ static int list_from(struct mirror *m, struct listing *l, struct meta *meta)
 	int r;
 
 	if (!rd)
-		return map_reader_error();
+		return mirror_reader_error();
 	r = meta_read_begin(rd);
 	if (r)
 		goto out;

@@ -298,7 +298,7 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 	/* Who was made here is known from then on: nothing to wait for. */
 	rd = meta_reader_get(m->slot[i].meta);
 	if (!rd)
-		return map_reader_error();
+		return mirror_reader_error();
 	r = meta_node_get(rd, n->id, &row);
 	meta_reader_put(rd);
 	if (r)
@@ -307,18 +307,6 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 	if (row.backing.ino)
 		place_learn(m, &n->place[i], &row);
 	return 0;
-}
-
-bool node_kind_agrees(enum meta_kind kind, mode_t mode)
-{
-	static const mode_t type[] = {
-		[META_FILE] = S_IFREG,	  [META_DIR] = S_IFDIR,
-		[META_SYMLINK] = S_IFLNK, [META_FIFO] = S_IFIFO,
-		[META_SOCK] = S_IFSOCK,	  [META_CHR] = S_IFCHR,
-		[META_BLK] = S_IFBLK,
-	};
-
-	return (mode & S_IFMT) == type[kind];
 }
 
 /* Is what @fd names the node? 0, -ESTALE, -errno. */
@@ -332,7 +320,7 @@ static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
 			STORE_STAT_GEN | STORE_STAT_NO_TIMES, &st);
 	if (r)
 		return r;
-	if (!node_kind_agrees(n->kind, st.st.st_mode))
+	if (meta_kind_of(st.st.st_mode) != n->kind)
 		return -ESTALE;
 	r = node_backing_load(m, n, i, &want);
 	if (r)
@@ -381,7 +369,7 @@ static int open_root(struct mirror *m, unsigned int i, int flags, int *ret_fd)
 	int r;
 
 	if (!rd)
-		return map_reader_error();
+		return mirror_reader_error();
 	r = meta_node_get(rd, META_ROOT_ID, &row);
 	meta_reader_put(rd);
 	if (r && r != -ENOENT)

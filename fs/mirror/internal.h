@@ -404,8 +404,6 @@ MUST_CHECK int map_ask_child(struct mirror *m, uint64_t parent,
 /* Some name of the node. */
 MUST_CHECK int map_ask_name(struct mirror *m, uint64_t id,
 			    struct meta_dentry *ret);
-/* meta_reader_get() gave none: want of our own, or -EIO, its store's fault. */
-MUST_CHECK int map_reader_error(void);
 
 /* ---- fd.c: descriptors by node ---- */
 

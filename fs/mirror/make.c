@@ -220,7 +220,7 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 /* Could it have been made just now? Whatever had the name had been in its way. */
 static bool is_as_made(const struct make *k, const struct stat *st)
 {
-	if (!node_kind_agrees(k->n->kind, st->st_mode))
+	if (meta_kind_of(st->st_mode) != k->n->kind)
 		return false;
 	switch (k->n->kind) {
 	case META_FILE:

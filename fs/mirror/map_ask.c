@@ -20,7 +20,7 @@ struct map_question {
 	int (*fn)(struct meta_reader *rd, const struct map_question *q);
 };
 
-int map_reader_error(void)
+int mirror_reader_error(void)
 {
 	int err = -errno;
 
@@ -37,7 +37,7 @@ static int ask_one(struct mirror *m, unsigned int i, void *arg)
 		return r;
 	rd = meta_reader_get(m->slot[i].meta);
 	if (!rd)
-		return map_reader_error();
+		return mirror_reader_error();
 	r = q->fn(rd, q);
 	meta_reader_put(rd);
 	return r;

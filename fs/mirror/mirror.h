@@ -205,6 +205,9 @@ MUST_CHECK int mirror_readdir(struct mirror *m, uint64_t dir, uint64_t cookie,
 /* What the kernel, which keeps the times, says of a change: nothing is set. */
 #define MIRROR_SET_CTIME (1u << 11)
 
+/* meta_reader_get() gave none: want of our own, or -EIO, its store's fault. */
+MUST_CHECK int mirror_reader_error(void);
+
 /* Here and below the times of change of regular files are whatever, where the
  * kernel keeps them (mirror_set_kernel_times): it takes none from an answer on a
  * file that it knows. */
@@ -212,7 +215,6 @@ MUST_CHECK int mirror_getattr(struct mirror *m, uint64_t node,
 			      struct stat *ret_st);
 MUST_CHECK int mirror_setattr(struct mirror *m, uint64_t node,
 			      const struct stat *want, unsigned int what,
-			      const struct mirror_cred *cred,
 			      struct stat *ret_st);
 MUST_CHECK int mirror_setxattr(struct mirror *m, uint64_t node,
 			       const char *name, const void *value, size_t len,

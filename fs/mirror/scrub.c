@@ -159,7 +159,7 @@ static int settled_on(struct scan *c, unsigned int i, uint64_t *ret_ns)
 	int r;
 
 	if (!rd)
-		return map_reader_error();
+		return mirror_reader_error();
 	r = meta_node_get(rd, c->n->id, &row);
 	if (!r)
 		r = meta_moment_from(rd, row.seq, ret_ns);

@@ -215,7 +215,8 @@ static void judge_dir_time(const struct looks *all, struct scrub_votes *v,
 static int names_count(struct scan *c, unsigned int i, uint64_t *ret)
 {
 	struct meta_reader *rd = meta_reader_get(c->m->slot[i].meta);
-	int r = rd ? meta_dentry_count(rd, c->n->id, ret) : map_reader_error();
+	int r = rd ? meta_dentry_count(rd, c->n->id, ret)
+		   : mirror_reader_error();
 
 	meta_reader_put(rd);
 	return scrub_map(c, i, r);

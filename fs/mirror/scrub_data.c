@@ -138,7 +138,7 @@ static int clear_rows(struct scan *c, unsigned int i, struct slice *sl)
 	int r;
 
 	if (!rd)
-		return scrub_map(c, i, map_reader_error());
+		return scrub_map(c, i, mirror_reader_error());
 	r = meta_iter_extents(rd, c->n->id, sl->range.start, sl->range.end,
 			      &it);
 	while (!r && (r = meta_next_extent(&it, &e)) > 0) {

@@ -120,7 +120,7 @@ static int aside_one(struct mirror *m, unsigned int i, struct node *dir,
 	int r;
 
 	if (!rd)
-		return map_reader_error();
+		return mirror_reader_error();
 	mutex_lock(&dir->lock);
 	feed_drain(m);
 	r = aside_locked(m, i, dir, rd, name, cut);

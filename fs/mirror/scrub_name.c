@@ -39,18 +39,6 @@ static int suspect_add(struct names *k, const char *name)
 	return vec_push(&k->suspects, s);
 }
 
-static bool kind_is(enum meta_kind kind, mode_t mode)
-{
-	static const mode_t type[] = {
-		[META_FILE] = S_IFREG,	  [META_DIR] = S_IFDIR,
-		[META_SYMLINK] = S_IFLNK, [META_FIFO] = S_IFIFO,
-		[META_SOCK] = S_IFSOCK,	  [META_CHR] = S_IFCHR,
-		[META_BLK] = S_IFBLK,
-	};
-
-	return (mode & S_IFMT) == type[kind];
-}
-
 /* What one store has under a name. */
 enum seen {
 	SEEN_RIGHT, /* the node of the map, or nothing where it has none */
@@ -83,7 +71,7 @@ static int see_row(struct names *k, unsigned int i, const char *name,
 		*ret = SEEN_NO_ROW;
 		return 0;
 	}
-	*ret = kind_is(row.kind, st->st.st_mode) &&
+	*ret = meta_kind_of(st->st.st_mode) == row.kind &&
 			       (!row.backing.ino ||
 				(row.backing.ino == st->st.st_ino &&
 				 (!row.backing.gen ||
@@ -346,7 +334,7 @@ int scrub_names(struct scan *c)
 		if (k.rd[i])
 			k.mask |= SLOT_BIT(i);
 		else if (!r)
-			r = scrub_map(c, i, map_reader_error());
+			r = scrub_map(c, i, mirror_reader_error());
 	}
 	if (!r)
 		r = check_entries(&k);

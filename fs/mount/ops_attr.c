@@ -137,8 +137,7 @@ static int chown_none(fuse_req_t req, fuse_ino_t node, bool others,
 		return 0;
 	if (cred.uid != 0 && cred.uid != want.st_uid)
 		return others ? 0 : -EPERM;
-	return mirror_setattr(mirror, node, &want, MIRROR_SET_MODE, &cred,
-			      ret_st);
+	return mirror_setattr(mirror, node, &want, MIRROR_SET_MODE, ret_st);
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
@@ -159,12 +158,12 @@ void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *want, int what,
 	if (ours)
 		err = mirror_setattr(mirror_of(req), node, want,
 				     told ? ours | MIRROR_SET_CTIME : ours,
-				     &cred, &st);
+				     &st);
 	else
 		err = chown_none(req, node, !told, &st);
 	if (!ours && !err && told)
 		err = mirror_setattr(mirror_of(req), node, want,
-				     MIRROR_SET_CTIME, &cred, &st);
+				     MIRROR_SET_CTIME, &st);
 	/* A part of it may be done. */
 	if (err)
 		notify_attributes(session_of(req), node);

@@ -122,8 +122,7 @@ static void keep_setgid(fuse_req_t req, mode_t mode, struct mirror_entry *entry)
 	/* Without it the file is there all the same, and is not said to have
 	 * it. */
 	ignore_result(mirror_setattr(mirror_of(req), entry->id, &want,
-				     MIRROR_SET_MODE, &(struct mirror_cred){0},
-				     &entry->st));
+				     MIRROR_SET_MODE, &entry->st));
 }
 
 /*

@@ -33,7 +33,7 @@ static int drop_foreign_setgid(fuse_req_t req, uint64_t node)
 	if (err || !(st.st_mode & S_ISGID) || ops_in_group(req, st.st_gid))
 		return err;
 	st.st_mode &= ~(mode_t)S_ISGID;
-	return mirror_setattr(mirror, node, &st, MIRROR_SET_MODE, &cred, &st);
+	return mirror_setattr(mirror, node, &st, MIRROR_SET_MODE, &st);
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t node, const char *name,

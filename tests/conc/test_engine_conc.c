@@ -60,7 +60,7 @@ static void change_file(unsigned int *seed, uint64_t id)
 	switch (rand_r(seed) % 6) {
 	case 0:
 		st.st_size = (off_t)off;
-		expect(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &cred, &st));
+		expect(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &st));
 		break;
 	case 1:
 		expect(mirror_fallocate(
@@ -69,7 +69,7 @@ static void change_file(unsigned int *seed, uint64_t id)
 		break;
 	case 2:
 		st.st_mode = 0600 | (mode_t)(rand_r(seed) % 077);
-		expect(mirror_setattr(m, id, &st, MIRROR_SET_MODE, &cred, &st));
+		expect(mirror_setattr(m, id, &st, MIRROR_SET_MODE, &st));
 		break;
 	default:
 		expect(mirror_write(m, id, buf, len, off, false));

@@ -73,7 +73,7 @@ static void change_contents(struct worker *w, uint64_t id)
 	switch (rand_r(&w->seed) % 5) {
 	case 0:
 		st.st_size = (off_t)off;
-		expect(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &cred, &st));
+		expect(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &st));
 		break;
 	case 1:
 		expect(mirror_fallocate(

@@ -392,8 +392,7 @@ Test(mirror, pages_that_come_late_do_not_move_the_kernels_time)
 	snprintf(path, sizeof(path), "%s/f", dir_b);
 	cr_assert_eq(stat(path, &st), 0);
 	cr_assert_eq(st.st_mtim.tv_nsec, e.st.st_mtim.tv_nsec);
-	cr_assert_eq(mirror_setattr(m, id, &want, MIRROR_SET_MTIME, &cred, &st),
-		     0);
+	cr_assert_eq(mirror_setattr(m, id, &want, MIRROR_SET_MTIME, &st), 0);
 	cr_assert_eq(mirror_write(m, id, "y", 1, 0, false), 0);
 	cr_assert_eq(mirror_getattr(m, id, &st), 0);
 	cr_assert_eq(st.st_mtim.tv_nsec, 77);
@@ -457,8 +456,7 @@ Test(mirror, what_the_lead_allocated_by_itself_is_no_data)
 		cr_expect_eq(mapped_blocks(i, id), 0x11, "store %u: %x", i,
 			     mapped_blocks(i, id));
 	st.st_size = 2 * META_BLOCK - 7;
-	cr_assert_eq(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &cred, &st),
-		     0);
+	cr_assert_eq(mirror_setattr(m, id, &st, MIRROR_SET_SIZE, &st), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	for (unsigned int i = 0; i < 2; i++)
 		cr_expect_eq(mapped_blocks(i, id), 0x01);

@@ -19,8 +19,7 @@ static uint64_t file_of(const char *name, uint64_t size)
 	struct mirror_entry e;
 
 	cr_assert_eq(mirror_create(m, META_ROOT_ID, name, 0644, &cred, &e), 0);
-	cr_assert_eq(
-		mirror_setattr(m, e.id, &want, MIRROR_SET_SIZE, &cred, &st), 0);
+	cr_assert_eq(mirror_setattr(m, e.id, &want, MIRROR_SET_SIZE, &st), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	return e.id;
 }

@@ -101,9 +101,9 @@ static void contents(struct mirror *m, uint64_t shared, unsigned int round)
 	DO(mirror_fallocate(m, shared,
 			    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			    4096ull * round, 9000, false));
-	DO(mirror_setattr(m, shared, &st, MIRROR_SET_SIZE, &cred, &st));
+	DO(mirror_setattr(m, shared, &st, MIRROR_SET_SIZE, &st));
 	st.st_mode = 0600 + round;
-	DO(mirror_setattr(m, shared, &st, MIRROR_SET_MODE, &cred, &st));
+	DO(mirror_setattr(m, shared, &st, MIRROR_SET_MODE, &st));
 	DO(mirror_setxattr(m, shared, "user.round", &byte, 1, 0));
 }
 
@@ -150,7 +150,7 @@ static void child_run(struct mirror *m)
 			DO(mirror_checkpoint(m, NULL));
 	}
 	DO(mirror_detach(m, 1 - (unsigned int)mirror_lead(m)));
-	DO(mirror_setattr(m, shared.id, &shared.st, MIRROR_SET_MODE, &cred,
+	DO(mirror_setattr(m, shared.id, &shared.st, MIRROR_SET_MODE,
 			  &shared.st));
 }
 

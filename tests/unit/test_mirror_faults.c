@@ -186,7 +186,7 @@ Test(mirror_faults, what_one_store_cannot_do_at_all_is_undone_on_the_others)
 		     -EOPNOTSUPP);
 	store_fail_inject(store[1], "store.truncate", EFBIG);
 	cr_expect_eq(mirror_setattr(m, id, &(struct stat){.st_size = 1 << 17},
-				    MIRROR_SET_SIZE, &cred, &e.st),
+				    MIRROR_SET_SIZE, &e.st),
 		     -EFBIG);
 	store_fail_inject(store[1], "store.link", EMLINK);
 	cr_expect_eq(mirror_link(m, id, META_ROOT_ID, "g", &e), -EMLINK);
@@ -469,9 +469,7 @@ Test(mirror_faults, times_put_back_too_early_are_put_back_again)
 	mirror_set_kernel_times(m, true);
 	w.id = file("f");
 	cr_assert_eq(mirror_write(m, w.id, "x", 1, 0, false), 0);
-	cr_assert_eq(
-		mirror_setattr(m, w.id, &want, MIRROR_SET_MTIME, &cred, &st),
-		0);
+	cr_assert_eq(mirror_setattr(m, w.id, &want, MIRROR_SET_MTIME, &st), 0);
 	cr_assert_eq(fault_configure("mirror.write:delay=300:1"), 0);
 	before = mirror_seq(m);
 	begin(&w);
@@ -529,10 +527,10 @@ Test(mirror_faults, no_room_for_attributes_is_the_applications_error)
 	store_fail_inject(store[2], "store.removexattr", EDQUOT);
 	cr_expect_eq(mirror_removexattr(m, id, "user.a"), -EDQUOT);
 	store_fail_inject(store[2], "store.chmod", ENOSPC);
-	cr_expect_eq(mirror_setattr(m, id, &want, MIRROR_SET_MODE, &cred, &st),
+	cr_expect_eq(mirror_setattr(m, id, &want, MIRROR_SET_MODE, &st),
 		     -ENOSPC);
 	store_fail_inject(store[2], "store.utimens", ENOSPC);
-	cr_expect_eq(mirror_setattr(m, id, &want, MIRROR_SET_MTIME, &cred, &st),
+	cr_expect_eq(mirror_setattr(m, id, &want, MIRROR_SET_MTIME, &st),
 		     -ENOSPC);
 	store_fail_inject(store[2], "", 0);
 	all_online();

@@ -197,8 +197,7 @@ static void chmod_to(uint64_t id, mode_t mode)
 {
 	struct stat want = {.st_mode = mode}, st;
 
-	cr_assert_eq(mirror_setattr(m, id, &want, MIRROR_SET_MODE, &cred, &st),
-		     0);
+	cr_assert_eq(mirror_setattr(m, id, &want, MIRROR_SET_MODE, &st), 0);
 }
 
 /* chmod -R, chown -R, rsync -a: one commit for many, twice as many each time. */
@@ -251,12 +250,9 @@ Test(mirror_hot, windows_follow_what_is_written)
 	struct armed a;
 
 	write_at(small, 9000);
-	cr_assert_eq(
-		mirror_setattr(m, large, &want, MIRROR_SET_SIZE, &cred, &st),
-		0);
+	cr_assert_eq(mirror_setattr(m, large, &want, MIRROR_SET_SIZE, &st), 0);
 	want.st_size = (off_t)(4000 * mib);
-	cr_assert_eq(
-		mirror_setattr(m, huge, &want, MIRROR_SET_SIZE, &cred, &st), 0);
+	cr_assert_eq(mirror_setattr(m, huge, &want, MIRROR_SET_SIZE, &st), 0);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
 	/* A small file as far as it goes. */
 	write_at(small, 100);
@@ -292,14 +288,10 @@ Test(mirror_hot, a_time_that_is_told_again_is_no_change)
 	cr_assert_eq(mirror_create(m, META_ROOT_ID, "f", 0644, &cred, &e), 0);
 	cr_assert_eq(mirror_write(m, e.id, "x", 1, 0, false), 0);
 	before = mirror_seq(m);
-	cr_assert_eq(
-		mirror_setattr(m, e.id, &e.st, MIRROR_SET_MTIME, &cred, &st),
-		0);
+	cr_assert_eq(mirror_setattr(m, e.id, &e.st, MIRROR_SET_MTIME, &st), 0);
 	cr_assert_eq(mirror_seq(m), before);
 	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
-	cr_assert_eq(
-		mirror_setattr(m, e.id, &e.st, MIRROR_SET_MTIME, &cred, &st),
-		0);
+	cr_assert_eq(mirror_setattr(m, e.id, &e.st, MIRROR_SET_MTIME, &st), 0);
 	cr_assert_eq(mirror_seq(m), before);
 	for (int i = 0; i < 2; i++) {
 		snprintf(path, sizeof(path), "%s/f", i ? dir_b : dir_a);

@@ -313,8 +313,7 @@ Test(mirror_leave, what_we_lack_in_the_middle_of_a_change_undoes_it)
 
 	store_fail_inject(store[1], "store.utimens", ENOMEM);
 	cr_assert_eq(mirror_setattr(m, id, &want,
-				    MIRROR_SET_MTIME | MIRROR_SET_MODE, &cred,
-				    &st),
+				    MIRROR_SET_MTIME | MIRROR_SET_MODE, &st),
 		     -ENOMEM);
 	for (int k = 0; k < STORES; k++) {
 		struct stat is = stat_on(k, "f");

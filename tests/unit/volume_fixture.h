@@ -323,7 +323,7 @@ static inline int check_entry(void *arg, const struct store_dirent *e)
 	cr_assert_eq(meta_node_get(c->rd, d.node, &row), 0,
 		     "%s leads to no node", e->name);
 	must(store_statat(c->side->store, c->fd, e->name, STORE_STAT_GEN, &st));
-	cr_expect_eq(row.kind, side_kind(st.st.st_mode));
+	cr_expect_eq(row.kind, meta_kind_of(st.st.st_mode));
 	cr_expect_eq(row.backing.ino, st.st.st_ino, "%s: inode", e->name);
 	cr_expect_eq(row.backing.gen, st.gen, "%s: generation", e->name);
 	cr_expect_leq(row.attr_seq, row.seq);
