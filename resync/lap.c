@@ -53,6 +53,10 @@
 
 /* Rows of the delta that are summed up at most, to tell how long it takes. */
 #define SUM_ROWS 8000000u
+/* So many lie on about as many pages of the target's map, which are not waited for
+ * one by one where the whole map is not much more. */
+#define AHEAD_ROWS  256u
+#define AHEAD_BYTES (UINT64_C(16) << 20)
 
 /* ---- counts, limits, the caller's word ---- */
 
@@ -441,11 +445,16 @@ static int lap_sum(struct lap *lap)
 	return 0;
 }
 
-static int reader_error(void)
+static int lap_ahead(struct lap *lap)
 {
-	int err = -errno;
+	struct meta_delta_sum sum;
+	int r = meta_delta_sum(lap->s, lap->args->from, AHEAD_ROWS, &sum);
 
-	return store_error_is_ours(err) ? err : -EIO;
+	if (r < 0)
+		return lap_source_err(lap, r);
+	if (!sum.exact)
+		meta_read_ahead(lap->dst->meta, AHEAD_BYTES);
+	return 0;
 }
 
 /* Whose map has none is at fault, and another source may have one. */
@@ -455,10 +464,10 @@ static int lap_readers(struct lap *lap)
 
 	lap->s = r < 0 ? NULL : meta_reader_get(lap->src->meta);
 	if (!lap->s)
-		return lap_source_err(lap, r < 0 ? r : reader_error());
+		return lap_source_err(lap, r < 0 ? r : mirror_reader_error());
 	lap->plain = meta_reader_get(lap->dst->meta);
 	lap->t = lap->plain;
-	return lap->plain ? 0 : reader_error();
+	return lap->plain ? 0 : mirror_reader_error();
 }
 
 static int lap_open(struct lap *lap)
@@ -470,6 +479,8 @@ static int lap_open(struct lap *lap)
 		if (!lap->buffer[i])
 			r = -ENOMEM;
 	}
+	if (r == 0)
+		r = lap_ahead(lap);
 	if (r < 0)
 		return r;
 	r = lap->dry ? side_is_copied(lap->dst, lap->plain) : lap_mark(lap);
