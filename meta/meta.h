@@ -252,6 +252,8 @@ enum meta_number {
 	META_NUM_SCRUBBED_FOUND = 24,
 	META_NUM_SCRUBBED_FIXED = 25,
 	META_NUM_SCRUBBED_BUSY = 26,
+	/* store_root_look() when it was left in good order; 0: not known. */
+	META_NUM_ROOT_LOOK = 27,
 };
 
 /* Which members a scrub has compared: UUIDs, a comma after each. */

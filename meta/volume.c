@@ -36,6 +36,7 @@ static const char *const number_keys[] = {
 	[META_NUM_SCRUBBED_FOUND] = "scrubbed_found",
 	[META_NUM_SCRUBBED_FIXED] = "scrubbed_fixed",
 	[META_NUM_SCRUBBED_BUSY] = "scrubbed_busy",
+	[META_NUM_ROOT_LOOK] = "root_look",
 };
 
 static const char *number_key(enum meta_number what)

@@ -475,10 +475,10 @@ static int fill_member(struct assembly *a, size_t k,
 		return 0;
 	}
 	p = &a->set.v[at];
-	/* Found through the map of one that had not heard that it was taken
-	 * out: what is safe to remove is not taken back unasked. */
 	if (p != source && p->resyncing && in->row.state == META_STORE_DETACHED)
 		in->row.state = META_STORE_GIVEN_UP; /* as its own map says */
+	/* Found through the map of one that had not heard that it was taken
+	 * out: what is safe to remove is not taken back unasked. */
 	if (p != source && !p->named && meta_store_stays_out(in->row.state))
 		return 0;
 	snprintf(in->row.path_hint, sizeof(in->row.path_hint), "%s",

@@ -314,12 +314,33 @@ static bool is_later(const struct check *c, const struct meta_node *row,
 	       changed != (uint64_t)row->ctime.backing;
 }
 
+/*
+ * To rename the store's directory itself changes nothing of what is the volume's,
+ * and moves the time. What that directory has of its own is what it was when the
+ * store was left?  1 yes, 0 no or not known.
+ */
+static int is_renamed_root(struct check *c, const struct check_place *p)
+{
+	uint64_t clean, known, look;
+	int r;
+
+	if (p->row->id != META_ROOT_ID)
+		return 0;
+	r = meta_number_get(c->rd, META_NUM_CLEAN, &clean);
+	if (!r)
+		r = meta_number_get(c->rd, META_NUM_ROOT_LOOK, &known);
+	if (!r)
+		r = store_root_look(c->side->store, &look);
+	return r ? r : clean && known == look;
+}
+
 static int check_changed(struct check *c, const struct check_place *p)
 {
 	bool doubt = p->doubt || check_doubt_any(&c->doubt, p->row->id);
+	int r = is_later(c, p->row, p->st) ? is_renamed_root(c, p) : 1;
 
-	if (!is_later(c, p->row, p->st))
-		return 0;
+	if (r)
+		return MIN(r, 0);
 	return check_tell(c, &(struct check_finding){
 				     .kind = CHECK_CHANGED,
 				     .class = doubt ? CHECK_DOUBT : CHECK_WRONG,

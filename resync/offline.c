@@ -406,10 +406,13 @@ static int join_rows(struct offline *o, struct meta *meta,
 	return err;
 }
 
-static int confirm_rows(struct meta *meta, const struct joining *j)
+static int confirm_rows(struct meta *meta, const struct joining *j,
+			uint64_t root_look)
 {
 	int err = meta_epoch_confirm(meta, j->epoch.id);
 
+	if (!err)
+		err = meta_number_set(meta, META_NUM_ROOT_LOOK, root_look);
 	if (!err)
 		err = meta_number_set(meta, META_NUM_CLEAN, j->clean);
 	return err;
@@ -419,11 +422,14 @@ static int join_map(struct offline *o, size_t i, const struct joining *j,
 		    bool confirm)
 {
 	struct meta *meta = o->set.v[i].meta;
-	int err = meta_begin(meta);
+	uint64_t look = 0;
+	int err = confirm ? store_root_look(o->set.v[i].store, &look) : 0;
 
+	if (!err)
+		err = meta_begin(meta);
 	if (err)
 		return err;
-	err = confirm ? confirm_rows(meta, j) : join_rows(o, meta, j);
+	err = confirm ? confirm_rows(meta, j, look) : join_rows(o, meta, j);
 	if (err) {
 		meta_rollback(meta);
 		return err;

@@ -62,21 +62,30 @@ bool mirror_all_in_maps(struct mirror *m)
 	return all;
 }
 
-/* The leaving store's own map says that it was left in good order. */
-static int farewell_write(struct meta *meta, const void *row)
-{
-	int r = meta_member_put(meta, row);
+struct farewell {
+	struct meta_member row;
+	uint64_t root_look;
+};
 
+/* The leaving store's own map says that it was left in good order. */
+static int farewell_write(struct meta *meta, const void *arg)
+{
+	const struct farewell *f = arg;
+	int r = meta_member_put(meta, &f->row);
+
+	if (!r)
+		r = meta_number_set(meta, META_NUM_ROOT_LOOK, f->root_look);
 	return r ? r : meta_number_set(meta, META_NUM_CLEAN, 1);
 }
 
 static int farewell(struct mirror *m, unsigned int slot)
 {
-	struct meta_member row = m->slot[slot].row;
+	struct farewell f = {.row = m->slot[slot].row};
 
-	row.state = META_STORE_DETACHED;
-	row.durable_seq = m->durable;
-	return map_change(m, slot, farewell_write, &row);
+	f.row.state = META_STORE_DETACHED;
+	f.row.durable_seq = m->durable;
+	f.root_look = slot_root_look(m, slot);
+	return map_change(m, slot, farewell_write, &f);
 }
 
 /* Files that are open and have no name would be lost with it. */

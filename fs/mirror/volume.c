@@ -204,14 +204,24 @@ const char *mirror_volume_uuid(const struct mirror *m)
 	return m->volume_uuid;
 }
 
+uint64_t slot_root_look(struct mirror *m, unsigned int i)
+{
+	uint64_t look;
+
+	return store_root_look(m->slot[i].store, &look) ? 0 : look;
+}
+
 static int clean_commit(struct mirror *m, unsigned int i, void *arg)
 {
 	struct meta *meta = m->slot[i].meta;
+	uint64_t look = slot_root_look(m, i);
 	int r = meta_begin(meta);
 
 	if (r)
 		return r;
 	r = members_write(meta, arg);
+	if (!r)
+		r = meta_number_set(meta, META_NUM_ROOT_LOOK, look);
 	if (!r)
 		r = meta_number_set(meta, META_NUM_CLEAN, 1);
 	if (r) {

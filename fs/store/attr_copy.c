@@ -422,6 +422,30 @@ int store_xattr_hash(const struct store *s, struct store_obj o,
 	return err;
 }
 
+int store_root_look(const struct store *s, uint64_t *ret_look)
+{
+	_cleanup_close_ int fd = store_open_path(s, "", O_RDONLY | O_DIRECTORY);
+	struct store_stat st;
+	uint64_t own[6] = {0};
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = store_fstat(s, fd, 0, &st);
+	if (!err)
+		err = store_xattr_hash(s, (struct store_obj){.fd = fd},
+				       &own[0]);
+	if (err)
+		return err;
+	own[1] = st.st.st_mode;
+	own[2] = st.st.st_uid;
+	own[3] = st.st.st_gid;
+	own[4] = (uint64_t)st.st.st_mtim.tv_sec;
+	own[5] = (uint64_t)st.st.st_mtim.tv_nsec;
+	*ret_look = (XXH3_64bits(own, sizeof(own)) >> 1) | 1;
+	return 0;
+}
+
 int store_peek_xattrs(const char *root, const char *path, uint64_t *ret_hash)
 {
 	_cleanup_close_ int fd = peek_open(root, path);

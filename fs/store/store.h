@@ -429,6 +429,13 @@ MUST_CHECK int store_copy_attrs(const struct store *src, struct store_obj from,
 MUST_CHECK int store_xattr_hash(const struct store *s, struct store_obj o,
 				uint64_t *ret_hash);
 
+/*
+ * What the root directory of the store has of its own: owner, mode, time of the
+ * last modification, extended attributes. A number below 2^63, never 0. To rename
+ * the directory itself moves nothing but the time of its last change.
+ */
+MUST_CHECK int store_root_look(const struct store *s, uint64_t *ret_look);
+
 /* Does an error mean that the device is gone (put the store out at once)? */
 bool store_error_is_fatal(int err);
 /* Does it mean that there is no room (the application's error)? */
