@@ -172,7 +172,7 @@ static int attach_at(struct resync_engine *e, unsigned int slot,
 	int r = rebuild ? engine_store_rebuild(e, slot, path, why, why_len) : 0;
 
 	if (r == 0)
-		r = engine_store_open(e, slot, path, &s, why, why_len);
+		r = engine_store_open(e, slot, path, false, &s, why, why_len);
 	if (r == 0) {
 		r = attach_claimed(e, slot, s.store, s.meta);
 		if (r < 0) {
@@ -257,7 +257,7 @@ int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
 	cond_broadcast(&e->wake);
 	mutex_unlock(&e->lock);
 	*ret = (struct resync_counts){0};
-	r = engine_store_open(e, slot, path, &s, why, why_len);
+	r = engine_store_open(e, slot, path, true, &s, why, why_len);
 	if (r < 0)
 		goto out;
 	r = mirror_checkpoint(e->m, &args.cut);

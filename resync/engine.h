@@ -86,8 +86,9 @@ void engine_store_close(struct engine_store *s);
 /* should_stop of what it runs outside of its laps; @arg: the engine. */
 int engine_stops(void *arg);
 MUST_CHECK int engine_store_open(struct resync_engine *e, unsigned int slot,
-				 const char *path, struct engine_store *ret,
-				 char *why, size_t why_len);
+				 const char *path, bool dry,
+				 struct engine_store *ret, char *why,
+				 size_t why_len);
 /*
  * Give the member's store a new map if its own is lost or shares no history
  * with the volume: as in step with nothing, all of it to be compared.

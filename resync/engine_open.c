@@ -165,6 +165,7 @@ struct opening {
 	struct reach_job base; /* first */
 	struct mirror_slot_info info;
 	bool with_map;
+	bool dry; /* its map is not given a new format */
 	struct engine_store s;
 	char why[256];
 };
@@ -182,13 +183,17 @@ static int open_store(struct opening *o)
 }
 
 static int open_map(const struct mirror_slot_info *info, const char *path,
-		    struct engine_store *ret, char *why, size_t why_len)
+		    bool dry, struct engine_store *ret, char *why,
+		    size_t why_len)
 {
 	_cleanup_free_ char *meta_why = NULL;
-	int r;
+	int r = dry ? reach_map_check_format(store_privdir(ret->store),
+					     &meta_why)
+		    : 0;
 
-	r = meta_open(store_privdir(ret->store), META_OPEN_RW, &ret->meta,
-		      &meta_why);
+	if (r == 0)
+		r = meta_open(store_privdir(ret->store), META_OPEN_RW,
+			      &ret->meta, &meta_why);
 	if (r == -ENOENT || r == -EUCLEAN)
 		return refuse_lost(why, why_len, r == -ENOENT, meta_why);
 	if (r < 0)
@@ -206,7 +211,7 @@ static int opening_run(struct reach_job *j)
 	int r = open_store(o);
 
 	if (r == 0 && o->with_map)
-		r = open_map(&o->info, j->at.path, &o->s, o->why,
+		r = open_map(&o->info, j->at.path, o->dry, &o->s, o->why,
 			     sizeof(o->why));
 	return r;
 }
@@ -221,8 +226,8 @@ static void opening_drop(struct reach_job *j)
 }
 
 static int open_aside(const struct mirror_slot_info *info, const char *path,
-		      bool with_map, struct engine_store *ret, char *why,
-		      size_t why_len)
+		      bool with_map, bool dry, struct engine_store *ret,
+		      char *why, size_t why_len)
 {
 	struct opening *o = calloc(1, sizeof(*o));
 	int r;
@@ -231,6 +236,7 @@ static int open_aside(const struct mirror_slot_info *info, const char *path,
 		return -ENOMEM;
 	o->info = *info;
 	o->with_map = with_map;
+	o->dry = dry;
 	r = reach_job_init(&o->base, path, opening_run, opening_drop);
 	if (r < 0) {
 		free(o);
@@ -283,8 +289,8 @@ static int find_member(struct resync_engine *e, unsigned int slot,
 }
 
 int engine_store_open(struct resync_engine *e, unsigned int slot,
-		      const char *path, struct engine_store *ret, char *why,
-		      size_t why_len)
+		      const char *path, bool dry, struct engine_store *ret,
+		      char *why, size_t why_len)
 {
 	struct mirror_slot_info info;
 	int r;
@@ -292,7 +298,7 @@ int engine_store_open(struct resync_engine *e, unsigned int slot,
 	*ret = (struct engine_store){0};
 	r = find_member(e, slot, &path, &info, why, why_len);
 	if (r == 0)
-		r = open_aside(&info, path, true, ret, why, why_len);
+		r = open_aside(&info, path, true, dry, ret, why, why_len);
 	if (r == 0)
 		r = engine_relate(e, ret->meta, &ret->relation, &ret->from, why,
 				  why_len);
@@ -377,7 +383,7 @@ int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
 	int r = find_member(e, slot, &path, &info, why, why_len);
 
 	if (r == 0)
-		r = open_aside(&info, path, false, &s, why, why_len);
+		r = open_aside(&info, path, false, false, &s, why, why_len);
 	if (r < 0)
 		return r;
 	r = needs_rebuild(e, s.store, why, why_len);

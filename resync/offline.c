@@ -683,6 +683,7 @@ int resync_offline(const char *const *paths, size_t count, int prefer,
 	o->control = control;
 	o->counts = ret_counts;
 	o->dry = control && control->dry_run;
+	o->set.dry = o->dry;
 	err = run(o, paths, count, prefer);
 	if (!err)
 		*ret_source = (unsigned int)o->source;

@@ -239,9 +239,13 @@ static int open_map(struct present_set *set, struct present *p)
 {
 	_cleanup_free_ char *why = NULL;
 	const char *name = store_identity(p->store)->name;
-	int err;
+	int err = 0;
 
-	err = meta_open(store_privdir(p->store), META_OPEN_RW, &p->meta, &why);
+	if (set->dry)
+		err = reach_map_check_format(store_privdir(p->store), &why);
+	if (!err)
+		err = meta_open(store_privdir(p->store), META_OPEN_RW, &p->meta,
+				&why);
 	if (err == -ENOENT || err == -EUCLEAN)
 		return refuse_lost(set, p, err == -ENOENT, why);
 	if (err)
@@ -335,8 +339,10 @@ int present_open(struct present_set *set, const char *path,
 	if (err)
 		return err;
 	err = opening_new(path, expect_uuid, named, &o);
-	if (!err)
+	if (!err) {
+		o->said.dry = set->dry;
 		err = reach_run(&o->base);
+	}
 	if (err)
 		return refuse_probe(set, path, err);
 	err = o->base.result;

@@ -33,6 +33,7 @@ struct present_set {
 	 * who it is, but its map cannot be used. */
 	bool map_lost;
 	struct store_identity lost;
+	bool dry; /* nothing is written, not even a map's new format */
 	char why[PRESENT_WHY_MAX];
 };
 

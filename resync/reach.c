@@ -306,3 +306,16 @@ void reach_close(struct store *store, struct meta *meta, const char *path)
 	meta_close(meta);
 	store_close(store);
 }
+
+int reach_map_check_format(const char *privdir, char **ret_why)
+{
+	struct meta *meta = NULL;
+	int r = meta_open(privdir, META_OPEN_RO, &meta, ret_why);
+
+	meta_close(meta);
+	if (r == -EPROTO)
+		return r;
+	free(*ret_why);
+	*ret_why = NULL;
+	return 0;
+}

@@ -62,6 +62,13 @@ MUST_CHECK int reach_run(struct reach_job *j);
 /* Is something stuck there? */
 bool reach_is_stuck(const char *path);
 
+/*
+ * For a dry run, which changes nothing: -EPROTO and @ret_why (owned by the
+ * caller) if the map there has an older format, which opening it for writing
+ * would change. Whatever else is wrong with it is told by that.
+ */
+MUST_CHECK int reach_map_check_format(const char *privdir, char **ret_why);
+
 /** reach_identity - store_probe_identity(), -ETIMEDOUT */
 MUST_CHECK int reach_identity(const char *path, struct store_identity *ret_id);
 

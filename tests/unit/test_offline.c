@@ -6,6 +6,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include "meta/db.h"
 #include "tests/unit/volume_fixture.h"
 
 extern char **environ;
@@ -128,6 +129,37 @@ Test(offline, builds_the_others)
 	cr_expect_eq(counts[1].bytes_copied, 0);
 	cr_expect_eq(counts[1].nodes, 0);
 	all_in_step(&f);
+	fixture_done(&f);
+}
+
+/* A map of an older format: to open it for writing would bring it up. */
+static void make_old(struct resync_side *side)
+{
+	struct conn *c = &side->meta->writer.conn;
+
+	must(conn_pragma_set(c, "user_version", META_FORMAT_VERSION - 1));
+}
+
+Test(offline, a_dry_run_leaves_an_old_format)
+{
+	struct resync_side side;
+	struct meta *meta = NULL;
+	struct fixture f;
+	char dir[300];
+	char *text = NULL;
+
+	in_step(&f, 2);
+	fixture_open(&side, f.path[1]);
+	make_old(&side);
+	fixture_close(&side);
+	cr_expect_eq(offline(&f, -1, true), -EPROTO);
+	cr_expect(strstr(why, "older format"), "%s", why);
+	snprintf(dir, sizeof(dir), "%s/" STORE_PRIVATE, f.path[1]);
+	cr_expect_eq(meta_open(dir, META_OPEN_RO, &meta, &text), -EPROTO);
+	free(text);
+	offline_ok(&f, -1);
+	must(meta_open(dir, META_OPEN_RO, &meta, NULL));
+	meta_close(meta);
 	fixture_done(&f);
 }
 
