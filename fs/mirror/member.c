@@ -408,6 +408,9 @@ int mirror_member_remove(struct mirror *m, unsigned int slot)
 	pin = slots_pin(m, NULL);
 	fan_run(m, pin, member_forget, uuid, res);
 	mutex_lock(&m->lock);
+	/* Who is away now still has it in its rows: a store of the same tip
+	 * would be as good as these, and bring it back. */
+	r = m->broken ? -EIO : epoch_record(m, m->seq + 1);
 	record_end(m);
 	mutex_unlock(&m->lock);
 	for_each_slot(i, pin) if (res[i] && !slot_put_out(m, i, "map", res[i]))
