@@ -568,8 +568,6 @@ struct members {
 	unsigned int count;
 	struct meta_member row[];
 };
-/* For its own map when it is left in good order; 0: it cannot be read. */
-uint64_t slot_root_look(struct mirror *m, unsigned int i);
 struct members *members_collect(struct mirror *m);
 /* Into one map, inside its transaction. */
 MUST_CHECK int members_write(struct meta *meta, const struct members *v);

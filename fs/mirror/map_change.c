@@ -28,3 +28,10 @@ int map_change(struct mirror *m, unsigned int i, map_change_fn fn,
 		r = change_once(meta, fn, arg);
 	return r;
 }
+
+uint64_t map_root_look(const struct store *store)
+{
+	uint64_t look;
+
+	return store_root_look(store, &look) ? 0 : look;
+}

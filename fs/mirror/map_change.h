@@ -15,3 +15,6 @@ typedef int (*map_change_fn)(struct meta *meta, const void *arg);
 /** map_change - on slot @i: all of it, durable, or -errno and nothing. */
 MUST_CHECK int map_change(struct mirror *m, unsigned int i, map_change_fn fn,
 			  const void *arg);
+
+/* For its own map when a store is left in good order; 0: it cannot be read. */
+uint64_t map_root_look(const struct store *store);

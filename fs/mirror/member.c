@@ -84,7 +84,7 @@ static int farewell(struct mirror *m, unsigned int slot)
 
 	f.row.state = META_STORE_DETACHED;
 	f.row.durable_seq = m->durable;
-	f.root_look = slot_root_look(m, slot);
+	f.root_look = map_root_look(m->slot[slot].store);
 	return map_change(m, slot, farewell_write, &f);
 }
 

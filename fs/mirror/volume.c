@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fs/mirror/map_change.h"
 #include "fs/mirror/nameless.h"
 #include "fs/mirror/room.h"
 
@@ -204,17 +205,10 @@ const char *mirror_volume_uuid(const struct mirror *m)
 	return m->volume_uuid;
 }
 
-uint64_t slot_root_look(struct mirror *m, unsigned int i)
-{
-	uint64_t look;
-
-	return store_root_look(m->slot[i].store, &look) ? 0 : look;
-}
-
 static int clean_commit(struct mirror *m, unsigned int i, void *arg)
 {
 	struct meta *meta = m->slot[i].meta;
-	uint64_t look = slot_root_look(m, i);
+	uint64_t look = map_root_look(m->slot[i].store);
 	int r = meta_begin(meta);
 
 	if (r)
