@@ -239,8 +239,7 @@ static int descend(const struct resync_side *side, struct meta_reader *rd,
 	fd = store_openat(side->store, above, name, O_PATH | O_DIRECTORY);
 	if (fd < 0 || prove(side, fd, &row))
 		return -ENOENT;
-	side_dirs_put(side->dirs, &row, fd);
-	return side_dirs_get(side->dirs, &row);
+	return side_dirs_take(side->dirs, &row, steal_fd(&fd));
 }
 
 /*

@@ -20,20 +20,23 @@ int side_dirs_get(const struct side_dirs *dirs, const struct meta_node *row)
 	return d->fd;
 }
 
-void side_dirs_put(struct side_dirs *dirs, const struct meta_node *row, int fd)
+int side_dirs_take(struct side_dirs *dirs, const struct meta_node *row, int fd)
 {
 	struct side_dir *d = &dirs->dir[row->id % SIDE_DIRS];
 
-	if (side_dirs_get(dirs, row) >= 0)
-		return;
 	if (d->node)
 		close_fd(&d->fd);
-	d->node = 0;
-	d->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (d->fd < 0)
+	*d = (struct side_dir){row->id, row->backing, fd};
+	return fd;
+}
+
+void side_dirs_put(struct side_dirs *dirs, const struct meta_node *row, int fd)
+{
+	if (side_dirs_get(dirs, row) >= 0)
 		return;
-	d->node = row->id;
-	d->backing = row->backing;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0)
+		ignore_result(side_dirs_take(dirs, row, fd));
 }
 
 void side_dirs_done(struct side_dirs *dirs)

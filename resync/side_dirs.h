@@ -25,6 +25,9 @@ struct side_dirs {
 
 /* Borrowed, until the next call; -1: none of this identity is known. */
 int side_dirs_get(const struct side_dirs *dirs, const struct meta_node *row);
-/* It is open as @fd, which stays the caller's. What cannot be kept is not. */
+/* It is open as @fd, which is ours from now on, and borrowed as above. */
+MUST_CHECK int side_dirs_take(struct side_dirs *dirs,
+			      const struct meta_node *row, int fd);
+/* The same, but that @fd stays the caller's. What cannot be kept is not. */
 void side_dirs_put(struct side_dirs *dirs, const struct meta_node *row, int fd);
 void side_dirs_done(struct side_dirs *dirs);
