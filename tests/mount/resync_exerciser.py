@@ -91,6 +91,8 @@ class Place(exerciser.Store):
         if self.helper:
             os.close(self.control)
             subprocess.run(["umount", "-l", self.path], check=True)
+            # Who has copied all mounts (unshare) keeps this one for a while.
+            self.helper.terminate()
             self.helper.wait(30)
             os.rmdir(self.path)
         if not keep:
