@@ -48,6 +48,21 @@ static int note_mapped_on(struct op *op, struct node *n, unsigned int slot,
 	return MIN(r, 0);
 }
 
+/* Who can tell what is preallocated from a hole goes before who cannot. */
+static void order_by_sight(struct mirror *m, unsigned int order[],
+			   unsigned int count)
+{
+	for (unsigned int k = 0, seeing = 0; k < count; k++) {
+		unsigned int i = order[k];
+
+		if (!store_caps(m->slot[i].store)->fiemap)
+			continue;
+		for (unsigned int j = k; j > seeing; j--)
+			order[j] = order[j - 1];
+		order[seeing++] = i;
+	}
+}
+
 /*
  * Extents of [start,end) as the lead's file has them mapped now: where only a
  * part of a block was zeroed, or where an operation failed half-way.  What the
@@ -68,6 +83,7 @@ int dirty_note_mapped(struct op *op, struct node *n, uint64_t start,
 	count = fan_order(op->m, op_slots(op), order);
 	if (!count)
 		return -EIO;
+	order_by_sight(op->m, order, count);
 	for (k = 0; !err && k < count; k++) {
 		res[k] = note_mapped_on(op, n, order[k], &at, r.end, &err);
 		if (!res[k])

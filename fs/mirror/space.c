@@ -34,12 +34,16 @@ static uint64_t block_down(uint64_t x)
 
 /* ---- blocks that are zeroed in part ---- */
 
+/* What is preallocated is none, where that can be told. */
 static bool is_hole_on(struct mirror *m, struct node *n, unsigned int slot,
 		       uint64_t block)
 {
 	uint64_t start, end;
-	int fd, r = node_fd_get(m, n, slot, false, &fd);
+	int fd, r;
 
+	if (!store_caps(m->slot[slot].store)->fiemap)
+		return false;
+	r = node_fd_get(m, n, slot, false, &fd);
 	if (r)
 		return false;
 	r = store_next_mapped(m->slot[slot].store, fd, block, &start, &end);

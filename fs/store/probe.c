@@ -10,7 +10,10 @@
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -117,6 +120,13 @@ static int probe_seek(int fd, bool *cap)
 	return 0;
 }
 
+static int probe_fiemap(int fd, bool *cap)
+{
+	struct fiemap q = {.fm_length = FIEMAP_MAX_OFFSET};
+
+	return set_cap(cap, ioctl(fd, FS_IOC_FIEMAP, &q));
+}
+
 static int probe_data(int fd, struct store_caps *c)
 {
 	int err;
@@ -134,6 +144,8 @@ static int probe_data(int fd, struct store_caps *c)
 		err = -errno;
 	if (!err)
 		err = probe_seek(fd, &c->seek_hole);
+	if (!err)
+		err = probe_fiemap(fd, &c->fiemap);
 	if (!err)
 		err = set_cap(&c->xattr_user,
 			      fsetxattr(fd, "user.seqmirror", "1", 1, 0));
@@ -286,7 +298,7 @@ static void caps_by_type(struct store_caps *c)
 		     c->fs_type != MAGIC_EXFAT;
 
 	c->punch_hole = c->seek_hole = usual;
-	c->zero_range = usual && c->fs_type != TMPFS_MAGIC;
+	c->zero_range = c->fiemap = usual && c->fs_type != TMPFS_MAGIC;
 	c->xattr_user = c->hard_links = c->symlinks = usual;
 	c->specials = c->whiteouts = c->case_sensitive = usual;
 	c->long_names = c->any_bytes = usual;

@@ -62,6 +62,7 @@ struct store_caps {
 	bool punch_hole;
 	bool zero_range;
 	bool seek_hole;
+	bool fiemap; /* else what is preallocated looks like a hole */
 	bool xattr_user;
 	bool hard_links;
 	bool symlinks;
