@@ -14,6 +14,7 @@
 #include "fs/mirror/internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -67,8 +68,13 @@ int settle_names(struct op *op, slot_fn look, void *arg, const char *what,
 	bool known;
 
 	r = settle(op, look, arg, what, r, &known);
-	if (!known)
-		atomic_store(&op->m->by_half, true);
+	if (known)
+		return r;
+	if (!atomic_exchange(&op->m->by_half, true))
+		log_err("the last store does not say what it has done: %s: %s; "
+			"names may be old or new until the volume is unmounted "
+			"and mounted again",
+			what, strerror(-r));
 	return r;
 }
 

@@ -29,6 +29,8 @@ faults a then fail lookup EIO y
 ! ln "$mnt/d/x" "$mnt/e/y" 2>/dev/null || fail "no error was told"
 faults a clear
 [[ -e a.below/e/y ]] || fail "the link was not made"
+grep -q 'does not say what it has done: link' "$daemon_log" ||
+	fail "nothing is said of it"
 [[ ! -e $mnt/e/y ]] || fail "the link is known"
 move "$mnt/d/x" "$mnt/e/y"
 eq "d" "$(ls "$mnt/d")" ""
