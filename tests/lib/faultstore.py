@@ -96,11 +96,13 @@ class Store:
 class Equal(treecmp.Compare):
     """Two stores. Where a store could not say what is mapped, it counts as
     written: both maps say so then, and one has zeros where the other has a
-    hole."""
+    hole. What xfs and btrfs allocate by themselves is not compared: the one
+    ahead of the end, the other the last block of a file that gets longer."""
 
     def __init__(self, a, b, settled):
-        super().__init__(a.below, b.below, times=settled, holes=settled)
-        self.maps = [storecheck.Map(s.below) for s in (a, b)] if settled else []
+        holes = settled and a.image.kind == b.image.kind == "ext4"
+        super().__init__(a.below, b.below, times=settled, holes=holes)
+        self.maps = [storecheck.Map(s.below) for s in (a, b)] if holes else []
 
     def mapped(self, path):
         found = []
