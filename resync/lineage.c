@@ -435,13 +435,6 @@ int resync_completes(struct meta *whole, struct meta *half)
 	return err ? err : lineage_completes(&p.source.view, &p.target.view);
 }
 
-int resync_verdict(struct meta *source, struct meta *target,
-		   struct lineage_verdict *ret)
-{
-	return lineage_ask((struct lineage_end){.meta = source},
-			   (struct lineage_end){.meta = target}, true, ret);
-}
-
 int resync_relate_lineage(struct meta *source, struct meta *target,
 			  struct lineage_verdict *ret)
 {
@@ -453,7 +446,8 @@ int resync_relate(struct meta *source, struct meta *target,
 		  enum resync_relation *ret_relation, uint64_t *ret_from)
 {
 	struct lineage_verdict v;
-	int err = resync_verdict(source, target, &v);
+	int err = lineage_ask((struct lineage_end){.meta = source},
+			      (struct lineage_end){.meta = target}, true, &v);
 
 	if (err)
 		return err;

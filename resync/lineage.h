@@ -122,9 +122,7 @@ void lineage_done(struct lineage_of *of);
 MUST_CHECK int lineage_ask(struct lineage_end source, struct lineage_end target,
 			   bool maps, struct lineage_verdict *ret);
 
-/* The same, of stores whose maps say all there is to be said of them. */
-MUST_CHECK int resync_verdict(struct meta *source, struct meta *target,
-			      struct lineage_verdict *ret);
+/* The same without the maps, of stores whose maps say all there is to be said. */
 MUST_CHECK int resync_relate_lineage(struct meta *source, struct meta *target,
 				     struct lineage_verdict *ret);
 

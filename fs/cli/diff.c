@@ -333,19 +333,47 @@ static int on_item(void *arg, const struct diverge_item *item)
 }
 
 /*
+ * Is it a copy, of which the map that was copied along says nothing yet? By the
+ * number of the file that says whose store it is; a mount looks closer. Of what a
+ * daemon has open the map says it.
+ */
+static int find_copy(const struct diff_end *end, struct lineage_end *ret)
+{
+	uint64_t known;
+	struct stat st;
+	int err;
+
+	*ret = (struct lineage_end){.meta = end->map};
+	if (end->live)
+		return 0;
+	err = store_peek(end->path, STORE_PRIVATE "/store", &st);
+	if (!err)
+		err = read_number(end->map, META_NUM_ROOT_INO, &known);
+	if (!err)
+		ret->copy = st.st_ino != known;
+	return err;
+}
+
+/*
  * After a crash a map may have run ahead of its files, under its intents:
  * that alone is no fork.
  */
 static int judge(const struct diff_end ends[2], struct lineage_verdict *ret)
 {
-	int err = resync_verdict(ends[0].map, ends[1].map, ret);
+	struct lineage_end of[2];
 	uint64_t intents[2] = {0};
+	int err = find_copy(&ends[0], &of[0]);
+
+	if (!err)
+		err = find_copy(&ends[1], &of[1]);
+	if (!err)
+		err = lineage_ask(of[0], of[1], true, ret);
 
 	for (int i = 0; !err && i < 2; i++)
 		err = read_intents(ends[i].map, &intents[i]);
 	if (err || ret->relation != RESYNC_FORK || !(intents[0] + intents[1]))
 		return err;
-	return resync_relate_lineage(ends[0].map, ends[1].map, ret);
+	return lineage_ask(of[0], of[1], false, ret);
 }
 
 int diff_report(const struct diff_end ends[2], diff_fn fn, void *arg)

@@ -238,6 +238,17 @@ attach a
 unmount_volume
 same_tree a b
 
+echo "-- a copy of one that was in use at a crash: diff says what mount says"
+fresh
+mount_volume a b
+detach b
+kill_daemon
+cp -a a backup
+alone b say new later
+put_back
+eq "relation" "$(relation a b)" fork
+refused "$SEQMIRROR" mount -f a b "$mnt"
+
 echo "-- a member cloned: two with one UUID"
 fresh
 cp -a b clone
