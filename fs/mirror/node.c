@@ -5,13 +5,14 @@
  * tree.  A node may know one of its names; where it does not (loaded by id, or
  * the name it knew is gone and others remain) the lead's map is asked.
  */
-#include "fs/mirror/internal.h"
+#include "fs/mirror/node.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/mirror/internal.h"
 #include "fs/mirror/nameless.h"
 #include "fs/mirror/room.h"
 
