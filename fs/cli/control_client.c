@@ -265,7 +265,10 @@ int client_sync(const struct client *c)
 	if (err == -EINTR)
 		err = sync_once(c);
 	if (err)
-		ui_error(c->mountpoint, "cannot write its files out: %s",
-			 ui_why(err));
+		ui_error(c->mountpoint, "cannot write its files out: %s%s",
+			 ui_why(err),
+			 err == -EACCES ? "; ask as the user who mounted it, "
+					  "who has to be let into its root"
+					: "");
 	return err;
 }
