@@ -36,6 +36,8 @@ zeros()
 with()
 {
 	mount_volume "${@:2}"
+	[[ $1 != nobody* ]] || eq "stores online" \
+		"$(status_of '[.stores[] | select(.state == "online")] | length')" 1
 	head -c 40000 /dev/zero | tr '\0' x >"$mnt/file"
 	sync "$mnt/file"
 	cp "$mnt/file" want
@@ -43,23 +45,30 @@ with()
 	zeros 1000 500
 	zeros 5000 100
 	truncate -s 40000 want
-	[[ -z ${4:-} ]] || detach c
+	[[ $1 == nobody* ]] || detach c
 	faults a fail lseek EIO file
 	change "$1"
 	faults a clear
 	cmp want "$mnt/file" || fail "contents: $1"
-	[[ -z ${4:-} ]] || attach c
+	[[ $1 == nobody* ]] || attach c
 	unmount_volume
 	cmp want a.below/file || fail "contents of a: $1"
 }
 
+# Neither can tell what is preallocated, so the lead is asked first.
 faulty a
-mkdir b c
+faulty b
+mkdir c
 sm init --name a,b,c "$work"/{a,b,c} >/dev/null
 with "another one can say it" "$work/a" "$work/b" "$work/c"
-same_tree --no-holes a.below b
+same_tree --no-holes a.below b.below
 same_tree --no-holes a.below c
-with "nobody can" "$work/a"
+# The others are found where they were, so they go away.
+faults b fail open ENODEV
+mv c away
+with "nobody can" -o degraded,no_auto_attach "$work/a"
+faults b clear
+mv away c
 mount_volume "$work"/{a,b,c}
 wait_until 60 volume_is healthy
 unmount_volume
