@@ -84,8 +84,6 @@ struct meta {
 	char volume_uuid[META_UUID_LEN + 1];
 	char store_uuid[META_UUID_LEN + 1];
 
-	int ahead_fd; /* of meta_read_ahead(), which one thread calls; or -1 */
-
 	_Atomic bool ballast_out; /* given up, and not had again yet */
 
 	struct mutex writer_lock; /* LOCK_RANK_META: a transaction */

@@ -541,11 +541,5 @@ MUST_CHECK int meta_moment_from(struct meta_reader *rd, uint64_t seq,
 MUST_CHECK int meta_newer_than(struct meta_reader *self,
 			       struct meta_reader *other, uint64_t from);
 
-/**
- * meta_read_ahead - have the pages of the database read into memory, if it has no
- * more than @bytes_max: a hint, from one thread, before much of it is asked for.
- */
-void meta_read_ahead(struct meta *m, uint64_t bytes_max);
-
 /* Page-level check of the whole database; 1 sound, 0 damaged (reason logged). */
 MUST_CHECK int meta_integrity(struct meta_reader *rd);

@@ -75,7 +75,6 @@ void meta_free(struct meta *m)
 	guard_free(m->guard); /* what was left behind uses the files */
 	open_release(m);
 	close_fd(&m->mark_fd);
-	close_fd(&m->ahead_fd);
 	close_fd(&m->dir_fd);
 	free(m->db_path);
 	free(m->told_path);
@@ -115,7 +114,7 @@ int meta_new(const char *privdir, enum meta_open_mode mode, const char *name,
 	if (!m)
 		return -ENOMEM;
 	m->mode = mode;
-	m->mark_fd = m->ahead_fd = m->dir_fd = -1;
+	m->mark_fd = m->dir_fd = -1;
 	m->writer.meta = m;
 	m->compact.node = INT64_MAX;
 	m->compact.start = INT64_MAX;

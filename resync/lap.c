@@ -53,10 +53,6 @@
 
 /* Rows of the delta that are summed up at most, to tell how long it takes. */
 #define SUM_ROWS 8000000u
-/* So many lie on about as many pages of the target's map, which are not waited for
- * one by one where the whole map is not much more. */
-#define AHEAD_ROWS  256u
-#define AHEAD_BYTES (UINT64_C(16) << 20)
 
 /* ---- counts, limits, the caller's word ---- */
 
@@ -445,18 +441,6 @@ static int lap_sum(struct lap *lap)
 	return 0;
 }
 
-static int lap_ahead(struct lap *lap)
-{
-	struct meta_delta_sum sum;
-	int r = meta_delta_sum(lap->s, lap->args->from, AHEAD_ROWS, &sum);
-
-	if (r < 0)
-		return lap_source_err(lap, r);
-	if (!sum.exact)
-		meta_read_ahead(lap->dst->meta, AHEAD_BYTES);
-	return 0;
-}
-
 /* Whose map has none is at fault, and another source may have one. */
 static int lap_readers(struct lap *lap)
 {
@@ -479,8 +463,6 @@ static int lap_open(struct lap *lap)
 		if (!lap->buffer[i])
 			r = -ENOMEM;
 	}
-	if (r == 0)
-		r = lap_ahead(lap);
 	if (r < 0)
 		return r;
 	r = lap->dry ? side_is_copied(lap->dst, lap->plain) : lap_mark(lap);

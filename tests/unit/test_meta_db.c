@@ -5,7 +5,6 @@
  */
 #include <sched.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -211,75 +210,6 @@ static void work_commit(struct meta *m)
 	}
 	r = meta_commit(m);
 	assert(r == 0);
-}
-
-/* How many of its pages are in memory. */
-static size_t pages_in_memory(int fd, size_t len)
-{
-	size_t pages = (len + 4095) / 4096, count = 0;
-	unsigned char *in = malloc(pages);
-	void *view = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
-
-	assert(in && view != MAP_FAILED && !mincore(view, len, in));
-	for (size_t i = 0; i < pages; i++)
-		count += in[i] & 1;
-	assert(!munmap(view, len));
-	free(in);
-	return count;
-}
-
-/* Opened once in a process: to close it would drop the locks. Its pages go. */
-static int forget_pages(const struct meta *m, size_t *ret_len)
-{
-	int fd = openat(m->dir_fd, META_DB_NAME, O_RDONLY);
-	struct stat st;
-
-	assert(fd >= 0 && !fsync(fd) && !fstat(fd, &st));
-	assert(!posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
-	*ret_len = (size_t)st.st_size;
-	return fd;
-}
-
-static void work_read_ahead(struct meta *m)
-{
-	size_t len, pages;
-	int fd = forget_pages(m, &len);
-
-	pages = (len + 4095) / 4096;
-	meta_read_ahead(m, len);
-	while (pages_in_memory(fd, len) < pages)
-		(void)sched_yield();
-}
-
-static void work_not_ahead(struct meta *m)
-{
-	size_t len, before;
-	int fd = forget_pages(m, &len);
-
-	before = pages_in_memory(fd, len);
-	meta_read_ahead(m, len - 1);
-	assert(pages_in_memory(fd, len) == before);
-}
-
-/* Its pages come, none if there are more of them, and the locks stay. */
-Test(db, reading_ahead_keeps_the_locks, .timeout = 60)
-{
-	void (*const works[])(struct meta *) = {work_read_ahead,
-						work_not_ahead};
-	struct fixture f;
-	struct other o;
-
-	fixture_create(&f);
-	o = other_start(&f, META_OPEN_RW, work_commit);
-	other_end(&o, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(works); i++) {
-		o = other_start(&f, META_OPEN_RW, works[i]);
-		expect_int(open_why(&f, META_OPEN_RW), -EBUSY);
-		expect_int(open_why(&f, META_OPEN_RO), -EBUSY);
-		other_end(&o, 0);
-	}
-	expect_int(open_why(&f, META_OPEN_RW), 0);
-	fixture_done(&f);
 }
 
 Test(db, another_process_holds_it)
