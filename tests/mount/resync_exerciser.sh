@@ -14,6 +14,7 @@ need jq
 need_fs xfs
 need_fs btrfs
 [[ -x $FAULTYFS ]] || skip "no faultyfs"
+export FAULTYFS
 
 (($# > 0)) || set -- --seeds "${SEQMIRROR_SEEDS:-12}"
 image r 500 ext4 -b 4096
