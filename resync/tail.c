@@ -52,7 +52,7 @@ int fill_tail(struct lap *lap, int tfd, uint64_t start)
 		return 0;
 	r = store_next_mapped(s, tfd, size - part, &mapped, &end);
 	if (r <= 0 || mapped >= size) /* it ends in a hole */
-		return r;
+		return MIN(r, 0);
 	r = store_write(s, tfd, zeros, META_BLOCK - part, size, NULL);
 	if (r == -EIO) /* nobody can read it, so nothing will show */
 		return 0;

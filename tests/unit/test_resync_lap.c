@@ -4,6 +4,7 @@
  */
 #include <sys/wait.h>
 
+#include "fs/store/internal.h"
 #include "tests/unit/lap_run.h"
 
 /* A small tree on both sides; returns the number it ends with. */
@@ -268,6 +269,34 @@ Test(resync_lap, shorter_and_longer)
 	op_write(&w.a, file, 700 << 20, 5000, 9);
 	history_end(&w.a);
 	lap(&w, from);
+	world_done(&w);
+}
+
+/* Large blocks: what is reserved behind the end may be seen from within. */
+Test(resync_lap, the_end_lies_in_a_hole_before_what_is_reserved)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w);
+	uint64_t file;
+	int fd;
+
+	history_begin(&w.a);
+	file = child(&w.a, META_ROOT_ID, "empty");
+	op_truncate(&w.a, file, 10000);
+	history_end(&w.a);
+	lap(&w, from);
+	from = w.a.seq;
+	fd = must(store_openat(w.b.side.store, store_root_fd(w.b.side.store),
+			       "empty", O_RDWR));
+	must(fallocate(fd, FALLOC_FL_KEEP_SIZE, 3 * META_BLOCK, META_BLOCK));
+	close_fd(&fd);
+	w.b.side.store->caps.block_size = 16 * META_BLOCK;
+	history_begin(&w.a);
+	op_write(&w.a, file, 700 << 20, 5000, 9);
+	history_end(&w.a);
+	must(lap_as(&w, from, (struct lap_how){0}, &n));
+	cr_assert_eq(n.bytes_copied, 2 * META_BLOCK);
 	world_done(&w);
 }
 
