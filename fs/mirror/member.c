@@ -374,6 +374,36 @@ static int member_forget(struct mirror *m, unsigned int i, void *arg)
 	return map_change(m, i, forget_write, arg);
 }
 
+/*
+ * Who is away now still has it in its rows: a store that these are not ahead of
+ * would be as good as they are, and bring it back. A number is what tells them
+ * apart, as with any change; an epoch alone, in which nothing was done, would be
+ * void. With fewer stores than min_stores nobody goes ahead, the others neither.
+ */
+static int removal_number(struct mirror *m)
+{
+	struct op op = {0};
+	bool is_short;
+	int r;
+
+	mutex_lock(&m->lock);
+	is_short = mirror_is_short(m);
+	mutex_unlock(&m->lock);
+	if (is_short)
+		return 0;
+	r = op_enter(m, &op);
+	if (!r) {
+		mutex_lock(&m->root->lock);
+		r = op_number(&op, 1);
+		if (!r)
+			r = op_arm_attr(&op, m->root);
+		if (!r)
+			dirty_attr(&op, m->root);
+		mutex_unlock(&m->root->lock);
+	}
+	return op_end(&op, r);
+}
+
 int mirror_member_remove(struct mirror *m, unsigned int slot)
 {
 	struct slot *s = &m->slot[slot];
@@ -408,11 +438,9 @@ int mirror_member_remove(struct mirror *m, unsigned int slot)
 	pin = slots_pin(m, NULL);
 	fan_run(m, pin, member_forget, uuid, res);
 	mutex_lock(&m->lock);
-	/* Who is away now still has it in its rows: a store of the same tip
-	 * would be as good as these, and bring it back. */
-	r = m->broken ? -EIO : epoch_record(m, m->seq + 1);
 	record_end(m);
 	mutex_unlock(&m->lock);
+	r = removal_number(m);
 	for_each_slot(i, pin) if (res[i] && !slot_put_out(m, i, "map", res[i]))
 		r = res[i];
 	slots_unpin(m, pin);
