@@ -120,6 +120,21 @@ static bool is_time(const struct timespec *want, const struct timespec *now)
 	       (want->tv_sec == now->tv_sec && want->tv_nsec == now->tv_nsec);
 }
 
+/* Was anything of it otherwise before? Access times are not always known. */
+static bool set_is_news(const struct setting *k)
+{
+	const struct stat *want = k->want, *was = &k->before;
+	const struct timespec *mtime = &k->times[1];
+
+	return ((k->what & MIRROR_SET_UID) && was->st_uid != want->st_uid) ||
+	       ((k->what & MIRROR_SET_GID) && was->st_gid != want->st_gid) ||
+	       ((k->what & MIRROR_SET_MODE) &&
+		((was->st_mode ^ want->st_mode) & 07777)) ||
+	       !is_time(mtime, &was->st_mtim);
+}
+
+/* What looks the same before and after is not known to be done. Nor is a change
+ * of owner that takes set-id bits along. */
 static int set_look(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct setting *k = arg;
@@ -129,6 +144,9 @@ static int set_look(struct mirror *m, unsigned int slot, void *arg)
 
 	if (r)
 		return r;
+	if (!set_is_news(k) || ((k->what & SET_OWNER) &&
+				(k->before.st_mode & (S_ISUID | S_ISGID))))
+		return -EIO;
 	if (((k->what & MIRROR_SET_UID) && now.st_uid != want->st_uid) ||
 	    ((k->what & MIRROR_SET_GID) && now.st_gid != want->st_gid) ||
 	    ((k->what & MIRROR_SET_MODE) &&
@@ -354,6 +372,15 @@ static int setx_undo(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+static bool setx_is_news(const struct xattr *k)
+{
+	if (!k->value)
+		return k->had >= 0;
+	return k->had < 0 || (size_t)k->had != k->len ||
+	       memcmp(k->before, k->value, k->len) != 0;
+}
+
+/* As set_look(): of what was so before nothing is known. */
 static int setx_look(struct mirror *m, unsigned int slot, void *arg)
 {
 	const struct xattr *k = arg;
@@ -361,6 +388,8 @@ static int setx_look(struct mirror *m, unsigned int slot, void *arg)
 	_cleanup_free_ char *buf = malloc(XATTR_SIZE_MAX);
 	int r;
 
+	if (!setx_is_news(k))
+		return -EIO;
 	if (!buf)
 		return -ENOMEM;
 	now.buf = buf;

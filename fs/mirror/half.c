@@ -24,27 +24,19 @@ bool err_is_doubt(int err)
 	       !store_error_is_ours(err);
 }
 
-/* HALF_*, or -errno: it does not say. */
-static int look_at_last(struct op *op, slot_fn look, void *arg, unsigned int *i)
-{
-	slot_mask mask = op_slots(op);
-
-	if (!mask || (mask & (mask - 1)))
-		return -EIO;
-	*i = (unsigned int)__builtin_ctz(mask);
-	return look(op->m, *i, arg);
-}
-
 static int settle(struct op *op, slot_fn look, void *arg, const char *what,
 		  int r, bool *ret_known)
 {
-	unsigned int i = 0;
+	slot_mask mask = op_slots(op);
+	unsigned int i;
 	int found;
 
 	*ret_known = true;
-	if (!err_is_doubt(r))
+	/* Of several the others know better than who failed. */
+	if (!err_is_doubt(r) || !mask || (mask & (mask - 1)))
 		return r;
-	found = look_at_last(op, look, arg, &i);
+	i = (unsigned int)__builtin_ctz(mask);
+	found = look(op->m, i, arg);
 	*ret_known = found >= 0;
 	if (found != HALF_DONE)
 		return r;

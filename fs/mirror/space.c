@@ -322,9 +322,11 @@ static int fallocate_hold(struct op *op, struct spacing *k)
 
 	if (k->mode & FALLOC_FL_PUNCH_HOLE)
 		locked.end = range_align_out(locked, META_BLOCK).end;
+	if (!k->mode) /* nobody else makes it longer: space_look() */
+		locked = (struct range){0, META_RANGE_MAX};
 	range_lock(k->n, &hold, locked.start, locked.end);
 	op->hold = &hold;
-	if (locked.end > k->off + k->len &&
+	if (k->mode && locked.end > k->off + k->len &&
 	    is_over_end(op->m, k->n, k->off + k->len))
 		k->len = MIN(locked.end, META_RANGE_MAX) - k->off;
 	r = fallocate_locked(op, k);

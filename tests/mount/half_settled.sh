@@ -57,6 +57,9 @@ def allocate(name, end):
     "setxattr": lambda: os.setxattr("f7", "user.x", b"1"),
     "removexattr": lambda: os.removexattr("f8", "user.y"),
     "fallocate": lambda: allocate("f9", 100000),
+    "lock_again": lambda: os.setxattr("f8", "user.y", b"2", os.XATTR_CREATE),
+    "remove_none": lambda: os.removexattr("f8", "user.none"),
+    "chown_same": lambda: os.chown("setuid", 0, 0),
 }[sys.argv[2]]()
 PY
 
@@ -85,6 +88,20 @@ late()
 	! cmp -s before mounted || fail "$1 changed nothing"
 }
 
+# failed OP CALL NAME TEXT...: nothing was done, and what is asked for looks as what
+# was there: that proves nothing.
+failed()
+{
+	look_at "$mnt" >before
+	faults a times 1 fail "$2" EIO "$3"
+	python3 ops.py "$mnt" "$1" 2>err && fail "$1 was not done, and told as done"
+	grep -q 'Errno 5' err || fail "$1: $(<err)"
+	eq "struck by $1" "$(fault_hits a)" 1
+	faults a clear
+	look_at a.below >below
+	diff before below || fail "$1 changed something"
+}
+
 for cache in writeback writethrough; do
 	faulty a
 	mkdir b
@@ -99,6 +116,13 @@ for cache in writeback writethrough; do
 	setfattr -n user.y -v 2 "$mnt/f8"
 	sync -f "$mnt"
 	detach b
+	echo x >"$mnt/setuid"
+	chmod 4755 "$mnt/setuid"
+	sync -f "$mnt"
+	failed lock_again setxattr f8
+	failed remove_none removexattr f8
+	failed chown_same setattr setuid
+	rm "$mnt/setuid"
 	for op in rename_dir rename_dir_away rename_dir_over rename_file \
 		rename_over exchange; do
 		late "$op" rename
