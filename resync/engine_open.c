@@ -68,7 +68,8 @@ static int refuse_half(struct meta *source, struct meta *meta, char *why,
 static int is_resyncing(struct meta *meta, uint64_t *ret)
 {
 	struct meta_reader *rd = meta_reader_get(meta);
-	int r = rd ? meta_number_get(rd, META_NUM_RESYNCING, ret) : -ENOMEM;
+	int r = rd ? meta_number_get(rd, META_NUM_RESYNCING, ret)
+		   : mirror_reader_error();
 
 	meta_reader_put(rd);
 	return r;

@@ -432,8 +432,15 @@ int engine_run(struct resync_engine *e, unsigned int slot,
 		(void)snprintf(why, why_len, "its store is gone");
 		return r;
 	}
-	/* Before the first change of one that they call whole. */
+	/* Before the first change of one that they call whole. What goes wrong
+	 * there is none of the target's. */
 	r = mirror_members_record(e->m);
+	if (r < 0) {
+		(void)snprintf(why, why_len,
+			       "its resync could not be recorded: %s",
+			       strerror(-r));
+		r = -EAGAIN;
+	}
 	if (r == 0)
 		r = run_sources(&run, why, why_len);
 	mirror_ref_put(e->m, &run.target);
