@@ -628,7 +628,7 @@ static void remark_on_all(struct offline *o)
 static int run(struct offline *o, const char *const *paths, size_t count,
 	       int prefer)
 {
-	int err, joined;
+	int err, joined = 0;
 
 	o->rows = calloc(META_STORE_MAX, sizeof(*o->rows));
 	if (!o->rows)
@@ -665,7 +665,10 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 	if (!err)
 		remark_on_all(o);
 	/* Those before one that failed are in step all the same. */
-	joined = o->changed && !o->dry ? join_all(o) : 0;
+	if (!o->dry)
+		joined = o->changed ? join_all(o)
+				    : present_note_paths(&o->set, o->in_step,
+							 o->rows, o->row_count);
 	return err ? err : joined;
 }
 

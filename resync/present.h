@@ -64,6 +64,14 @@ MUST_CHECK int present_open(struct present_set *set, const char *path,
 int present_find(const struct present_set *set, const char *uuid);
 
 /**
+ * present_note_paths - on the maps of those that are @in_step, where each of them
+ * lies now, if it is known elsewhere: the next mount looks there. @rows: of the
+ * source's map; they get the paths too. Return: 0; -errno of a map
+ */
+MUST_CHECK int present_note_paths(struct present_set *set, const bool in_step[],
+				  struct meta_member *rows, size_t row_count);
+
+/**
  * present_pick - the source: not resyncing, furthest lineage, then highest
  * durable seq, an original before a copy; every other one may follow it.
  * @settled: the maps are asked too; else only lineages are compared (before a

@@ -83,3 +83,14 @@ refused "$SEQMIRROR" resync d e
 best=${refusal##*--prefer }
 sm resync --prefer "$best" d e >/dev/null
 same_tree d e
+
+# A store that lies elsewhere now is known to do so, also where nothing was to do.
+mkdir g h
+sm init --name g,h g h >/dev/null 2>&1
+mount_volume g
+unmount_volume
+mv h elsewhere
+sm resync g elsewhere >/dev/null
+mount_volume g
+wait_until 20 volume_is healthy
+unmount_volume
