@@ -64,12 +64,14 @@ enum {
 /* ---- the daemon's end ---- */
 
 struct control;
+struct mount_session;
 
 struct control_target {
 	struct mirror *mirror;
 	struct resync_engine *engine;
 	struct scrub *scrub;
 	/* These live as long as the server. */
+	const struct mount_session *session;
 	const char *mountpoint; /* absolute */
 	const char *name;	/* what people call the mount, or "" */
 	const char *options;	/* mount_options_text() */

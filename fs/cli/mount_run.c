@@ -236,6 +236,7 @@ static void start_control(struct volume *v, const struct mount_options *options)
 		.mirror = v->mirror,
 		.engine = v->engine,
 		.scrub = v->scrub,
+		.session = v->session,
 		.mountpoint = mount_session_path(v->session),
 		.name = options->name,
 	};

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "fs/cli/control.h"
 #include "fs/cli/json_util.h"
+#include "fs/mount/mount.h"
 
 /* More rows than this are "more than": status stays quick. */
 #define BEHIND_ROWS_MAX 200000
@@ -360,6 +361,8 @@ int report_volume(const struct control_target *target, json_t *report)
 	    json_object_set_new(report, "read_only", json_boolean(read_only)) ||
 	    json_put_number(report, "min_stores", min_stores) ||
 	    json_object_set_new(report, "mounted", json_true()) ||
+	    json_put_text(report, "transport",
+			  mount_session_transport(target->session)) ||
 	    json_put_bytes(report, "mountpoint", target->mountpoint))
 		return -ENOMEM;
 	return 0;

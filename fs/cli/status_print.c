@@ -223,8 +223,9 @@ static void print_head(const json_t *report, const struct told *told)
 	(void)ui_count(seq, json_number(report, "seq"), "", "");
 	if (told->mounted &&
 	    json_get_bytes(report, "mountpoint", path, sizeof(path)) == 0) {
-		(void)printf("mounted at %s, seq %s\n",
-			     path_quote(shown, sizeof(shown), path), seq);
+		(void)printf("mounted at %s, seq %s, requests by %s\n",
+			     path_quote(shown, sizeof(shown), path), seq,
+			     json_text(report, "transport"));
 		print_read_only(report, online);
 		return;
 	}

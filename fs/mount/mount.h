@@ -189,6 +189,9 @@ dev_t mount_session_dev(const struct mount_session *session);
 /** mount_session_fd - of the connection; poll(2) says POLLERR when it is cut. */
 int mount_session_fd(const struct mount_session *session);
 
+/** mount_session_transport - how requests come: "io_uring" or "/dev/fuse". */
+const char *mount_session_transport(const struct mount_session *session);
+
 /** mount_session_path - the mount point, absolute and without symlinks. */
 const char *mount_session_path(const struct mount_session *session);
 

@@ -67,6 +67,7 @@ static void init_transport(struct mount_session *s, struct fuse_conn_info *conn)
 	}
 	conn->max_background = by_ring ? URING_BACKGROUND_MAX : BACKGROUND_MAX;
 	conn->congestion_threshold = conn->max_background * 3 / 4;
+	atomic_store(&s->by_ring, by_ring);
 	if (by_ring) {
 		device_want_uring(&s->device);
 		log_info("requests come by io_uring: queues=%u",
@@ -355,6 +356,11 @@ dev_t mount_session_dev(const struct mount_session *session)
 int mount_session_fd(const struct mount_session *session)
 {
 	return fuse_session_fd(session->fuse);
+}
+
+const char *mount_session_transport(const struct mount_session *session)
+{
+	return atomic_load(&session->by_ring) ? "io_uring" : "/dev/fuse";
 }
 
 const char *mount_session_path(const struct mount_session *session)

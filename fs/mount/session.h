@@ -16,6 +16,7 @@
 
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -35,10 +36,11 @@ struct mount_session {
 	enum mount_uring uring_wanted;
 
 	/* Set by the INIT request before any other, then read-only. */
-	bool zero_open;	     /* ENOSYS ends OPEN requests */
-	bool zero_opendir;   /* and OPENDIR requests */
-	bool killpriv;	     /* who writes says whether set-id bits must go */
-	bool forgets_blocks; /* with each close: writeback caching is on */
+	_Atomic bool by_ring; /* asked for at any time */
+	bool zero_open;	      /* ENOSYS ends OPEN requests */
+	bool zero_opendir;    /* and OPENDIR requests */
+	bool killpriv;	      /* who writes says whether set-id bits must go */
+	bool forgets_blocks;  /* with each close: writeback caching is on */
 
 	struct device device;
 	struct uring uring;

@@ -19,12 +19,14 @@ echo Y 2>/dev/null >"$switch" || skip "$switch cannot be written"
 
 by_ring()
 {
-	tail -n 2 "$daemon_log" | grep -q "requests come by io_uring"
+	tail -n 2 "$daemon_log" | grep -q "requests come by io_uring" &&
+		[[ $(status_of .transport) == io_uring ]]
 }
 
 by_device()
 {
-	tail -n 2 "$daemon_log" | grep -q "requests come by /dev/fuse"
+	tail -n 2 "$daemon_log" | grep -q "requests come by /dev/fuse" &&
+		[[ $(status_of .transport) == /dev/fuse ]]
 }
 
 ring_threads()
