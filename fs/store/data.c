@@ -263,17 +263,3 @@ void now_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
 	(void)s;
 	(void)posix_fadvise(fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
 }
-
-ssize_t now_copy_range(const struct store *s, int fd_in, uint64_t off_in,
-		       int fd_out, uint64_t off_out, size_t len)
-{
-	off_t in = (off_t)off_in, out = (off_t)off_out;
-	ssize_t n;
-	int err = store_gate(s, "store.copy_range");
-
-	assert(store_range_ok(off_in, len) && store_range_ok(off_out, len));
-	if (err)
-		return err;
-	n = RETRY_EINTR(copy_file_range(fd_in, &in, fd_out, &out, len, 0));
-	return n < 0 ? -errno : n;
-}

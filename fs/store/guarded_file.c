@@ -244,24 +244,6 @@ void store_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len)
 	hint(s, STORE_CALL(make_drop_cache), fd, off, len);
 }
 
-static ssize_t make_copy_range(struct store_call *k)
-{
-	return now_copy_range(k->s, k->fd[0], k->off, k->fd[1], k->off2,
-			      k->len);
-}
-
-ssize_t store_copy_range(const struct store *s, int fd_in, uint64_t off_in,
-			 int fd_out, uint64_t off_out, size_t len)
-{
-	struct store_call k = STORE_CALL(make_copy_range);
-
-	k.fd[1] = fd_out;
-	k.off = off_in;
-	k.off2 = off_out;
-	k.len = len;
-	return call_file(s, &k, fd_in);
-}
-
 /* ---- attributes ---- */
 
 static ssize_t call_obj(const struct store *s, struct store_call *k,

@@ -244,7 +244,7 @@ struct store_call {
 	bool moves; /* and directories may get another parent by it */
 	bool flag;
 	int flags;
-	uint64_t off, off2, len;
+	uint64_t off, len;
 	mode_t mode;
 	dev_t rdev;
 	uid_t uid;
@@ -331,9 +331,6 @@ void now_write_behind(const struct store *s, int fd, uint64_t off,
 		      uint64_t len);
 void now_read_ahead(const struct store *s, int fd, uint64_t off, uint64_t len);
 void now_drop_cache(const struct store *s, int fd, uint64_t off, uint64_t len);
-MUST_CHECK ssize_t now_copy_range(const struct store *s, int fd_in,
-				  uint64_t off_in, int fd_out, uint64_t off_out,
-				  size_t len);
 MUST_CHECK int now_chmod(const struct store *s, struct store_obj o,
 			 mode_t mode);
 MUST_CHECK int now_chown(const struct store *s, struct store_obj o, uid_t uid,

@@ -354,10 +354,6 @@ void store_read_ahead(const struct store *s, int fd, uint64_t off,
  */
 void store_drop_cache(const struct store *s, int fd, uint64_t off,
 		      uint64_t len);
-/* copy_file_range within one store; short counts possible; -EXDEV/-EOPNOTSUPP. */
-MUST_CHECK ssize_t store_copy_range(const struct store *s, int fd_in,
-				    uint64_t off_in, int fd_out,
-				    uint64_t off_out, size_t len);
 
 /* ---- attributes: @fd any descriptor (O_PATH too) or (dirfd, name) ---- */
 

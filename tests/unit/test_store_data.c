@@ -145,18 +145,6 @@ Test(store_file, truncate_and_sync)
 	cr_assert_eq(store_fsync(store, file_fd, true), 0);
 }
 
-Test(store_file, copy_range)
-{
-	int fd = make_file("copy", 0644);
-	char buf[8];
-
-	cr_assert_eq(store_write(store, file_fd, "abcdefgh", 8, 0, NULL), 0);
-	cr_assert_eq(store_copy_range(store, file_fd, 2, fd, 1, 100), 6);
-	cr_assert_eq(store_read(store, fd, buf, 8, 0), 7);
-	cr_assert_eq(memcmp(buf, "\0cdefgh", 7), 0);
-	close(fd);
-}
-
 /* ---- holes ---- */
 
 static void punch_cases(bool can)
