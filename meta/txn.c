@@ -57,12 +57,12 @@ static int wal_committed(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
-static int wal_move_pages(const struct meta *m)
+static int share_of_disk(struct map_call *k)
 {
 	struct statvfs v;
 	uint64_t pages;
 
-	if (fstatvfs(m->dir_fd, &v) < 0 || !v.f_blocks)
+	if (fstatvfs(k->dir_fd, &v) < 0 || !v.f_blocks)
 		return WAL_MOVE_PAGES;
 	pages = (uint64_t)v.f_blocks * v.f_frsize / META_PAGE_BYTES /
 		WAL_MOVE_SHARE;
@@ -72,10 +72,14 @@ static int wal_move_pages(const struct meta *m)
 
 int writer_open(struct meta *m, enum conn_role role)
 {
-	int r = conn_open(&m->writer.conn, m->db_path, role, m->guard);
+	struct map_call k = {
+		.fn = share_of_disk, .dir_fd = m->dir_fd, .fd = -1};
+	int r = map_call(m, &k);
 
-	m->wal_move_pages = wal_move_pages(m);
-
+	if (r < 0)
+		return r;
+	m->wal_move_pages = r;
+	r = conn_open(&m->writer.conn, m->db_path, role, m->guard);
 	if (r < 0)
 		return r;
 	m->writer.meta = m;

@@ -227,25 +227,15 @@ static bool nothing_to_do(const struct offline *o, const struct present *t,
  * change on. */
 static int record_begun(struct offline *o, size_t i)
 {
-	struct meta *meta = o->set.v[o->source].meta;
 	struct meta_member *row = NULL;
-	int err;
 
 	for (size_t k = 0; !row && k < o->row_count; k++)
 		if (!strcmp(o->rows[k].uuid, meta_store_uuid(o->set.v[i].meta)))
 			row = &o->rows[k];
 	if (!row || row->state == META_STORE_RESYNCING)
 		return 0;
-	err = meta_begin(meta);
-	if (err)
-		return err;
 	row->state = META_STORE_RESYNCING;
-	err = meta_member_put(meta, row);
-	if (err) {
-		meta_rollback(meta);
-		return err;
-	}
-	return meta_commit(meta);
+	return present_put_row(&o->set.v[o->source], row);
 }
 
 static int resync_one(struct offline *o, size_t i)
@@ -665,10 +655,11 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 	if (!err)
 		remark_on_all(o);
 	/* Those before one that failed are in step all the same. */
-	if (!o->dry)
-		joined = o->changed ? join_all(o)
-				    : present_note_paths(&o->set, o->in_step,
-							 o->rows, o->row_count);
+	if (o->changed && !o->dry)
+		joined = join_all(o);
+	else if (!err && !o->dry)
+		joined = present_note_paths(&o->set, o->in_step, o->rows,
+					    o->row_count);
 	return err ? err : joined;
 }
 

@@ -594,28 +594,25 @@ int present_recover(struct present_set *set, size_t source, uint64_t *ret_bytes)
 	return 0;
 }
 
-static int put_rows(struct meta *meta, const struct meta_member *rows,
-		    const bool moved[], size_t row_count)
+int present_put_row(const struct present *p, const struct meta_member *row)
 {
-	int err = meta_begin(meta);
+	int err = meta_begin(p->meta);
 
 	if (err)
 		return err;
-	for (size_t k = 0; !err && k < row_count; k++)
-		err = moved[k] ? meta_member_put(meta, &rows[k]) : 0;
+	err = meta_member_put(p->meta, row);
 	if (!err)
-		return meta_commit(meta);
-	meta_rollback(meta);
+		return meta_commit(p->meta);
+	meta_rollback(p->meta);
 	return err;
 }
 
 int present_note_paths(struct present_set *set, const bool in_step[],
 		       struct meta_member *rows, size_t row_count)
 {
-	bool moved[META_STORE_MAX] = {0}, any = false;
 	int err = 0;
 
-	for (size_t k = 0; k < row_count; k++) {
+	for (size_t k = 0; !err && k < row_count; k++) {
 		int at = present_find(set, rows[k].uuid);
 
 		if (at < 0 || !in_step[at] ||
@@ -623,11 +620,10 @@ int present_note_paths(struct present_set *set, const bool in_step[],
 			continue;
 		snprintf(rows[k].path_hint, sizeof(rows[k].path_hint), "%s",
 			 store_path(set->v[at].store));
-		moved[k] = any = true;
+		for (size_t i = 0; !err && i < set->count; i++)
+			if (in_step[i])
+				err = present_put_row(&set->v[i], &rows[k]);
 	}
-	for (size_t i = 0; any && !err && i < set->count; i++)
-		if (in_step[i])
-			err = put_rows(set->v[i].meta, rows, moved, row_count);
 	if (err)
 		return present_refuse(set, err,
 				      "cannot record where the stores lie: %s",

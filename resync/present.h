@@ -63,6 +63,10 @@ MUST_CHECK int present_open(struct present_set *set, const char *path,
 /* Index of the store with this UUID, or -1. */
 int present_find(const struct present_set *set, const char *uuid);
 
+/** present_put_row - a member's row into the map of @p, durable. */
+MUST_CHECK int present_put_row(const struct present *p,
+			       const struct meta_member *row);
+
 /**
  * present_note_paths - on the maps of those that are @in_step, where each of them
  * lies now, if it is known elsewhere: the next mount looks there. @rows: of the

@@ -440,10 +440,11 @@ int mirror_member_remove(struct mirror *m, unsigned int slot)
 	mutex_lock(&m->lock);
 	record_end(m);
 	mutex_unlock(&m->lock);
-	r = removal_number(m);
 	for_each_slot(i, pin) if (res[i] && !slot_put_out(m, i, "map", res[i]))
 		r = res[i];
 	slots_unpin(m, pin);
+	if (!r)
+		r = removal_number(m);
 	slots_notify(m);
 	return r;
 }

@@ -464,6 +464,26 @@ refused()
 	eq "lines of the refusal ($refusal)" "$(wc -l <<<"$refusal")" 1
 }
 
+# checked STORE...: what `check` finds, as JSON in $report; the status must be what
+# that says.
+checked()
+{
+	local rc=0
+
+	report=$work/report.json
+	sm check --json "$@" >"$report" || rc=$?
+	jq -e . "$report" >/dev/null || fail "check --json: $(cat "$report")"
+	eq "status of check" "$rc" $(($(jq .wrong "$report") > 0))
+}
+
+# sound STORE: nothing is wrong.
+sound()
+{
+	checked "$1"
+	eq "$1 wrong" "$(jq -c '[.findings[] | select(.class == "wrong")]' \
+		"$report")" "[]"
+}
+
 same_tree()
 {
 	local output

@@ -9,25 +9,6 @@
 need_root
 need jq
 
-report=$work/report.json
-
-# checked STORE: the report as JSON; the status must be what it says.
-checked()
-{
-	local rc=0
-
-	sm check --json "$@" >"$report" || rc=$?
-	jq -e . "$report" >/dev/null || fail "check --json: $(cat "$report")"
-	eq "status of check" "$rc" $(($(jq .wrong "$report") > 0))
-}
-
-sound()
-{
-	checked "$1"
-	eq "$1 wrong" "$(jq -c '[.findings[] | select(.class == "wrong")]' \
-		"$report")" "[]"
-}
-
 # A repair of a, which b then gets.
 repaired()
 {

@@ -36,7 +36,6 @@ import exerciser  # noqa: E402
 import modelops  # noqa: E402
 import resyncops  # noqa: E402
 import rigs  # noqa: E402
-import storecheck  # noqa: E402
 import treecmp  # noqa: E402
 from rigs import Failure, wait_for  # noqa: E402
 
@@ -100,6 +99,8 @@ class Place(exerciser.Store):
 
 
 class ResyncExerciser(exerciser.Exerciser):
+    crash_compare = AfterCrash
+
     def __init__(self, args, seed):
         self.program = os.environ["SEQMIRROR"]
         self.rng = rng = random.Random(seed)
@@ -139,37 +140,8 @@ class ResyncExerciser(exerciser.Exerciser):
         if not self.is_mounted() and expect:
             raise Failure("mount refused")
 
-    def after_crash(self):
-        compare = AfterCrash(self.mnt, self.plain, self.tree.versions)
-        self.complain("after the crash (A: mount, B: plain)", compare.run())
-        for path, data in compare.taken_back:
-            self.note(f"taken back: {path}")
-            with open(os.path.join(os.fsencode(self.plain), path),
-                      "r+b") as file:
-                file.truncate(0)
-                file.write(data)
-        self.tree.all_durable()
-
-    def check_stores(self):
-        online = self.of_state("online")
-        first = online[0]
-        checks = []
-        for store in online:
-            check = storecheck.StoreCheck(store.below, False)
-            self.complain(f"map of {store.name} ({store.kind})", check.run())
-            checks.append(check)
-            if store is not first:
-                self.equal(first.below, store.below, holes=self.holes)
-                checks[0].same_map(check)
-                self.complain("maps", checks[0].complaints)
-        self.equal(first.below, self.plain, times=False, holes=False)
-        for store in online:
-            self.run("check", store.path)
-        if self.earlier:
-            checks[0].since(self.earlier)
-            self.complain("numbers since the last quiet point",
-                          checks[0].complaints)
-        self.earlier = checks[0]
+    def files_of(self, store):
+        return store.below
 
     # ---- one round ----
 

@@ -9,24 +9,6 @@
 need_root
 need jq setfattr
 
-report=$work/report.json
-
-# checked STORE: the report as JSON; the status must be what it says.
-checked()
-{
-	local rc=0
-
-	sm check --json "$@" >"$report" || rc=$?
-	eq "status of check" "$rc" $(($(jq .wrong "$report") > 0))
-}
-
-sound()
-{
-	checked "$1"
-	eq "$1 wrong" "$(jq -c '[.findings[] | select(.class == "wrong")]' \
-		"$report")" "[]"
-}
-
 # Of the store's own directory, and nothing else.
 root_changed()
 {
