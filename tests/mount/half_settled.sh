@@ -88,7 +88,7 @@ late()
 	! cmp -s before mounted || fail "$1 changed nothing"
 }
 
-# failed OP CALL NAME TEXT...: nothing was done, and what is asked for looks as what
+# failed OP CALL NAME: nothing was done, and what is asked for looks as what
 # was there: that proves nothing.
 failed()
 {
