@@ -36,6 +36,8 @@ suites=("$@")
 build_dir=$ci_dir/$config
 log_dir=$build_dir/sanitizer-logs
 
+# Builds all, or leaves it to the run of the named suites to build what they
+# need.
 setup()
 {
 	local mode=()
@@ -43,7 +45,7 @@ setup()
 	[[ ! -f $build_dir/build.ninja ]] || mode=(--reconfigure)
 	meson setup "${mode[@]}" "$build_dir" "$source_dir" "$@" >/dev/null ||
 		die "meson setup failed; see $build_dir/meson-logs"
-	ninja -C "$build_dir"
+	((${#suites[@]} > 0)) || ninja -C "$build_dir"
 }
 
 # Runs the given suites, or those named on the command line, that exist.
@@ -64,7 +66,7 @@ run_tests()
 		echo "ci.sh: $config: no tests in: ${suites[*]}"
 		return 0
 	fi
-	meson test -C "$build_dir" --no-rebuild --print-errorlogs \
+	meson test -C "$build_dir" --print-errorlogs \
 		--timeout-multiplier "${timeout_factor:-2}" "${names[@]}"
 }
 
