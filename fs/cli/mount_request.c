@@ -55,31 +55,57 @@ void mount_request_done(struct mount_request *r)
 	mount_options_done(&r->options);
 }
 
+/* Of a store that is away, or does not answer, the assembly says it. */
+static int check_store(const char *point, const char *word, const char *path)
+{
+	char store[PATH_MAX];
+	struct stat st;
+
+	if (reach_stat(path, &st, store) ||
+	    (!path_lies_in(point, store) && !path_lies_in(store, point)))
+		return 0;
+	ui_error(word,
+		 "a mount point and a store cannot lie in one another (%s)",
+		 store);
+	return -EINVAL;
+}
+
+static int find_point(const struct mount_request *r, char **ret_point)
+{
+	int err;
+
+	*ret_point = realpath(r->mountpoint, NULL);
+	if (*ret_point)
+		return 0;
+	err = -errno;
+	ui_error(r->mountpoint, "%s", ui_why(err));
+	return err;
+}
+
 int mount_request_check(const struct mount_request *r)
 {
-	_cleanup_free_ char *point = realpath(r->mountpoint, NULL);
+	_cleanup_free_ char *point = NULL;
+	int err = find_point(r, &point);
 
-	if (!point) {
-		int err = -errno;
+	for (size_t i = 0; !err && i < r->stores.count; i++)
+		err = check_store(point, r->mountpoint, r->stores.data[i]);
+	return err;
+}
 
-		ui_error(r->mountpoint, "%s", ui_why(err));
-		return err;
+int mount_request_check_found(const struct mount_request *r,
+			      const struct resync_assembly *a)
+{
+	_cleanup_free_ char *point = NULL;
+	int err = find_point(r, &point);
+
+	for (size_t i = 0; !err && i < a->count; i++) {
+		const struct store *store = a->members[i].store
+						    ? a->members[i].store
+						    : a->late_store[i];
+
+		if (store)
+			err = check_store(point, r->mountpoint,
+					  store_path(store));
 	}
-	vec_for_each (path, &r->stores) {
-		char store[PATH_MAX];
-		struct stat st;
-
-		/* One that is away, or does not answer, is the assembly's
-		 * business. */
-		if (reach_stat(*path, &st, store))
-			continue;
-		if (path_lies_in(point, store) || path_lies_in(store, point)) {
-			ui_error(r->mountpoint,
-				 "a mount point and a store cannot lie in one "
-				 "another (%s)",
-				 store);
-			return -EINVAL;
-		}
-	}
-	return 0;
+	return err;
 }

@@ -148,6 +148,9 @@ static int assemble(struct volume *v, struct mount_request *r)
 		a->count = 0;
 		return err;
 	}
+	err = mount_request_check_found(r, a);
+	if (err)
+		return err;
 	tell_assembly(a, r->options.mirror.min_stores);
 	return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/vec.h"
 #include "fs/mount/mount.h"
+#include "resync/resync.h"
 
 struct mount_request {
 	VEC(char *) stores;	   /* absolute paths, owned */
@@ -28,6 +29,11 @@ void mount_request_done(struct mount_request *r);
 /** mount_request_check - the mount point and the stores do not lie in one
  * another. Reports. Looks at the stores (resync/reach.h). */
 MUST_CHECK int mount_request_check(const struct mount_request *r);
+
+/** mount_request_check_found - the same of the members that nobody named and
+ * that were found: of who forgets the mount point, the last store is it. */
+MUST_CHECK int mount_request_check_found(const struct mount_request *r,
+					 const struct resync_assembly *a);
 
 /** mount_run - Return: enum mount_exit, errors reported. */
 MUST_CHECK int mount_run(struct mount_request *r);
