@@ -13,6 +13,8 @@
 /* Longer than what the daemon sends. */
 #define PATH_TEXT_MAX 8300
 
+#define JSON_HEAD     "{\n  \"changes\": ["
+
 enum {
 	OPT_SINCE = CLI_OPT_FIRST,
 	OPT_UNTIL,
@@ -49,10 +51,10 @@ static int print_text(const struct words *w, const struct change *c)
 	return putchar(w->zero ? '\0' : '\n') == EOF ? -EIO : 0;
 }
 
-/* Item by item: a long list is not kept in memory. */
+/* Item by item: a long list is not kept in memory. What is refused has none. */
 static int print_json(struct words *w, const json_t *item)
 {
-	(void)printf("%s\n    ", w->printed++ ? "," : "");
+	(void)printf("%s\n    ", w->printed++ ? "," : JSON_HEAD);
 	return json_dumpf(item, stdout, JSON_COMPACT) ? -EIO : 0;
 }
 
@@ -181,14 +183,12 @@ static int show(struct words *w)
 	w->since = since_word(w->since, &since_id);
 	if (w->until)
 		w->until = since_word(w->until, &until_id);
-	if (w->json)
-		(void)fputs("{\n  \"changes\": [", stdout);
 	err = t.client ? ask_daemon(w, &t, &since, &until)
 		       : ask_map(w, &t, &since, &until);
 	if (w->json && !err)
 		(void)printf("%s],\n  \"since\": %" PRIu64
 			     ",\n  \"until\": %" PRIu64 "\n}\n",
-			     w->printed ? "\n  " : "", since, until);
+			     w->printed ? "\n  " : JSON_HEAD, since, until);
 	return err;
 }
 

@@ -103,6 +103,25 @@ refused "$SEQMIRROR" status "$work"
 refused "$SEQMIRROR" status "$work/none"
 refused "$SEQMIRROR" status
 
+# A list that is refused is not begun.
+no_list()
+{
+	refused "$SEQMIRROR" changes --json --since "$@"
+	eq "what is printed of a refused list" "$(cat "$work/refused.out")" ""
+}
+no_list none "$work/a"
+no_list 0 --until none "$work/a"
+mount_volume "$work/a" "$work/b"
+no_list none "$mnt"
+no_list 0 --until none "$mnt"
+for place in "$mnt" "$work/a"; do
+	sm changes --json --since 0 "$place" >report
+	has changes . changes since until
+	sm changes --json --since 999999999 "$place" >report
+	eq "changes of the future" "$(jq -c .changes report)" "[]"
+	[[ $place == "$work/a" ]] || unmount_volume
+done
+
 # The note of who has the store leads to a daemon that dies while it is asked:
 # the map tells then, as of any store that is not in use.
 mount_volume "$work/a" "$work/b"
