@@ -129,6 +129,14 @@ MUST_CHECK int check_repair_note(struct check_repair *r,
 				 const struct check_finding *f);
 
 /**
+ * check_repair_may - what check_repair_run() would say before it writes; the map
+ * of @side may be open for reading only.
+ * Return: 1 it would repair, 0 nothing was noted, -EBUSY, -ESTALE, -errno
+ */
+MUST_CHECK int check_repair_may(const struct check_repair *r,
+				const struct resync_side *side);
+
+/**
  * check_repair_run - the files of this store are right, the map follows.
  *
  * Everything noted is put under intents, and an epoch is founded with this

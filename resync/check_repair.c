@@ -314,21 +314,21 @@ static int put_all(struct check_repair *r)
 /* In a copy no file is the one that the map means: all that is in doubt would be
  * lost and found as something new, or be looked for in vain. A mount finds the
  * files by their paths. */
-static int check_copied(const struct check_repair *r)
+static int check_copied(const struct resync_side *side)
 {
-	struct meta_reader *rd = meta_reader_get(r->meta);
-	int copied = rd ? side_is_copied(r->side, rd) : -ENOMEM;
+	struct meta_reader *rd = meta_reader_get(side->meta);
+	int copied = rd ? side_is_copied(side, rd) : -ENOMEM;
 
 	meta_reader_put(rd);
 	return copied > 0 ? -ESTALE : copied;
 }
 
 /* Whether this store may say by itself what is right. */
-static int may_repair(struct check_repair *r)
+static int may_repair(const struct resync_side *side)
 {
 	_cleanup_free_ struct meta_member *v =
 		calloc(META_STORE_MAX, sizeof(*v));
-	struct meta_reader *rd = meta_reader_get(r->meta);
+	struct meta_reader *rd = meta_reader_get(side->meta);
 	uint64_t clean = 0, resyncing = 0;
 	size_t count = 0, online = 0;
 	int err = v && rd ? 0 : -ENOMEM;
@@ -342,10 +342,10 @@ static int may_repair(struct check_repair *r)
 	meta_reader_put(rd);
 	for (size_t i = 0; !err && i < count; i++)
 		online += v[i].state == META_STORE_ONLINE &&
-			  strcmp(v[i].uuid, meta_store_uuid(r->meta)) != 0;
-	if (err)
-		return err;
-	return resyncing || (!clean && online) ? -EBUSY : 0;
+			  strcmp(v[i].uuid, meta_store_uuid(side->meta)) != 0;
+	if (!err && (resyncing || (!clean && online)))
+		err = -EBUSY;
+	return err ? err : check_copied(side);
 }
 
 static int durable_seq(struct meta *meta, uint64_t *ret)
@@ -355,6 +355,14 @@ static int durable_seq(struct meta *meta, uint64_t *ret)
 
 	meta_reader_put(rd);
 	return err;
+}
+
+int check_repair_may(const struct check_repair *r,
+		     const struct resync_side *side)
+{
+	int err = r->steps.count ? may_repair(side) : 0;
+
+	return err ? err : r->steps.count > 0;
 }
 
 int check_repair_run(struct check_repair *r, struct resync_side *side,
@@ -367,9 +375,7 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 		return 0;
 	r->side = side;
 	r->meta = side->meta;
-	err = may_repair(r);
-	if (!err)
-		err = check_copied(r);
+	err = may_repair(side);
 	if (!err)
 		err = put_all(r);
 	if (!err)

@@ -132,7 +132,13 @@ void check_print_repaired(struct check_print *p, uint64_t seq)
 
 /* ---- the end ---- */
 
-static int end_json(struct check_print *p, const struct check_result *n)
+bool check_print_is_open(const struct check_print *p)
+{
+	return p->json && p->begun;
+}
+
+static int end_json(struct check_print *p, const struct check_result *n,
+		    bool complete)
 {
 	const struct store_identity *id = store_identity(p->store);
 	_cleanup_json_ json_t *o = json_object();
@@ -148,6 +154,7 @@ static int end_json(struct check_print *p, const struct check_result *n)
 	    json_put_number(o, "wrong", n->wrong) ||
 	    json_put_number(o, "in_doubt", n->in_doubt) ||
 	    json_put_number(o, "notes", n->notes) ||
+	    json_object_set_new(o, "complete", json_boolean(complete)) ||
 	    json_object_set_new(o, "clean", json_boolean(n->clean)) ||
 	    json_object_set_new(o, "resyncing", json_boolean(n->resyncing)) ||
 	    json_object_set_new(o, "copied", json_boolean(n->copied)) ||
@@ -201,10 +208,10 @@ static void end_text(struct check_print *p, const struct check_result *n,
 }
 
 int check_print_end(struct check_print *p, const struct check_result *result,
-		    const char *word)
+		    bool complete, const char *word)
 {
 	if (p->json)
-		return end_json(p, result);
+		return end_json(p, result, complete);
 	end_text(p, result, word);
 	return 0;
 }

@@ -17,8 +17,11 @@ MUST_CHECK int check_print_found(struct check_print *p,
 				 const struct check_finding *f);
 /* Another round follows; what it finds is still wrong. */
 void check_print_repaired(struct check_print *p, uint64_t seq);
+/* Has an object been begun that only check_print_end() ends? */
+bool check_print_is_open(const struct check_print *p);
+/* @complete: what @result counts is all. */
 MUST_CHECK int check_print_end(struct check_print *p,
-			       const struct check_result *result,
+			       const struct check_result *result, bool complete,
 			       const char *word);
 
 void check_print_progress(struct check_print *p, uint64_t places);

@@ -40,6 +40,9 @@ struct session {
 	struct check_print *print;
 	struct check_repair *repair; /* NULL: only look */
 	uint64_t map_time_ns;
+	struct check_result result; /* of the last round */
+	bool complete;		    /* that round came to its end */
+	bool writes;		    /* the map is open for that */
 	const char *lost; /* why the map cannot be used at all; NULL: it can */
 };
 
@@ -101,15 +104,40 @@ static int map_error(const struct words *w, int err, const char *why)
 	return err;
 }
 
+static int open_as(struct session *s, enum meta_open_mode mode,
+		   struct meta **ret, char **ret_why)
+{
+	int err = meta_open(store_privdir(s->store), mode, ret, ret_why);
+
+	s->writes = !err && mode == META_OPEN_RW;
+	return err;
+}
+
+/* To look at it, which changes nothing; one of an older format can only be
+ * opened for writing. */
 static int open_map(struct session *s, struct meta **ret)
 {
 	_cleanup_free_ char *why = NULL;
-	const char *dir = store_privdir(s->store);
 	int err;
 
-	s->map_time_ns = check_map_time(dir);
-	err = meta_open(dir, s->repair ? META_OPEN_RW : META_OPEN_RO, ret,
-			&why);
+	s->map_time_ns = check_map_time(store_privdir(s->store));
+	err = open_as(s, META_OPEN_RO, ret, &why);
+	if (err == -EPROTO && s->repair) {
+		free(steal_pointer(&why));
+		err = open_as(s, META_OPEN_RW, ret, &why);
+	}
+	return err ? map_error(s->words, err, why) : 0;
+}
+
+static int open_for_writing(struct session *s, struct meta **map)
+{
+	_cleanup_free_ char *why = NULL;
+	int err;
+
+	if (s->writes)
+		return 0;
+	meta_close(steal_pointer(map));
+	err = open_as(s, META_OPEN_RW, map, &why);
 	return err ? map_error(s->words, err, why) : 0;
 }
 
@@ -136,8 +164,7 @@ static int on_poll(void *arg, uint64_t places)
 	return interrupted;
 }
 
-static int check_once(struct session *s, struct meta *map,
-		      struct check_result *ret)
+static int check_once(struct session *s, struct meta *map)
 {
 	const struct check_args args = {
 		.side = {.store = s->store, .meta = map},
@@ -147,8 +174,9 @@ static int check_once(struct session *s, struct meta *map,
 		.arg = s,
 	};
 	_cleanup_free_ char *at = NULL;
-	int err = check_store(&args, ret, &at);
+	int err = check_store(&args, &s->result, &at);
 
+	s->complete = !err;
 	check_print_progress_end(s->print);
 	if (err == -ECANCELED)
 		ui_error("check", "interrupted");
@@ -159,25 +187,35 @@ static int check_once(struct session *s, struct meta *map,
 	return err;
 }
 
-static int verdict(const struct session *s, const struct check_result *result)
+static int verdict(const struct session *s)
 {
 	if (s->lost)
 		return map_error(s->words, -EUCLEAN, s->lost);
-	return result->wrong ? 1 : 0;
+	return s->result.wrong ? 1 : 0;
+}
+
+/* What was printed is one object also where an error follows. */
+static int print_end(struct session *s, int err)
+{
+	int printed;
+
+	if (err < 0 && !check_print_is_open(s->print))
+		return err;
+	printed = check_print_end(s->print, &s->result, s->complete,
+				  s->words->word);
+	return err < 0 ? err : printed;
 }
 
 static int look(struct session *s)
 {
-	struct check_result result;
 	struct meta *map = NULL;
 	int err = open_map(s, &map);
 
 	if (!err)
-		err = check_once(s, map, &result);
+		err = check_once(s, map);
 	meta_close(map);
-	if (!err)
-		err = check_print_end(s->print, &result, s->words->word);
-	return err ? err : verdict(s, &result);
+	err = print_end(s, err);
+	return err ? err : verdict(s);
 }
 
 /* ---- repair ---- */
@@ -199,16 +237,23 @@ static int repair_refused(const struct words *w, int err)
 	return err;
 }
 
-/* 1: something was put right, look again; 0: nothing is left to do. */
-static int repair_once(struct session *s, struct meta *map,
-		       struct check_result *result)
+/* 1: something was put right, look again; 0: nothing is left to do. The time of
+ * the map is evidence, so it is not touched before it is to be changed. */
+static int repair_once(struct session *s, struct meta **map)
 {
-	struct resync_side side = {.store = s->store, .meta = map};
+	struct resync_side side = {.store = s->store, .meta = *map};
 	uint64_t seq = 0;
-	int err = check_once(s, map, result);
+	int err = check_once(s, *map);
 
-	if (err || !result->wrong)
+	if (err || !s->result.wrong)
 		return err;
+	err = check_repair_may(s->repair, &side);
+	if (err <= 0)
+		return err ? repair_refused(s->words, err) : 0;
+	err = open_for_writing(s, map);
+	if (err)
+		return err;
+	side.meta = *map;
 	err = check_repair_run(s->repair, &side, &seq);
 	if (err < 0)
 		return repair_refused(s->words, err);
@@ -221,7 +266,6 @@ static int repair_once(struct session *s, struct meta *map,
 
 static int repair(struct session *s)
 {
-	struct check_result result = {0};
 	struct meta *map = NULL;
 	uint64_t before = UINT64_MAX;
 	int err = 1;
@@ -233,17 +277,16 @@ static int repair(struct session *s)
 		if (round == 0)
 			err = open_map(s, &map);
 		if (err >= 0)
-			err = repair_once(s, map, &result);
+			err = repair_once(s, &map);
 		check_repair_free(s->repair);
 		s->repair = NULL;
-		if (result.wrong >= before)
+		if (s->result.wrong >= before)
 			break; /* it does not get better */
-		before = result.wrong;
+		before = s->result.wrong;
 	}
 	meta_close(map);
-	if (err >= 0)
-		err = check_print_end(s->print, &result, s->words->word);
-	return err < 0 ? err : verdict(s, &result);
+	err = print_end(s, err);
+	return err < 0 ? err : verdict(s);
 }
 
 static int check(const struct words *w)

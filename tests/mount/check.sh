@@ -207,6 +207,12 @@ chmod 700 a/d/n11
 checked "$work/a"
 wrong changed d/n11
 refused "$SEQMIRROR" check --repair "$work/a"
+# Nothing was changed: not the time of the map either, which is the evidence. What
+# was found before it was refused is an object, too.
+refused "$SEQMIRROR" check --repair --json "$work/a"
+cp refused.out "$report"
+wrong changed d/n11
+eq "complete" "$(jq .complete "$report")" true
 mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 unmount_volume
