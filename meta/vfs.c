@@ -105,6 +105,7 @@ static int ro_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
 	if (real) {
 		int rc = real->pMethods->xRead(real, buf, len, off);
 
+		guard_progress();
 		return ro_of(file)->is_database
 			       ? vfs_check_read(rc, buf, len, off)
 			       : rc;

@@ -319,37 +319,118 @@ int engine_stops(void *arg)
 	return atomic_load(&e->closing);
 }
 
+/* The map of @store, as it lies there, and what it says of its past. */
+struct looking {
+	struct reach_job base; /* first */
+	const struct store *store;
+	char source_uuid[META_UUID_LEN + 1];
+	int lost;
+	char *cause;
+	struct lineage_of target; /* where it is not lost */
+};
+
+static int load_target(struct looking *k)
+{
+	struct meta *meta = NULL;
+	struct meta_reader *rd = NULL;
+	int r = meta_open(store_privdir(k->store), META_OPEN_RO, &meta, NULL);
+
+	if (r == 0) {
+		rd = meta_reader_get(meta);
+		r = rd ? lineage_load(meta, rd, k->source_uuid, &k->target)
+		       : -EIO;
+	}
+	/* What it points to outlives the map. */
+	k->target.view.uuid = store_identity(k->store)->store_uuid;
+	meta_reader_put(rd);
+	meta_close(meta);
+	return r;
+}
+
+static int looking_run(struct reach_job *j)
+{
+	struct looking *k = (struct looking *)j;
+	int r = rebuild_is_lost(k->store, true, &k->cause);
+
+	k->lost = r;
+	return r ? MIN(r, 0) : load_target(k);
+}
+
+static void looking_drop(struct reach_job *j)
+{
+	struct looking *k = (struct looking *)j;
+
+	lineage_done(&k->target);
+	free(k->cause);
+}
+
+/* 1 foreign, 0 not. */
+static int is_foreign(struct meta *source, const struct looking *k)
+{
+	struct lineage_of of = {0};
+	struct lineage_verdict verdict;
+	struct meta_reader *rd = meta_reader_get(source);
+	int r = rd ? lineage_load(source, rd, k->target.view.uuid, &of)
+		   : mirror_reader_error();
+
+	meta_reader_put(rd);
+	if (r < 0)
+		return r;
+	lineage_compare(&of.view, &k->target.view, &verdict);
+	lineage_done(&of);
+	return verdict.relation == RESYNC_FOREIGN;
+}
+
+static int judge_map(const struct looking *k, struct meta *source, char *why,
+		     size_t why_len)
+{
+	int r = k->base.result;
+
+	if (k->lost < 0)
+		return refuse(why, why_len, r, "its map cannot be opened: %s",
+			      k->cause ? k->cause : strerror(-r));
+	if (k->lost > 0)
+		return 1;
+	if (r == 0)
+		r = is_foreign(source, k);
+	if (r < 0)
+		return refuse(why, why_len, r, "its map cannot be compared: %s",
+			      strerror(-r));
+	return r;
+}
+
 /* Lost, or made anew from the files alone: foreign. 1 yes, 0 no. */
 static int needs_rebuild(struct resync_engine *e, const struct store *store,
 			 char *why, size_t why_len)
 {
-	_cleanup_free_ char *cause = NULL;
-	enum resync_relation relation = RESYNC_STALE;
-	struct meta *meta = NULL;
+	struct looking *k = calloc(1, sizeof(*k));
 	struct mirror_ref ref;
 	int lead = mirror_lead(e->m);
-	int r = rebuild_is_lost(store, true, &cause);
+	int r;
 
-	if (r < 0)
-		return refuse(why, why_len, r, "its map cannot be opened: %s",
-			      cause ? cause : strerror(-r));
-	if (r > 0)
-		return 1;
+	if (!k)
+		return -ENOMEM;
+	k->base.run = looking_run;
+	k->base.drop = looking_drop;
+	k->store = store;
 	r = lead < 0 ? -ENODEV : mirror_ref_get(e->m, (unsigned int)lead, &ref);
-	if (r < 0)
+	if (r < 0) {
+		free(k);
 		return refuse(why, why_len, r, "no store is online");
-	r = meta_open(store_privdir(store), META_OPEN_RO, &meta, NULL);
-	if (r == 0)
-		r = resync_relate(ref.meta, meta, &relation, &(uint64_t){0});
-	meta_close(meta);
+	}
+	memcpy(k->source_uuid, meta_store_uuid(ref.meta),
+	       sizeof(k->source_uuid));
+	r = reach_run_on(store, &k->base);
+	if (r == 0) { /* and it is ours again */
+		r = judge_map(k, ref.meta, why, why_len);
+		looking_drop(&k->base);
+		free(k);
+	}
 	mirror_ref_put(e->m, &ref);
-	if (r < 0)
-		return refuse(why, why_len, r, "its map cannot be compared: %s",
-			      strerror(-r));
-	return relation == RESYNC_FOREIGN;
+	return r;
 }
 
-static int rebuild_from_lead(struct resync_engine *e, struct store *store,
+static int rebuild_from_lead(struct resync_engine *e, struct engine_store *s,
 			     char *why, size_t why_len)
 {
 	struct rebuild_counts counts;
@@ -365,13 +446,14 @@ static int rebuild_from_lead(struct resync_engine *e, struct store *store,
 	if (r < 0)
 		return refuse(why, why_len, r, "no store is online");
 	source = (struct resync_side){ref.store, ref.meta, e->m, ref.slot};
-	r = rebuild_like(&source, store, engine_stops, e, &counts, why,
-			 why_len);
+	r = rebuild_like(&source, s->store, engine_stops, e, &s->meta, &counts,
+			 why, why_len);
 	mirror_ref_put(e->m, &ref);
 	if (r == 0)
 		log_info("a lost map was made anew: store=%s compare=%llu "
 			 "found=%llu",
-			 store_path(store), (unsigned long long)counts.compared,
+			 store_path(s->store),
+			 (unsigned long long)counts.compared,
 			 (unsigned long long)counts.found);
 	return r;
 }
@@ -389,7 +471,9 @@ int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
 		return r;
 	r = needs_rebuild(e, s.store, why, why_len);
 	if (r > 0)
-		r = rebuild_from_lead(e, s.store, why, why_len);
+		r = rebuild_from_lead(e, &s, why, why_len);
+	if (r < 0 && reach_hangs(s.store, s.meta))
+		r = refuse_hung(why, why_len, path);
 	engine_store_close(&s);
 	return r;
 }

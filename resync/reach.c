@@ -144,6 +144,22 @@ int reach_run(struct reach_job *j)
 	return 0;
 }
 
+int reach_run_on(const struct store *store, struct reach_job *j)
+{
+	struct guard *g = store_guard(store);
+
+	if (!guard_is_on(g)) {
+		j->result = j->run(j);
+		return 0;
+	}
+	j->base = (struct guard_call){
+		.run = job_made,
+		.late = job_late,
+		.fd = {-1, -1},
+	};
+	return guard_run(g, &j->base);
+}
+
 /* ---- questions ---- */
 
 struct question {

@@ -59,6 +59,12 @@ MUST_CHECK int reach_job_init(struct reach_job *j, const char *path,
  */
 MUST_CHECK int reach_run(struct reach_job *j);
 
+/**
+ * reach_run_on - the same on @store, which was opened aside, under its guard:
+ * it stays open until what was left behind has ended (reach_close()).
+ */
+MUST_CHECK int reach_run_on(const struct store *store, struct reach_job *j);
+
 /* Is something stuck there? */
 bool reach_is_stuck(const char *path);
 

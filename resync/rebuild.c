@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "resync/reach.h"
 #include "resync/volume_making.h"
 
 #define REBUILD_COMMIT_ROWS 100000u
@@ -93,14 +94,14 @@ int rebuild_is_lost(const struct store *store, bool thorough, char **ret_why)
 
 /* ---- the old map aside, a new one in its place ---- */
 
-static int set_aside(struct rebuild *r)
+static int set_aside(const struct store *store)
 {
 	static const char *const names[][2] = {
 		{"meta.db-wal", "meta.db.old-wal"},
 		{"meta.db", "meta.db.old"},
 	};
-	_cleanup_close_ int fd = open(store_privdir(r->store),
-				      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd =
+		open(store_privdir(store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
@@ -118,22 +119,63 @@ static int set_aside(struct rebuild *r)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+struct new_map {
+	struct reach_job base; /* first */
+	const struct store *store;
+	struct meta *meta;
+	char *why;
+};
+
+static int new_map_run(struct reach_job *j)
+{
+	struct new_map *n = (struct new_map *)j;
+	const struct store_identity *id = store_identity(n->store);
+	const struct meta_node root = {.id = META_ROOT_ID, .kind = META_DIR};
+	int err = set_aside(n->store);
+
+	guard_progress();
+	if (!err)
+		err = meta_create(store_privdir(n->store), id->volume_uuid,
+				  id->store_uuid, &root);
+	guard_progress();
+	if (!err)
+		err = meta_open(store_privdir(n->store), META_OPEN_RW, &n->meta,
+				&n->why);
+	return err;
+}
+
+static void new_map_drop(struct reach_job *j)
+{
+	struct new_map *n = (struct new_map *)j;
+
+	meta_close(n->meta);
+	free(n->why);
+}
+
 static int new_map(struct rebuild *r)
 {
 	const struct store_identity *id = store_identity(r->store);
-	const struct meta_node root = {.id = META_ROOT_ID, .kind = META_DIR};
-	_cleanup_free_ char *why = NULL;
-	int err = set_aside(r);
+	struct new_map *n = calloc(1, sizeof(*n));
+	int err;
 
-	if (!err)
-		err = meta_create(store_privdir(r->store), id->volume_uuid,
-				  id->store_uuid, &root);
-	if (!err)
-		err = meta_open(store_privdir(r->store), META_OPEN_RW,
-				&r->made.side.meta, &why);
+	if (!n)
+		return -ENOMEM;
+	n->base.run = new_map_run;
+	n->base.drop = new_map_drop;
+	n->store = r->store;
+	err = reach_run_on(r->store, &n->base);
+	if (err) /* and it is gone */
+		return err;
+	err = n->base.result;
 	if (err)
-		return refuse(r, err, "cannot make a new map for store %s: %s",
-			      id->name, why ? why : strerror(-err));
+		err = refuse(r, err, "cannot make a new map for store %s: %s",
+			     id->name, n->why ? n->why : strerror(-err));
+	r->made.side.meta = n->meta;
+	free(n->why);
+	free(n);
+	if (err)
+		return err;
+	reach_opened(r->store, r->made.side.meta);
 	r->made.side.store = r->store;
 	r->made.id = *id;
 	return 0;
@@ -166,12 +208,6 @@ static int finish(struct rebuild *r, const struct meta_member *rows,
 	if (!err)
 		ignore_result(meta_ballast_ensure(meta));
 	return err;
-}
-
-static void rebuild_end(struct rebuild *r)
-{
-	meta_close(r->made.side.meta);
-	r->made.side.meta = NULL;
 }
 
 static struct meta_member own_row(const struct rebuild *r)
@@ -295,7 +331,7 @@ int rebuild_alone(struct store *store, struct rebuild_counts *ret, char *why,
 	if (err)
 		err = refuse(&r, err, "cannot rebuild the map of store %s: %s",
 			     store_identity(store)->name, strerror(-err));
-	rebuild_end(&r);
+	meta_close(r.made.side.meta);
 	return err;
 }
 
@@ -388,7 +424,8 @@ static int like(struct rebuild *r, const struct resync_side *source,
 
 int rebuild_like(const struct resync_side *source, struct store *store,
 		 int (*should_stop)(void *arg), void *arg,
-		 struct rebuild_counts *ret, char *why, size_t why_len)
+		 struct meta **ret_meta, struct rebuild_counts *ret, char *why,
+		 size_t why_len)
 {
 	struct volume_adopted adopted = {.should_stop = should_stop,
 					 .stop_arg = arg};
@@ -414,7 +451,7 @@ int rebuild_like(const struct resync_side *source, struct store *store,
 			.compared = adopted.compared,
 			.found = adopted.extra.count,
 		};
-	rebuild_end(&r);
+	*ret_meta = r.made.side.meta;
 	volume_adopted_done(&adopted);
 	free(says.rows);
 	return err;

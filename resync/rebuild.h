@@ -52,9 +52,12 @@ MUST_CHECK int rebuild_alone(struct store *store, struct rebuild_counts *ret,
  * rebuild_like - @source is unmounted and without doubts, or live: then just
  * checkpointed, and the map may move on meanwhile.
  * @should_stop (may be NULL): nonzero ends it with -ECANCELED.
+ * @ret_meta: the new map, for the caller to close with the store, also on
+ * failure; NULL: there is none.
  * Return: 0, -errno with a sentence in @why
  */
 MUST_CHECK int rebuild_like(const struct resync_side *source,
 			    struct store *store, int (*should_stop)(void *arg),
-			    void *arg, struct rebuild_counts *ret, char *why,
+			    void *arg, struct meta **ret_meta,
+			    struct rebuild_counts *ret, char *why,
 			    size_t why_len);

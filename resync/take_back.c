@@ -105,6 +105,7 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 	const struct present *p = &w->set.v[0];
 	const struct resync_side source = {.store = p->store, .meta = p->meta};
 	struct rebuild_counts counts;
+	struct meta *meta = NULL;
 	int r;
 
 	if (strcmp(store_identity(store)->volume_uuid,
@@ -127,8 +128,10 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 	if (r < 0)
 		return refuse(w, r, "store %s cannot become a member: %s", name,
 			      strerror(-r));
-	return rebuild_like(&source, store, c ? c->should_stop : NULL,
-			    c ? c->arg : NULL, &counts, w->why, w->why_len);
+	r = rebuild_like(&source, store, c ? c->should_stop : NULL,
+			 c ? c->arg : NULL, &meta, &counts, w->why, w->why_len);
+	meta_close(meta);
+	return r;
 }
 
 static int look_at(struct work *w, struct store *store)

@@ -208,6 +208,47 @@ attaches()
 	timeout 100 "$SEQMIRROR" attach --wait "$mnt" b >attach.out 2>&1
 }
 
+# Its map is lost, and whatever hangs while it is looked at or made anew: the
+# attach is refused in time, and so is the next one until it answers.
+case_rebuild()
+{
+	local rule
+
+	begin
+	unmount_volume
+	mount_volume -o "timeout=$wait_s,no_auto_attach" "$work/a" "$work/b"
+	for rule in 'read meta.db' 'rename meta.db' 'create,mknod meta.db.new' \
+		'write meta.db.new*' 'write meta.db-wal' 'sync meta.*'; do
+		echo "rule: $rule"
+		detach b
+		echo "$rule" >"$mnt/d/file"
+		dd if=/dev/zero of=b.below/.seqmirror/meta.db bs=4096 seek=3 \
+			count=1 conv=notrunc status=none
+		rm -f b.below/.seqmirror/meta.db.old*
+		# shellcheck disable=SC2086
+		(set -f && faults b hang $rule)
+		for try in one two; do
+			refused timeout "$bound_s" "$SEQMIRROR" attach \
+				--rebuild --wait "$mnt" "$work/b"
+			[[ $refusal == *"does not answer"* ]] ||
+				fail "$try: said: $refusal"
+			waits || fail "nothing hangs at: $rule"
+		done
+		echo more >>"$mnt/d/file"
+		sync "$mnt/d/file"
+		faults b clear
+		wait_until 20 released
+		wait_until 60 rebuilds
+		store_is b online || fail "b is $(store_state b)"
+	done
+	end
+}
+
+rebuilds()
+{
+	timeout 100 "$SEQMIRROR" attach --rebuild --wait "$mnt" b >attach.out 2>&1
+}
+
 # Looked for again and again, and unmounted meanwhile.
 case_unmount()
 {
@@ -277,7 +318,7 @@ adds()
 	timeout "$bound_s" "$SEQMIRROR" add "$mnt" "$work/c" >add.out 2>&1
 }
 
-(($# > 0)) || set -- mount alone unclean recovered attach unmount add
+(($# > 0)) || set -- mount alone unclean recovered attach rebuild unmount add
 for name; do
 	echo "case $name: $(date +%T)"
 	"case_$name"
