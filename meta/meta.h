@@ -171,6 +171,9 @@ struct meta_intent {
 	uint64_t generation;
 };
 
+/* One that no checkpoint drops. */
+#define META_DOUBT_GENERATION ((uint64_t)INT64_MAX)
+
 enum meta_store_state {
 	META_STORE_ONLINE = 1,
 	META_STORE_DETACHED = 2, /* left in good order */

@@ -279,6 +279,8 @@ void slots_unpin(struct mirror *m, slot_mask mask);
 bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err);
 /* A node on it is not what its map says: in doubt until a lap heals it. */
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n);
+/* Whoever comes back gets what is in doubt and its own map did not take. */
+MUST_CHECK int slot_doubts_give(struct mirror *m, struct meta *meta);
 void slots_notify(struct mirror *m);
 /* Close stores that are out and that nobody uses any more. */
 void slots_reap(struct mirror *m);

@@ -208,6 +208,8 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 	uint64_t seq, node, durable;
 	int r = numbers_read(meta, &seq, &node, &durable);
 
+	if (!r)
+		r = slot_doubts_give(m, meta);
 	if (r)
 		return r;
 	mutex_lock(&m->lock);

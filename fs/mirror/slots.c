@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/vec.h"
 #include "fs/mirror/map_change.h"
 
 /* Whoever asks for the status does not wait longer for one that hangs. */
@@ -163,22 +164,108 @@ static int suspect_put(struct meta *meta, const void *in)
 	return meta_intent_put(meta, in);
 }
 
+/* On all other stores. False: nobody has it. */
+static bool suspect_elsewhere(struct mirror *m, unsigned int i,
+			      const struct meta_intent *in)
+{
+	slot_mask pin = slots_pin(m, NULL);
+	bool known = false;
+
+	for_each_slot(j, pin & ~SLOT_BIT(i))
+	{
+		int r = map_change(m, j, suspect_put, in);
+
+		known |= !r;
+		if (r)
+			(void)slot_put_out(m, j, "map", r);
+	}
+	slots_unpin(m, pin);
+	return known;
+}
+
+/*
+ * No checkpoint clears this, whenever it comes: it drops what is of its own
+ * generation or older.  Where the store's own map does not take it, those of the
+ * others do: a recovery numbers it anew on its source, and who comes back before
+ * has it in its map then (slot_doubts_give()).
+ */
 static void suspect(struct mirror *m, unsigned int i, struct meta_intent in)
 {
 	/* Whoever reads may be in a hurry: see record_all(). */
 	struct guard_hurry before = guard_hurry_begin(0);
+	bool known;
 	int r;
 
-	/* No checkpoint clears this, whenever it comes: it drops what is of its
-	 * own generation or older. */
-	in.generation = (uint64_t)INT64_MAX;
+	in.generation = META_DOUBT_GENERATION;
 	r = map_change(m, i, suspect_put, &in);
-	(void)guard_hurry_end(before);
-	if (r)
+	if (r) {
 		log_warn("store %s: node %llu could not be marked as in doubt: "
 			 "%s",
 			 m->slot[i].row.name, (unsigned long long)in.node,
 			 strerror(-r));
+		known = suspect_elsewhere(m, i, &in);
+		if (!store_error_is_ours(r))
+			known &= slot_put_out(m, i, "map", r);
+		if (!known)
+			mirror_break(m, "what is in doubt cannot be recorded");
+	}
+	(void)guard_hurry_end(before);
+}
+
+struct doubts {
+	VEC(struct meta_intent) v;
+};
+
+/* Names are still armed in the map of whoever left in doubt about them. */
+static int doubts_read(struct meta_reader *rd, struct doubts *ret)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_intent in;
+	int r = meta_iter_intents(rd, &it);
+
+	while (!r && (r = meta_next_intent(&it, &in)) > 0)
+		r = in.generation == META_DOUBT_GENERATION &&
+				    in.kind != META_INTENT_NAME
+			    ? vec_push(&ret->v, in)
+			    : 0;
+	return r;
+}
+
+static int doubts_write(struct meta *meta, const struct doubts *doubts)
+{
+	int r = meta_begin(meta);
+
+	if (r)
+		return r;
+	vec_for_each (in, &doubts->v) {
+		r = meta_intent_put(meta, in);
+		if (r) {
+			meta_rollback(meta);
+			return r;
+		}
+	}
+	return meta_commit(meta);
+}
+
+int slot_doubts_give(struct mirror *m, struct meta *meta)
+{
+	struct doubts doubts = {0};
+	struct meta_reader *rd;
+	struct mirror_ref ref;
+	int lead = mirror_lead(m);
+	int r = lead < 0 ? -ENODEV
+			 : mirror_ref_get_now(m, (unsigned int)lead, &ref);
+
+	if (r)
+		return r;
+	rd = meta_reader_get(ref.meta);
+	r = rd ? doubts_read(rd, &doubts) : mirror_reader_error();
+	meta_reader_put(rd);
+	mirror_ref_put(m, &ref);
+	if (!r && doubts.v.count)
+		r = doubts_write(meta, &doubts);
+	vec_done(&doubts.v);
+	return r;
 }
 
 /*
