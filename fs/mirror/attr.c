@@ -5,9 +5,12 @@
  */
 #include "fs/mirror/privs.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/limits.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -372,12 +375,74 @@ static int setx_undo(struct mirror *m, unsigned int slot, void *arg)
 	return r;
 }
 
+/* An ACL that says no more than a mode is one from then on. True: @ret, its
+ * permissions. */
+static bool acl_is_mode(const struct xattr *k, mode_t *ret)
+{
+	struct posix_acl_xattr_header head;
+	struct posix_acl_xattr_entry e;
+	const char *at = k->value;
+	unsigned int seen = 0, shift;
+
+	if (!k->value || strcmp(k->name, acl) != 0 ||
+	    k->len != sizeof(head) + 3 * sizeof(e))
+		return false;
+	memcpy(&head, at, sizeof(head));
+	if (le32toh(head.a_version) != POSIX_ACL_XATTR_VERSION)
+		return false;
+	*ret = 0;
+	at += sizeof(head);
+	for (int i = 0; i < 3; i++, at += sizeof(e)) {
+		memcpy(&e, at, sizeof(e));
+		switch (le16toh(e.e_tag)) {
+		case ACL_USER_OBJ:
+			shift = 6;
+			break;
+		case ACL_GROUP_OBJ:
+			shift = 3;
+			break;
+		case ACL_OTHER:
+			shift = 0;
+			break;
+		default:
+			return false;
+		}
+		seen |= 1u << shift;
+		*ret |= (mode_t)(le16toh(e.e_perm) & 7) << shift;
+	}
+	return seen == (1u << 6 | 1u << 3 | 1u);
+}
+
 static bool setx_is_news(const struct xattr *k)
 {
+	mode_t mode;
+
 	if (!k->value)
 		return k->had >= 0;
+	if (k->had < 0 && acl_is_mode(k, &mode))
+		return (k->mode & 0777) != mode;
 	return k->had < 0 || (size_t)k->had != k->len ||
 	       memcmp(k->before, k->value, k->len) != 0;
+}
+
+/* There is none now. */
+static int setx_look_none(struct mirror *m, unsigned int slot,
+			  const struct xattr *k)
+{
+	struct stat st;
+	mode_t mode;
+	int r;
+
+	if (!k->value)
+		return HALF_DONE;
+	if (!acl_is_mode(k, &mode))
+		return HALF_NOT_DONE;
+	r = node_stat_on(m, k->n, slot, STORE_STAT_NO_TIMES, &st);
+	if (r)
+		return r;
+	if ((st.st_mode & 0777) == mode)
+		return HALF_DONE;
+	return k->had < 0 ? HALF_NOT_DONE : -EIO;
 }
 
 /* As set_look(): of what was so before nothing is known. */
@@ -395,7 +460,7 @@ static int setx_look(struct mirror *m, unsigned int slot, void *arg)
 	now.buf = buf;
 	r = getx_slot(m, slot, &now);
 	if (r == -ENODATA)
-		return k->value ? HALF_NOT_DONE : HALF_DONE;
+		return setx_look_none(m, slot, k);
 	if (r)
 		return r;
 	return k->value && (size_t)now.got == k->len &&

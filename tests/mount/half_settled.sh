@@ -7,11 +7,12 @@
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
-need jq
+need jq getfacl
 
 cat >ops.py <<'PY'
 import ctypes
 import os
+import struct
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -32,6 +33,22 @@ def allocate(name, end):
     fd = os.open(name, os.O_RDWR)
     check(libc.fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(end)))
 
+
+NOBODY = 0xffffffff
+
+
+def acl(*entries):
+    return struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *entry) for entry in entries)
+
+
+def set_acl(name, kind, *entries):
+    os.setxattr(name, "system.posix_acl_" + kind, acl(*entries))
+
+
+USERS = (2, 6, 77), (2, 4, 78)
+OTHERS = (4, 4, NOBODY), (16, 6, NOBODY), (32, 4, NOBODY)
+MINE = (1, 6, NOBODY)
 
 {
     "rename_dir": lambda: os.rename("d1", "d1new"),
@@ -57,6 +74,21 @@ def allocate(name, end):
     "setxattr": lambda: os.setxattr("f7", "user.x", b"1"),
     "removexattr": lambda: os.removexattr("f8", "user.y"),
     "fallocate": lambda: allocate("f9", 100000),
+    "acl_set": lambda: set_acl("f1", "access", MINE, *USERS, *OTHERS),
+    "acl_order": lambda: set_acl("f2", "access", MINE, *USERS[::-1], *OTHERS),
+    "acl_ids": lambda: set_acl("f3", "access", *(
+        (tag, perm, 0 if who == NOBODY else who)
+        for tag, perm, who in (MINE, *USERS, *OTHERS))),
+    "acl_mode": lambda: set_acl("f1", "access", (1, 6, NOBODY),
+                                (4, 4, NOBODY), (32, 0, NOBODY)),
+    "acl_mode_only": lambda: set_acl("f4", "access", (1, 7, NOBODY),
+                                     (4, 0, NOBODY), (32, 5, NOBODY)),
+    "acl_mode_same": lambda: set_acl("f4", "access", (1, 7, NOBODY),
+                                     (4, 0, NOBODY), (32, 5, NOBODY)),
+    "acl_default": lambda: set_acl("d1", "default", MINE, *USERS, *OTHERS),
+    "acl_default_away": lambda: os.removexattr(
+        "d1", "system.posix_acl_default"),
+    "acl_away": lambda: os.removexattr("f2", "system.posix_acl_access"),
     "lock_again": lambda: os.setxattr("f8", "user.y", b"2", os.XATTR_CREATE),
     "remove_none": lambda: os.removexattr("f8", "user.none"),
     "chown_same": lambda: os.chown("setuid", 0, 0),
@@ -71,7 +103,9 @@ look_at()
 		find . -path ./.seqmirror -prune -o -type f \
 			-exec sha256sum {} + | sort -k 2 &&
 		find d7 -printf '%T@\n' &&
-		getfattr -d f7 f8)
+		getfattr -d f7 f8 &&
+		find . -path ./.seqmirror -prune -o ! -type l -print0 |
+		sort -z | xargs -0 getfacl -n)
 }
 
 # late OP CALL: as it was called, and as all see it.
@@ -123,6 +157,14 @@ for cache in writeback writethrough; do
 	failed remove_none removexattr f8
 	failed chown_same setattr setuid
 	rm "$mnt/setuid"
+	for op in acl_set acl_order acl_ids acl_mode acl_mode_only \
+		acl_default; do
+		late "$op" setxattr
+	done
+	failed acl_mode_same setxattr f4
+	for op in acl_away acl_default_away; do
+		late "$op" removexattr
+	done
 	for op in rename_dir rename_dir_away rename_dir_over rename_file \
 		rename_over exchange; do
 		late "$op" rename
