@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "fs/mirror/room.h"
@@ -217,10 +219,21 @@ static int make_slot(struct mirror *m, unsigned int slot, void *arg)
 	return r < 0 ? r : 0;
 }
 
+/* As the caller makes them; umask and ACLs only take permissions away. */
+static bool is_callers(const struct make *k, const struct stat *st)
+{
+	uid_t own = geteuid();
+
+	if (st->st_uid != (own ? own : k->cred.uid))
+		return false;
+	return k->n->kind == META_SYMLINK ||
+	       !(st->st_mode & ~k->mode & (0777 | S_ISUID | S_ISVTX));
+}
+
 /* Could it have been made just now? Whatever had the name had been in its way. */
 static bool is_as_made(const struct make *k, const struct stat *st)
 {
-	if (meta_kind_of(st->st_mode) != k->n->kind)
+	if (meta_kind_of(st->st_mode) != k->n->kind || !is_callers(k, st))
 		return false;
 	switch (k->n->kind) {
 	case META_FILE:
@@ -228,11 +241,25 @@ static bool is_as_made(const struct make *k, const struct stat *st)
 	case META_DIR:
 		return st->st_nlink <= 2;
 	case META_SYMLINK:
-		return (size_t)st->st_size == strlen(k->target);
+		return st->st_nlink == 1;
 	default:
-		return st->st_rdev == k->rdev || S_ISFIFO(st->st_mode) ||
-		       S_ISSOCK(st->st_mode);
+		return st->st_nlink == 1 &&
+		       (st->st_rdev == k->rdev || S_ISFIFO(st->st_mode) ||
+			S_ISSOCK(st->st_mode));
 	}
+}
+
+/* 0; -ESTALE: it leads elsewhere. */
+static int target_look(const struct store *s, int dirfd, const struct make *k)
+{
+	size_t len = strlen(k->target);
+	_cleanup_free_ char *buf = malloc(len + 1);
+	ssize_t got = buf ? store_readlink(s, dirfd, k->name, buf, len + 1)
+			  : -ENOMEM;
+
+	if (got < 0)
+		return (int)got;
+	return (size_t)got == len && !memcmp(buf, k->target, len) ? 0 : -ESTALE;
 }
 
 static int make_look(struct mirror *m, unsigned int slot, void *arg)
@@ -245,12 +272,18 @@ static int make_look(struct mirror *m, unsigned int slot, void *arg)
 		return r == -ENOENT ? -EIO : r;
 	r = store_statat(m->slot[slot].store, dirfd, k->name, make_want(k),
 			 &st);
+	if (r == -ENOENT) {
+		node_fd_put(m, k->parent, slot);
+		return HALF_NOT_DONE;
+	}
+	/* It may be what is not known to be there. */
+	if (!r && (atomic_load(&m->by_half) || !is_as_made(k, &st.st)))
+		r = -ESTALE;
+	if (!r && k->n->kind == META_SYMLINK)
+		r = target_look(m->slot[slot].store, dirfd, k);
 	node_fd_put(m, k->parent, slot);
 	if (r)
-		return r == -ENOENT ? HALF_NOT_DONE : r;
-	/* It may be what is not known to be there. */
-	if (atomic_load(&m->by_half) || !is_as_made(k, &st.st))
-		return -ESTALE;
+		return r;
 	make_learn(m, slot, k, &st);
 	return HALF_DONE;
 }

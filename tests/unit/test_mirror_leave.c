@@ -433,6 +433,82 @@ Test(mirror_leave, what_the_last_store_did_by_half_stays_in_doubt)
 	cr_expect_eq(e.id, id);
 }
 
+/* What lies there unknown to the map, while the last store does not do what it
+ * is asked: @how it was made. */
+struct stranger {
+	const char *how, *call;
+	int (*put)(const char *path);
+	int (*make)(void);
+};
+
+static int put_file(const char *path)
+{
+	int fd = open(path, O_CREAT | O_EXCL | O_RDWR, 0666);
+
+	return fd < 0 ? -1 : fchmod(fd, 0666) + close(fd);
+}
+
+static int put_of_other(const char *path)
+{
+	int fd = open(path, O_CREAT | O_EXCL | O_RDWR, 0600);
+
+	return fd < 0 ? -1 : fchown(fd, 1234, 1234) + close(fd);
+}
+
+static int put_link(const char *path)
+{
+	return symlink("there", path);
+}
+
+static int put_dir(const char *path)
+{
+	return mkdir(path, 0700) + chmod(path, 01777);
+}
+
+static int make_file(void)
+{
+	return mirror_create(m, META_ROOT_ID, "x", 0600, &cred, &e);
+}
+
+static int make_link(void)
+{
+	return mirror_symlink(m, META_ROOT_ID, "x", "where", &cred, &e);
+}
+
+static int make_dir(void)
+{
+	return mirror_mkdir(m, META_ROOT_ID, "x", 0755, &cred, &e);
+}
+
+static const struct stranger strangers[] = {
+	{"permissions", "store.create", put_file, make_file},
+	{"owner", "store.create", put_of_other, make_file},
+	{"target", "store.symlink", put_link, make_link},
+	{"directory", "store.mkdir", put_dir, make_dir},
+};
+
+Test(mirror_leave, what_lies_there_is_not_taken_for_what_was_made)
+{
+	char path[2200];
+
+	snprintf(path, sizeof(path), "%s/x", dirs[0]);
+	cr_assert_eq(mirror_detach(m, slot_of[1]), 0);
+	cr_assert_eq(mirror_detach(m, slot_of[2]), 0);
+	for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++) {
+		const struct stranger *s = &strangers[i];
+
+		if (s->put == put_of_other && geteuid() != 0)
+			continue;
+		cr_assert_eq(s->put(path), 0, "%s", s->how);
+		store_fail_inject(store[0], s->call, EIO);
+		cr_expect_eq(s->make(), -EIO, "%s", s->how);
+		store_fail_inject(store[0], "", 0);
+		cr_assert_eq(mirror_close(m), 0);
+		cr_assert_eq(remove(path), 0);
+		volume_open(0);
+	}
+}
+
 /* Who writes elsewhere in the same window must not take it for covered. */
 Test(mirror_leave, what_the_last_map_refused_to_arm_is_not_written)
 {
