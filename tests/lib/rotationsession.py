@@ -178,8 +178,11 @@ class Session:
             raise Failure(f"diff of the volume and {copy}: {err}")
         said = json.loads(out)["relation"]
         want = model.relation(copy.head, self.current)
+        here = {c.name for c in self.online}
         if self.by_copy and copy.unclean != NO or stores.may_have_parted(
-                copy, {c.name for c in self.online}):
+                copy, here):
+            return
+        if said == "fork" and stores.may_have_begun(copy, here):
             return
         if (said == "fork") != (want == model.FORK) and want != model.EITHER:
             raise Failure(f"diff of the volume and {copy}: {said}, is {want}")
@@ -298,9 +301,10 @@ class Session:
         if copy.name not in self.rows:
             return stores.Forecast(PERHAPS, "no member")
         said = stores.follows(copy, self.current)
+        here = {c.name for c in self.online}
         if said == YES and (self.by_copy and copy.unclean != NO or
-                            stores.may_have_parted(
-                                copy, {c.name for c in self.online})):
+                            stores.may_have_parted(copy, here) or
+                            stores.may_have_begun(copy, here)):
             said = PERHAPS
         if said == YES:
             return stores.Forecast(YES, fork=NO)
