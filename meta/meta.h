@@ -259,10 +259,12 @@ enum meta_number {
 	META_NUM_ROOT_LOOK = 27,
 };
 
-/* Which members a scrub has compared: UUIDs, a comma after each. */
+/* UUIDs, a comma after each. */
 enum meta_list {
+	/* Which members a scrub has compared. */
 	META_LIST_SCRUB = 1, /* so far, of the one that goes on */
 	META_LIST_SCRUBBED = 2,
+	META_LIST_REMOVED = 3, /* members that were, the last one first */
 };
 #define META_LIST_BYTES (META_STORE_MAX * (META_UUID_LEN + 1) + 1)
 
@@ -383,6 +385,8 @@ MUST_CHECK int meta_number_set(struct meta *m, enum meta_number what,
 			       uint64_t value);
 MUST_CHECK int meta_member_put(struct meta *m, const struct meta_member *row);
 MUST_CHECK int meta_member_del(struct meta *m, const char *uuid);
+/* The same of one that was removed for good, which is kept in a list. */
+MUST_CHECK int meta_member_forget(struct meta *m, const char *uuid);
 /* Appends; ordinal is given by the map (the row's is ignored). */
 MUST_CHECK int meta_epoch_append(struct meta *m, const struct meta_epoch *e);
 MUST_CHECK int meta_epoch_confirm(struct meta *m, const char *epoch_id);

@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "meta/db.h"
@@ -167,7 +168,15 @@ int meta_number_get(struct meta_reader *rd, enum meta_number what,
 
 static const char *list_key(enum meta_list what)
 {
-	return what == META_LIST_SCRUB ? "scrub_stores" : "scrubbed_stores";
+	switch (what) {
+	case META_LIST_SCRUB:
+		return "scrub_stores";
+	case META_LIST_SCRUBBED:
+		return "scrubbed_stores";
+	case META_LIST_REMOVED:
+	default:
+		return "removed_stores";
+	}
 }
 
 int meta_list_get(struct meta_reader *rd, enum meta_list what,
@@ -203,6 +212,21 @@ int meta_member_put(struct meta *m, const struct meta_member *row)
 		       strnlen(row->path_hint, sizeof(row->path_hint) - 1));
 	r = writer_run(m, s);
 	return r < 0 ? r : 0;
+}
+
+int meta_member_forget(struct meta *m, const char *uuid)
+{
+	char old[META_LIST_BYTES], now[META_LIST_BYTES];
+	int r = meta_list_get(meta_writer_view(m), META_LIST_REMOVED, old);
+
+	/* As many as there is room for: the last ones. */
+	if (!r && strlen(old) + META_UUID_LEN + 1 >= sizeof(old))
+		old[sizeof(old) - 1 - (META_UUID_LEN + 1)] = '\0';
+	if (r)
+		return r;
+	(void)snprintf(now, sizeof(now), "%s,%s", uuid, old);
+	r = meta_list_set(m, META_LIST_REMOVED, now);
+	return r ? r : meta_member_del(m, uuid);
 }
 
 int meta_member_del(struct meta *m, const char *uuid)

@@ -324,6 +324,17 @@ static int check_absent(struct assembly *a)
 
 /* ---- judging ---- */
 
+/* Who was added while the source was away is a member all the same; the maps
+ * have it before anything is done to a store. */
+static int load_all_members(struct assembly *a)
+{
+	struct added_rows all = {.rows = a->rows};
+	int err = present_members(&a->set, a->source, &all);
+
+	a->row_count = all.count;
+	return err;
+}
+
 /* Present stores that the source's map does not count among the members. */
 static int drop_strangers(struct assembly *a)
 {
@@ -335,10 +346,7 @@ static int drop_strangers(struct assembly *a)
 		for (size_t k = 0; k < a->row_count; k++)
 			member |= !strcmp(a->rows[k].uuid, id->store_uuid);
 		if (!member && (p->named || i == a->source))
-			return present_refuse(
-				&a->set, -EINVAL,
-				"store %s is no member of this volume any more",
-				id->name);
+			return present_refuse_stranger(&a->set, a->source, i);
 		if (member) {
 			i++;
 			continue;
@@ -433,7 +441,7 @@ static int pick_source(struct assembly *a, bool degraded)
 	if (picked < 0)
 		return picked;
 	a->source = (size_t)picked;
-	err = load_members(a, a->source);
+	err = load_all_members(a);
 	if (!err)
 		err = check_absent(a);
 	if (!err)

@@ -72,6 +72,7 @@ static int close_members(struct lap *lap)
 	_cleanup_free_ struct meta_member *theirs = NULL;
 	_cleanup_free_ struct meta_member *own = NULL;
 	struct meta *meta = lap->dst->meta;
+	char removed[META_LIST_BYTES];
 	size_t count, own_count;
 	int r;
 
@@ -82,6 +83,10 @@ static int close_members(struct lap *lap)
 	r = meta_members(lap->s, theirs, &count);
 	if (r == 0)
 		r = meta_members(lap->t, own, &own_count);
+	if (r == 0)
+		r = meta_list_get(lap->s, META_LIST_REMOVED, removed);
+	if (r == 0)
+		r = meta_list_set(meta, META_LIST_REMOVED, removed);
 	for (size_t i = 0; r == 0 && i < own_count; i++)
 		if (!member_find(theirs, count, own[i].uuid))
 			r = meta_member_del(meta, own[i].uuid);

@@ -13,10 +13,12 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "resync/added.h"
 #include "resync/engine.h"
 #include "resync/lineage.h"
 
@@ -409,6 +411,53 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 			 engine_name(e, run->slot).text);
 }
 
+/* Whom the target has as a member, and nobody here has heard of. */
+static int find_added(struct run *run, struct added_rows *to)
+{
+	struct mirror_ref ref;
+	int lead = mirror_lead(run->e->m);
+	struct meta_reader *rd;
+	int r;
+
+	r = lead < 0 ? -ENODEV
+		     : mirror_ref_get(run->e->m, (unsigned int)lead, &ref);
+	if (r < 0)
+		return r;
+	rd = meta_reader_get(ref.meta);
+	r = rd ? meta_members(rd, to->rows, &to->count) : mirror_reader_error();
+	meta_reader_put(rd);
+	if (r == 0)
+		r = added_since(ref.meta, run->target.meta, to);
+	mirror_ref_put(run->e->m, &ref);
+	return r;
+}
+
+/* Before its map is like the others'. What fails is told by the resync; who
+ * finds no place can be added again. */
+static void take_added(struct run *run)
+{
+	struct added_rows to = {
+		.rows = calloc(META_STORE_MAX, sizeof(*to.rows))};
+	unsigned int slot;
+	int r = to.rows ? find_added(run, &to) : -ENOMEM;
+
+	for (; r > 0; r--) {
+		const struct meta_member *row = &to.rows[to.count - (size_t)r];
+		int err = mirror_member_add(run->e->m, row, &slot);
+
+		if (err == -EEXIST)
+			continue;
+		if (err)
+			log_warn("a member that was added meanwhile is not "
+				 "taken over: store=%s why=%s",
+				 row->name, strerror(-err));
+		else
+			log_info("a member was added meanwhile: store=%s",
+				 row->name);
+	}
+	free(to.rows);
+}
+
 int engine_run(struct resync_engine *e, unsigned int slot,
 	       struct resync_counts *counts, char *why, size_t why_len)
 {
@@ -432,6 +481,7 @@ int engine_run(struct resync_engine *e, unsigned int slot,
 		(void)snprintf(why, why_len, "its store is gone");
 		return r;
 	}
+	take_added(&run);
 	/* Before the first change of one that they call whole. What goes wrong
 	 * there is none of the target's. */
 	r = mirror_members_record(e->m);

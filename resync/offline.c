@@ -37,6 +37,7 @@ struct offline {
 	struct resync_counts *counts;
 	struct meta_member *rows; /* the source's; META_STORE_MAX of them */
 	size_t row_count;
+	size_t known; /* of them, to the source; the others were added since */
 };
 
 /* ---- choosing ---- */
@@ -139,25 +140,20 @@ static int choose(struct offline *o, int prefer)
 
 static int check_members(struct offline *o)
 {
-	struct meta_reader *rd = meta_reader_get(o->set.v[o->source].meta);
-	int err;
+	struct added_rows all = {.rows = o->rows};
+	int err = present_members(&o->set, o->source, &all);
 
-	if (!rd)
-		return -ENOMEM;
-	err = meta_members(rd, o->rows, &o->row_count);
-	meta_reader_put(rd);
+	o->row_count = all.count;
+	o->known = all.known;
 	for (size_t i = 0; !err && i < o->set.count; i++) {
-		const struct store_identity *id =
-			store_identity(o->set.v[i].store);
+		const char *uuid =
+			store_identity(o->set.v[i].store)->store_uuid;
 		bool known = false;
 
 		for (size_t k = 0; k < o->row_count; k++)
-			known |= !strcmp(o->rows[k].uuid, id->store_uuid);
+			known |= !strcmp(o->rows[k].uuid, uuid);
 		if (!known)
-			return present_refuse(&o->set, -EINVAL,
-					      "store %s is no member of this "
-					      "volume any more",
-					      id->name);
+			err = present_refuse_stranger(&o->set, o->source, i);
 	}
 	return err;
 }
@@ -645,6 +641,13 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 		err = prepare_source(o);
 	if (!err && !o->dry)
 		err = judge_all(o);
+	if (!err && !o->dry)
+		err = present_put_added(&o->set.v[o->source],
+					&(struct added_rows){
+						.rows = o->rows,
+						.count = o->row_count,
+						.known = o->known,
+					});
 	if (err)
 		return err;
 	o->in_step[o->source] = true;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "resync/added.h"
 #include "resync/lineage.h"
 
 #define PRESENT_WHY_MAX 512
@@ -62,6 +63,19 @@ MUST_CHECK int present_open(struct present_set *set, const char *path,
 
 /* Index of the store with this UUID, or -1. */
 int present_find(const struct present_set *set, const char *uuid);
+
+/**
+ * present_members - the members as @source knows them, and those that others of
+ * the set, which may follow it, have added since they parted.
+ */
+MUST_CHECK int present_members(struct present_set *set, size_t source,
+			       struct added_rows *ret);
+/* These into the map of @source, before the others' are made like it. */
+MUST_CHECK int present_put_added(const struct present *source,
+				 const struct added_rows *rows);
+
+/* -EINVAL: store @i is not in the rows of @source. */
+int present_refuse_stranger(struct present_set *set, size_t source, size_t i);
 
 /** present_put_row - a member's row into the map of @p, durable. */
 MUST_CHECK int present_put_row(const struct present *p,

@@ -332,6 +332,12 @@ int mirror_member_add(struct mirror *m, const struct meta_member *row,
 
 	mutex_lock(&m->lock);
 	record_begin(m);
+	for (i = 0; i < m->slot_count; i++)
+		if (m->slot[i].used &&
+		    !strcmp(m->slot[i].row.uuid, row->uuid)) {
+			r = -EEXIST;
+			goto out;
+		}
 	for (i = 0; i < m->slot_count && m->slot[i].used; i++)
 		;
 	if (i >= m->place_count) {
@@ -368,7 +374,7 @@ out:
 
 static int forget_write(struct meta *meta, const void *uuid)
 {
-	return meta_member_del(meta, uuid);
+	return meta_member_forget(meta, uuid);
 }
 
 static int member_forget(struct mirror *m, unsigned int i, void *arg)

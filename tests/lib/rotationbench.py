@@ -329,6 +329,8 @@ class Bench:
     def brought_in_step(self, copies, want):
         base, commit = self.observe(copies, want.heads, copies[0].path)
         rows = stores.merged_rows(copies, base)
+        stores.learn(rows, copies, {s["name"] for s in self.json(
+            "status", copies[0].path)["stores"]})
         led_by_copy = all(c.copied or c.as_copy for c in copies
                           if c.head is base)
         for copy in copies:

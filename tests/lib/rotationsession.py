@@ -123,6 +123,8 @@ class Session:
         copy.unclean, copy.pending, copy.half = PERHAPS, (), ()
         copy.copied = False
         self.online.append(copy)
+        if not copy.rows.keys() <= self.rows.keys():
+            stores.learn(self.rows, [copy], self.states())
         self.rows[copy.name] = stores.Row(ONLINE, copy.path, self.current)
 
     def states(self):

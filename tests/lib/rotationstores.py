@@ -185,6 +185,14 @@ def forecast(copies, go_on_without=False):
     return Forecast(PERHAPS, "one may be missing", fork=NO, heads=heads)
 
 
+def learn(rows, copies, told):
+    """Who was added where one was away comes in with it."""
+    for copy in copies:
+        for name, row in copy.rows.items():
+            if name in told:
+                rows.setdefault(name, dataclasses.replace(row, state=UNKNOWN))
+
+
 def possible_trees(copies, heads):
     """(commit, tree, whether it is what was acknowledged)"""
     found = [(head, head.tree, True) for head in heads]
