@@ -104,9 +104,11 @@ static int release(struct map_call *k)
 	if (ftruncate(fd, 0) < 0) {
 		if (!no_room(-errno))
 			return -errno;
-		/* A btrfs at its quota refuses to cut a file, and lets one go. */
+		/* A btrfs at its quota refuses to cut a file, and lets one go
+		 * with the last descriptor of it. */
 		if (unlinkat(k->dir_fd, META_BALLAST_NAME, 0) < 0)
 			return -errno;
+		close_fd(&fd);
 		return syncfs(k->dir_fd) < 0 ? -errno : 0;
 	}
 	/* Some file systems hand the blocks out again only then. */

@@ -139,8 +139,7 @@ static int times_give(struct mirror *m, struct node *n, unsigned int i,
 	if (r)
 		return r;
 	if (wanting)
-		r = store_error_of_call(
-			store_utimens(m->slot[i].store, h.obj, times));
+		r = store_error_of_call(times_put(m, i, h.obj, times));
 	/* One that cannot tell shows what its file says. */
 	if (!r && !n->unlinked)
 		node_ctime_seal(m, n, i,
@@ -418,8 +417,9 @@ static uint64_t cut_bytes(const struct cut *c)
 	return bytes;
 }
 
-static int slot_write(struct mirror *m, unsigned int i, const struct cut *c)
+static int slot_write(struct mirror *m, unsigned int i, const void *arg)
 {
+	const struct cut *c = arg;
 	struct meta *meta = m->slot[i].meta;
 	bool large = cut_is_large(c);
 	int r = large ? meta_begin_soft(meta) : meta_begin(meta);
@@ -455,11 +455,8 @@ static int slot_write(struct mirror *m, unsigned int i, const struct cut *c)
 /* Step 4 on one store. */
 static int slot_commit(struct mirror *m, unsigned int i, void *arg)
 {
-	const struct cut *c = arg;
-	int r = slot_write(m, i, c);
+	int r = room_try(m, i, slot_write, arg);
 
-	if (r == -ENOSPC && !room_for_map(m, i))
-		r = slot_write(m, i, c);
 	if (!r)
 		room_ballast(m, i);
 	return r;

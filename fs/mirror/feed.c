@@ -94,9 +94,9 @@ static int record_apply(struct meta *meta, unsigned int slot,
 	return -EINVAL;
 }
 
-static int batch_apply(struct mirror *m, unsigned int slot,
-		       const struct feed_record *head)
+static int batch_apply(struct mirror *m, unsigned int slot, const void *arg)
 {
+	const struct feed_record *head = arg;
 	struct meta *meta = m->slot[slot].meta;
 	int r = meta_begin_soft(meta);
 
@@ -120,10 +120,8 @@ static bool batch_run(struct mirror *m, const struct feed_record *head)
 
 	for_each_slot(i, pin)
 	{
-		int r = batch_apply(m, i, head);
+		int r = room_try(m, i, batch_apply, head);
 
-		if (r == -ENOSPC && !room_for_map(m, i))
-			r = batch_apply(m, i, head);
 		if (r && !slot_put_out(m, i, "map", r)) {
 			mirror_break(
 				m,

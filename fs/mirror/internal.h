@@ -140,6 +140,7 @@ struct mirror {
 	struct cond wake;     /* the checkpoint thread has something to do */
 	unsigned int held;    /* mutations wait at the gate */
 	unsigned int entered; /* past the gate */
+	unsigned int hunts;   /* for room; new changes wait at the gate */
 	bool broken;	      /* the last store failed: read-only for good */
 	bool epoch_due;	      /* one must begin before the next number */
 	bool by_copy;	      /* a restored copy will be among its founders */

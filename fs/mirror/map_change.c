@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/mirror/map_change.h"
 
-#include <errno.h>
-
 #include "fs/mirror/room.h"
 
-static int change_once(struct meta *meta, map_change_fn fn, const void *arg)
+struct change {
+	map_change_fn fn;
+	const void *arg;
+};
+
+static int change_once(struct mirror *m, unsigned int i, const void *arg)
 {
+	struct meta *meta = m->slot[i].meta;
+	const struct change *c = arg;
 	int r = meta_begin(meta);
 
 	if (r)
 		return r;
-	r = fn(meta, arg);
+	r = c->fn(meta, c->arg);
 	if (!r)
 		return meta_commit(meta);
 	meta_rollback(meta);
@@ -21,12 +26,7 @@ static int change_once(struct meta *meta, map_change_fn fn, const void *arg)
 int map_change(struct mirror *m, unsigned int i, map_change_fn fn,
 	       const void *arg)
 {
-	struct meta *meta = m->slot[i].meta;
-	int r = change_once(meta, fn, arg);
-
-	if (r == -ENOSPC && !room_for_map(m, i))
-		r = change_once(meta, fn, arg);
-	return r;
+	return room_try(m, i, change_once, &(struct change){fn, arg});
 }
 
 uint64_t map_root_look(const struct store *store)

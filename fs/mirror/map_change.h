@@ -9,7 +9,7 @@
 
 #include "fs/mirror/internal.h"
 
-/* What is done in it: 0 or -errno. Called a second time after -ENOSPC. */
+/* What is done in it: 0 or -errno. Called again after -ENOSPC. */
 typedef int (*map_change_fn)(struct meta *meta, const void *arg);
 
 /** map_change - on slot @i: all of it, durable, or -errno and nothing. */

@@ -3,7 +3,7 @@
  * The life of a mutation.
  *
  *	op_enter()	the gate: waits while mutations are held (a last lap, a
- *			detach) or the budget of armed ranges is used up.  The
+ *			detach), a map looks for room, or the budget of armed ranges is used up.  The
  *			thread holds no lock here, so a checkpoint never waits
  *			for somebody who waits for a checkpoint.
  *	(locks)		the node's lock or byte range: one order on all stores
@@ -58,7 +58,7 @@ int op_enter(struct mirror *m, struct op *op)
 			m->ckpt_wanted = true;
 			cond_signal(&m->wake);
 		}
-		if (!m->held && armed < m->budget)
+		if (!m->held && !m->hunts && armed < m->budget)
 			break;
 		cond_wait(&m->gate, &m->lock);
 	}

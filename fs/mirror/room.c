@@ -51,6 +51,8 @@
 /* Who has so much free, and says that there is none, is asked for a proof. */
 #define PLENTY_BYTES (64ull << 20)
 #define PLENTY_FILES 1024u
+/* So often room is made for a map before it is given up. */
+#define HUNT_TRIES 4u
 
 static uint64_t room_of(const struct statvfs *v, uint64_t ballast)
 {
@@ -263,7 +265,7 @@ static void room_lose(struct mirror *m)
 	atomic_store(&m->room, 0);
 }
 
-int room_for_map(struct mirror *m, unsigned int i)
+static int room_for_map(struct mirror *m, unsigned int i)
 {
 	int r;
 
@@ -271,6 +273,31 @@ int room_for_map(struct mirror *m, unsigned int i)
 	r = meta_ballast_release(m->slot[i].meta);
 	/* Who asked before that was known has got some more. */
 	room_lose(m);
+	return r;
+}
+
+/*
+ * A btrfs takes room for what is removed as well, and counts it in its quota as
+ * taken until it commits, without asking: a removal of many files takes all that a
+ * commit has given back before the map is written. So nothing new is begun
+ * meanwhile. What is under way may take some more, but not for long.
+ */
+int room_try(struct mirror *m, unsigned int i, room_try_fn fn, const void *arg)
+{
+	int r = fn(m, i, arg);
+
+	if (!store_error_is_space(r))
+		return r;
+	mutex_lock(&m->lock);
+	m->hunts++;
+	mutex_unlock(&m->lock);
+	for (unsigned int n = 0; n < HUNT_TRIES && store_error_is_space(r); n++)
+		if (!room_for_map(m, i))
+			r = fn(m, i, arg);
+	mutex_lock(&m->lock);
+	if (!--m->hunts)
+		cond_broadcast(&m->gate);
+	mutex_unlock(&m->lock);
 	return r;
 }
 

@@ -42,9 +42,14 @@ void room_freed(struct mirror *m);
  * Return: @err, or what is wrong with the store.
  */
 MUST_CHECK int room_doubt(struct mirror *m, unsigned int i, int err);
-/* The map of slot @i found no room: it gets that of its ballast, and contents get
- * none that was granted before. 0, -errno. */
-MUST_CHECK int room_for_map(struct mirror *m, unsigned int i);
+/*
+ * What must not fail for want of room on slot @i: where @fn finds none, the map's
+ * ballast is given up, contents get nothing more that was granted before, new
+ * changes wait at the gate, and @fn is tried again. 0, -errno as it says.
+ */
+typedef int (*room_try_fn)(struct mirror *m, unsigned int i, const void *arg);
+MUST_CHECK int room_try(struct mirror *m, unsigned int i, room_try_fn fn,
+			const void *arg);
 /*
  * The ballast of slot @i's map is taken back if there is room for it. The other
  * form: of all slots whose map has given it up. With the checkpoint's lock.

@@ -2,6 +2,7 @@
 #include "fs/mirror/times.h"
 
 #include "base/clock.h"
+#include "fs/mirror/room.h"
 
 /* ---- mtime ---- */
 
@@ -98,6 +99,24 @@ void node_mtime_moved(struct mirror *m, struct node *n)
 	n->mtime_moved = true;
 	n->mtime_given = 0;
 	mutex_unlock(&n->ranges);
+}
+
+struct times_putting {
+	struct store_obj obj;
+	const struct timespec *times;
+};
+
+static int times_try(struct mirror *m, unsigned int i, const void *arg)
+{
+	const struct times_putting *p = arg;
+
+	return store_utimens(m->slot[i].store, p->obj, p->times);
+}
+
+int times_put(struct mirror *m, unsigned int i, struct store_obj obj,
+	      const struct timespec times[2])
+{
+	return room_try(m, i, times_try, &(struct times_putting){obj, times});
 }
 
 void mirror_set_kernel_times(struct mirror *m, bool on)

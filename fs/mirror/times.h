@@ -36,6 +36,10 @@ void node_mtime_set(struct mirror *m, struct node *n,
 /* Contents are about to change, which moves the stores' times; they have. */
 void node_mtime_keep(struct mirror *m, struct node *n);
 void node_mtime_moved(struct mirror *m, struct node *n);
+/* A checkpoint gives them to slot @i: acknowledged long ago, and an answer that
+ * there is no room (a btrfs at its quota) is not for the application. */
+MUST_CHECK int times_put(struct mirror *m, unsigned int i, struct store_obj obj,
+			 const struct timespec times[2]);
 
 /* ---- ctime ---- */
 
