@@ -127,6 +127,14 @@ static void on_progress(void *arg, const struct resync_progress *p)
 
 /* ---- one lap ---- */
 
+static int on_begin(void *arg)
+{
+	const struct run *run = arg;
+
+	mirror_touches(run->e->m, run->slot);
+	return 0;
+}
+
 static int run_lap(struct run *run, uint64_t cut, bool last)
 {
 	struct resync_lap_args args = {
@@ -404,9 +412,10 @@ static void give_back(struct run *run, int r, char *why, size_t why_len)
 	log_warn("a resync ended early: store=%s why=%s",
 		 engine_name(e, run->slot).text, why);
 	mirror_unattach(e->m, run->slot, state, why);
-	/* Else the next mount would begin it again after a crash. */
-	if (state == META_STORE_GIVEN_UP && mirror_members_record(e->m) < 0)
-		log_warn("it is not recorded that a resync was given up: "
+	/* Else the next mount would begin it again after a crash, or take for
+	 * half overwritten what was not touched. */
+	if (state != META_STORE_MISSING && mirror_members_record(e->m) < 0)
+		log_warn("it is not recorded how a resync ended: "
 			 "store=%s",
 			 engine_name(e, run->slot).text);
 }
@@ -471,6 +480,8 @@ int engine_run(struct resync_engine *e, unsigned int slot,
 				.should_stop = engine_should_stop,
 				.progress = on_progress,
 				.arg = e,
+				.begin = on_begin,
+				.begin_arg = &run,
 			},
 	};
 	int r;

@@ -408,8 +408,11 @@ static int mark_rows(struct lap *lap)
  * lineage as well, until the lap is closed (docs/model.md, 3). */
 static int lap_mark(struct lap *lap)
 {
-	int r;
+	const struct resync_control *c = lap->args->control;
+	int r = c && c->begin ? c->begin(c->begin_arg) : 0;
 
+	if (r < 0)
+		return r;
 	/* It needs room to take away, too: the next checkpoint that finds some
 	 * has it back. */
 	if (lap->tight)

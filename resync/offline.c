@@ -28,6 +28,7 @@ enum {
 struct offline {
 	struct present_set set;
 	const struct resync_control *control;
+	size_t target; /* of the lap under way */
 	size_t source;
 	bool dry;
 	bool prefer;  /* the source was named by the user */
@@ -221,12 +222,14 @@ static bool nothing_to_do(const struct offline *o, const struct present *t,
 
 /* The source's map may call it detached, and so whole: not from the first
  * change on. */
-static int record_begun(struct offline *o, size_t i)
+static int record_begun(void *arg)
 {
+	struct offline *o = arg;
 	struct meta_member *row = NULL;
 
 	for (size_t k = 0; !row && k < o->row_count; k++)
-		if (!strcmp(o->rows[k].uuid, meta_store_uuid(o->set.v[i].meta)))
+		if (!strcmp(o->rows[k].uuid,
+			    meta_store_uuid(o->set.v[o->target].meta)))
 			row = &o->rows[k];
 	if (!row || row->state == META_STORE_RESYNCING)
 		return 0;
@@ -239,13 +242,14 @@ static int resync_one(struct offline *o, size_t i)
 	struct present *s = &o->set.v[o->source], *t = &o->set.v[i];
 	struct resync_counts *counts = &o->counts[i];
 	uint64_t begin_ns = clock_mono_ns();
+	struct resync_control control = {0};
 	struct lineage_verdict verdict;
 	struct resync_lap_args args = {
 		.source = {.store = s->store, .meta = s->meta},
 		.target = {.store = t->store, .meta = t->meta},
 		.cut = s->durable_seq,
 		.last = true,
-		.control = o->control,
+		.control = &control,
 	};
 	int err = judge(o, i, &verdict, &args.both);
 
@@ -259,9 +263,12 @@ static int resync_one(struct offline *o, size_t i)
 		o->in_step[i] = true;
 		return 0;
 	}
+	if (o->control)
+		control = *o->control;
+	control.begin = record_begun;
+	control.begin_arg = o;
+	o->target = i;
 	if (!o->dry)
-		err = record_begun(o, i);
-	if (!o->dry && !err)
 		err = resync_trim_void(s->meta, t->meta);
 	if (!err)
 		err = resync_lap(&args, counts);

@@ -74,6 +74,10 @@ struct resync_control {
 	int (*should_stop)(void *arg);
 	void (*progress)(void *arg, const struct resync_progress *p);
 	void *arg;
+	/* Before the first change of the target; not 0: nothing is changed, and
+	 * the lap ends with it. Asked by each lap. */
+	int (*begin)(void *begin_arg);
+	void *begin_arg;
 };
 
 /* ---- one lap; the engine and offline are made of these ---- */

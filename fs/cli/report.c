@@ -141,9 +141,11 @@ static int put_time(json_t *store, const char *key, uint64_t real_ns)
 }
 
 /* Whether it is a whole copy, as of its durable seq. */
-static json_t *complete(enum meta_store_state state)
+static json_t *complete(const struct mirror_slot_info *info)
 {
-	switch (state) {
+	if (info->whole)
+		return json_true();
+	switch (info->state) {
 	case META_STORE_ONLINE:
 	case META_STORE_DETACHED:
 		return json_true();
@@ -171,7 +173,7 @@ int report_store(const struct mirror_slot_info *info, bool in_step,
 	    json_put_bytes(store, "path", info->path) ||
 	    json_put_text(store, "state", report_state_name(info->state)) ||
 	    json_put_number(store, "durable_seq", info->durable_seq) ||
-	    json_object_set_new(store, "complete", complete(info->state)) ||
+	    json_object_set_new(store, "complete", complete(info)) ||
 	    put_behind(store, &behind) || put_errors(store, info) ||
 	    json_put_number(store, "free_bytes", info->free_bytes) ||
 	    json_put_number(store, "waits_seconds", info->waits_ms / 1000) ||

@@ -50,6 +50,10 @@ static void member_row(const struct slot *s, struct meta_member *ret)
 {
 	*ret = s->row;
 	ret->state = s->online ? META_STORE_ONLINE : s->state;
+	/* Whole or half, it is what it was before a resync that did nothing. */
+	if (ret->state == META_STORE_FAILED && s->untouched &&
+	    meta_store_stays_out(s->was))
+		ret->state = s->was;
 	ret->durable_seq = s->durable_seq;
 }
 

@@ -51,7 +51,8 @@ struct slot {
 	bool online;
 	bool recorded;	      /* its departure is durable where it must be */
 	bool closing, adding; /* adding: its row is not on the maps yet */
-	enum meta_store_state state;
+	enum meta_store_state state, was; /* was: before it was attached, */
+	bool untouched; /* and nothing was changed on it since */
 	struct meta_member row;
 	struct store *store;
 	struct meta *meta;

@@ -183,20 +183,27 @@ int mirror_detach(struct mirror *m, unsigned int slot)
 	return r;
 }
 
-/* What any store present has reserved may have been issued. */
-static int numbers_read(struct meta *meta, uint64_t *ret_seq,
-			uint64_t *ret_node, uint64_t *ret_durable)
+struct numbers {
+	uint64_t seq, node; /* what any store present has reserved may have been
+			     * issued */
+	uint64_t durable;
+	uint64_t half; /* a lap has begun and was not closed */
+};
+
+static int numbers_read(struct meta *meta, struct numbers *ret)
 {
 	struct meta_reader *rd = meta_reader_get(meta);
 	int r;
 
 	if (!rd)
 		return -EIO;
-	r = meta_number_get(rd, META_NUM_SEQ_RESERVED, ret_seq);
+	r = meta_number_get(rd, META_NUM_SEQ_RESERVED, &ret->seq);
 	if (!r)
-		r = meta_number_get(rd, META_NUM_NODE_RESERVED, ret_node);
+		r = meta_number_get(rd, META_NUM_NODE_RESERVED, &ret->node);
 	if (!r)
-		r = meta_number_get(rd, META_NUM_DURABLE_SEQ, ret_durable);
+		r = meta_number_get(rd, META_NUM_DURABLE_SEQ, &ret->durable);
+	if (!r)
+		r = meta_number_get(rd, META_NUM_RESYNCING, &ret->half);
 	meta_reader_put(rd);
 	return r;
 }
@@ -205,8 +212,8 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		  struct meta *meta)
 {
 	struct slot *s = &m->slot[slot];
-	uint64_t seq, node, durable;
-	int r = numbers_read(meta, &seq, &node, &durable);
+	struct numbers its;
+	int r = numbers_read(meta, &its);
 
 	if (!r)
 		r = slot_doubts_give(m, meta);
@@ -221,14 +228,17 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 	} else if (strcmp(meta_store_uuid(meta), s->row.uuid)) {
 		r = -ENODEV; /* its member has been removed meanwhile */
 	} else {
-		if (seq > m->seq_reserved)
-			m->seq = m->seq_reserved = seq;
-		if (node > m->node_reserved)
-			m->next_node = m->node_reserved = node;
+		if (its.seq > m->seq_reserved)
+			m->seq = m->seq_reserved = its.seq;
+		if (its.node > m->node_reserved)
+			m->next_node = m->node_reserved = its.node;
 		s->store = store;
 		s->meta = meta;
+		if (!s->untouched)
+			s->was = s->state;
+		s->untouched = !its.half || s->was == META_STORE_GIVEN_UP;
 		s->state = META_STORE_RESYNCING;
-		s->durable_seq = durable; /* of laps before it went, too */
+		s->durable_seq = its.durable; /* of laps before it went, too */
 		slot_guard_on(m, slot);
 		s->why[0] = '\0';
 		(void)snprintf(s->row.path_hint, sizeof(s->row.path_hint), "%s",
@@ -277,6 +287,7 @@ int mirror_join(struct mirror *m, unsigned int slot, uint64_t epochs)
 	}
 	s->state = META_STORE_ONLINE;
 	s->online = true;
+	s->untouched = false;
 	s->recorded = true;
 	s->durable_seq = m->durable;
 	s->why[0] = '\0';
@@ -307,6 +318,13 @@ int mirror_members_record(struct mirror *m)
 	return r;
 }
 
+void mirror_touches(struct mirror *m, unsigned int slot)
+{
+	mutex_lock(&m->lock);
+	m->slot[slot].untouched = false;
+	mutex_unlock(&m->lock);
+}
+
 void mirror_unattach(struct mirror *m, unsigned int slot,
 		     enum meta_store_state state, const char *why)
 {
@@ -315,6 +333,11 @@ void mirror_unattach(struct mirror *m, unsigned int slot,
 	mutex_lock(&m->lock);
 	if (s->state == META_STORE_RESYNCING && !s->online) {
 		s->state = state; /* and not recorded, if it was not before */
+		if (state == META_STORE_GIVEN_UP && s->untouched &&
+		    s->was == META_STORE_DETACHED) {
+			s->state = s->was;
+			why = MIRROR_DETACHED;
+		}
 		s->away_since_ns = clock_real_ns();
 		(void)snprintf(s->why, sizeof(s->why), "%s", why);
 		m->reap_due = true;

@@ -309,6 +309,7 @@ struct mirror_slot_info {
 	uint64_t errors_write;
 	uint64_t repaired;	/* ranges it could not read, rewritten */
 	uint64_t free_bytes;	/* 0 when away */
+	bool whole;		/* left in good order, and not touched since */
 	uint64_t away_since_ns; /* realtime; 0 when online */
 	char why[256];		/* why it is away, for people */
 	/* With a timeout: how long its oldest call under way has lasted. */
@@ -377,7 +378,13 @@ MUST_CHECK int mirror_join(struct mirror *m, unsigned int slot,
 /* Commit the states of all members on those that are online, as before the
  * first change of a store that their maps call detached: whole. */
 MUST_CHECK int mirror_members_record(struct mirror *m);
-/* A resync was given up or its target failed: back to @state with @why. */
+/* The first change of a target comes now. */
+void mirror_touches(struct mirror *m, unsigned int slot);
+/*
+ * A resync was given up or its target failed: back to @state with @why. One that
+ * was not touched is what it was before: detached again if it was given up, else
+ * FAILED, to be tried again, and the maps are told what it was with the next record.
+ */
 void mirror_unattach(struct mirror *m, unsigned int slot,
 		     enum meta_store_state state, const char *why);
 

@@ -512,6 +512,8 @@ void mirror_slot_look(struct mirror *m, unsigned int slot,
 	(void)snprintf(ret->why, sizeof(ret->why), "%s", s->why);
 	ret->state = s->online ? META_STORE_ONLINE : s->state;
 	ret->used = s->used && !s->adding;
+	ret->whole = !s->online && s->untouched &&
+		     s->was == META_STORE_DETACHED;
 	ret->durable_seq = s->durable_seq;
 	ret->away_since_ns = s->online ? 0 : s->away_since_ns;
 	ret->hangs = s->hangs;

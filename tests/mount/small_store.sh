@@ -17,6 +17,13 @@ mount_volume a/store b/store
 cp -r /etc/default "$mnt/tree"
 head -c 20M /dev/urandom >"$mnt/old"
 detach b
+# is_whole PLACE: as before, b is what it was when it was detached.
+is_whole()
+{
+	eq "complete, says $1" "$(status_of \
+		'.stores[] | select(.name == "b") | .complete' "$1")" true
+}
+
 # 150 MiB that are new, and 10 MiB where b has something already.
 head -c 150M /dev/urandom >"$mnt/new"
 dd if=/dev/urandom of="$mnt/old" bs=1M count=10 conv=notrunc status=none
@@ -45,10 +52,20 @@ grep -q 'too small: .* bytes) more than is free' <<<"$refusal" ||
 find b/store -printf '%P %s %T@\n' | grep -v '^.seqmirror' | sort >after
 diff before after || fail "a resync without room changed something"
 store_is a online || fail "a is $(store_state a)"
+store_is b failed || fail "b is $(store_state b)"
+is_whole "$mnt"
+kill_daemon
+is_whole a/store
+mount_volume -o no_auto_attach,degraded a/store
+store_is b detached || fail "b is $(store_state b)"
+is_whole "$mnt"
+echo more >"$mnt/more"
 unmount_volume
+is_whole a/store
 
 refused "$SEQMIRROR" resync a/store b/store
 grep -q 'too small' <<<"$refusal" || fail "unmounted: $refusal"
+is_whole a/store
 
 # With room it goes through.
 mount_volume -o no_auto_attach,degraded a/store b/store

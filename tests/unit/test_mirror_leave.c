@@ -274,6 +274,76 @@ Test(mirror_leave, a_resync_given_up_does_not_record_a_departure)
 	cr_expect_eq(mirror_fsync(m, id, false), -EIO);
 }
 
+static enum meta_store_state recorded(int k)
+{
+	struct meta_member rows[META_STORE_MAX];
+	enum meta_store_state state = 0;
+	struct meta_reader *rd;
+	size_t count;
+
+	cr_assert_eq(mirror_members_record(m), 0);
+	rd = meta_reader_get(m->slot[slot_of[0]].meta);
+	cr_assert_not_null(rd);
+	cr_assert_eq(meta_members(rd, rows, &count), 0);
+	meta_reader_put(rd);
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(rows[i].uuid, m->slot[slot_of[k]].row.uuid))
+			state = rows[i].state;
+	return state;
+}
+
+/* A resync that changed nothing leaves what was whole whole. */
+Test(mirror_leave, what_a_resync_did_not_touch_is_what_it_was)
+{
+	struct mirror_slot_info info;
+
+	cr_assert_eq(mirror_detach(m, slot_of[1]), 0);
+	attach(1);
+	cr_expect_eq(recorded(1), META_STORE_RESYNCING);
+	mirror_unattach(m, slot_of[1], META_STORE_FAILED, "no room");
+	mirror_slot_info(m, slot_of[1], &info);
+	cr_expect_eq(info.state, META_STORE_FAILED);
+	cr_expect(info.whole);
+	cr_expect_eq(recorded(1), META_STORE_DETACHED);
+	attach(1);
+	mirror_unattach(m, slot_of[1], META_STORE_GIVEN_UP, "");
+	cr_expect_eq(state_of(1), META_STORE_DETACHED);
+	attach(1);
+	mirror_touches(m, slot_of[1]);
+	mirror_unattach(m, slot_of[1], META_STORE_GIVEN_UP, "");
+	mirror_slot_info(m, slot_of[1], &info);
+	cr_expect_eq(info.state, META_STORE_GIVEN_UP);
+	cr_expect_not(info.whole);
+	cr_expect_eq(recorded(1), META_STORE_GIVEN_UP);
+	/* Half it was, and half it stays. */
+	attach(1);
+	mirror_unattach(m, slot_of[1], META_STORE_FAILED, "no room");
+	mirror_slot_info(m, slot_of[1], &info);
+	cr_expect_not(info.whole);
+	cr_expect_eq(recorded(1), META_STORE_GIVEN_UP);
+}
+
+/* Its own map says that a lap was cut: whoever calls it whole is wrong. */
+Test(mirror_leave, what_is_half_by_its_own_map_is_not_whole)
+{
+	struct mirror_slot_info info;
+	char dir[2200];
+	struct meta *map;
+
+	cr_assert_eq(mirror_detach(m, slot_of[1]), 0);
+	snprintf(dir, sizeof(dir), "%s/.seqmirror", dirs[1]);
+	WAIT_UNTIL(!meta_open(dir, META_OPEN_RW, &map, NULL));
+	cr_assert_eq(meta_begin(map), 0);
+	cr_assert_eq(meta_number_set(map, META_NUM_RESYNCING, 1), 0);
+	cr_assert_eq(meta_commit(map), 0);
+	meta_close(map);
+	attach(1);
+	mirror_unattach(m, slot_of[1], META_STORE_FAILED, "no room");
+	mirror_slot_info(m, slot_of[1], &info);
+	cr_expect_not(info.whole);
+	cr_expect_eq(recorded(1), META_STORE_FAILED);
+}
+
 /* ---- who is asked, and who is blamed ---- */
 
 static struct stat stat_on(int k, const char *name)
