@@ -244,12 +244,26 @@ static int mark_close(struct meta *m)
 	return mark_closing(m, r > 0 ? header : NULL);
 }
 
+/* Nothing was committed, by a migration neither, and a killed writer's WAL is there:
+ * who only looked, or was refused, leaves it with its mark as it lies. The times of
+ * map and WAL tell what was changed behind our back since (resync/check.h). */
+static bool is_unchanged(struct meta *m)
+{
+	unsigned char header[WAL_HEADER_BYTES];
+
+	return !m->wal_pages && wal_header(m, header) > 0;
+}
+
 void writer_close(struct meta *m)
 {
 	struct conn *c = &m->writer.conn;
 
 	if (!c->db)
 		return;
+	if (is_unchanged(m)) {
+		conn_close(c);
+		return;
+	}
 	if (!m->failed)
 		m->failed = writer_set_soft(m, false);
 	if (!m->failed)

@@ -213,6 +213,11 @@ refused "$SEQMIRROR" check --repair --json "$work/a"
 cp refused.out "$report"
 wrong changed d/n11
 eq "complete" "$(jq .complete "$report")" true
+# Nor does what looks, or is refused.
+sm resync --dry-run "$work/a" "$work/b" >/dev/null
+refused "$SEQMIRROR" mount "$work/a" "$work/none" "$mnt"
+checked "$work/a"
+wrong changed d/n11
 mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 unmount_volume
