@@ -189,6 +189,8 @@ static int show(struct words *w)
 		(void)printf("%s],\n  \"since\": %" PRIu64
 			     ",\n  \"until\": %" PRIu64 "\n}\n",
 			     w->printed ? "\n  " : JSON_HEAD, since, until);
+	else if (w->json && w->printed) /* broken off */
+		(void)fputs("\n  ]\n}\n", stdout);
 	return err;
 }
 

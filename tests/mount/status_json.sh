@@ -147,3 +147,26 @@ wait_until 20 asked
 kill_daemon
 wait "$asker" || fail "status of a store whose daemon died: $(<said)"
 eq "mounted" "$(jq .mounted report)" false
+
+# A list that is broken off is an object all the same, and no complete one.
+mount_volume "$work/a" "$work/b"
+python3 - "$mnt" <<-'END'
+	import os, sys
+	for i in range(4000):
+	    os.mkdir("%s/%0200d" % (sys.argv[1], i))
+END
+mkfifo list
+sm changes --json --since 0 "$mnt" >list 2>said &
+asker=$!
+exec {list}<list
+IFS= read -r -N 1000 -u "$list" report_begun # the rest does not fit into the pipes
+kill_daemon
+printf %s "$report_begun" >report
+cat <&"$list" >>report
+exec {list}<&-
+rc=0
+wait "$asker" || rc=$?
+eq "status of a list that was broken off" "$rc" 1
+grep -q '^seqmirror: ' said || fail "not told why"
+eq "the list" "$(jq -c '[(.changes | length > 0 and length < 4000), has("until")]' \
+	report)" "[true,false]"
