@@ -27,6 +27,13 @@
 #define LINKS_BUFFER ((size_t)64 * 1024)
 #define LINKS_TARGET 4096u
 
+/* Names that have the same. */
+struct version {
+	size_t name; /* the first of them */
+	size_t count;
+	struct timespec mtime; /* the oldest */
+};
+
 struct links {
 	const struct resync_side *side;
 	struct meta_reader *rd;
@@ -36,6 +43,7 @@ struct links {
 	/* The node that is looked at. */
 	struct meta_node row;
 	VEC(struct meta_dentry) names; /* in the order in which it is found */
+	VEC(struct version) versions;  /* what lies there, where it was asked */
 };
 
 /* A name of it, and what lies there. */
@@ -204,7 +212,7 @@ static int link_again(struct links *l, const struct link_place *first,
 	int r = store_fstat(s, p->dirfd, 0, &before);
 
 	if (!r)
-		r = is_same(l, first, p);
+		r = l->versions.count == 1 || is_same(l, first, p);
 	if (r == 0)
 		r = keep_other(l, p);
 	if (r < 0)
@@ -265,14 +273,104 @@ static bool is_lost_link(const struct links *l, const struct link_place *p)
 	       !side_is_unproved(l->side, p->d->parent, &unknown);
 }
 
+static bool is_older(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec
+				      : a->tv_nsec < b->tv_nsec;
+}
+
+/* Which version lies at @p? Return: its index, or their count: a new one. */
+static int version_find(struct links *l, const struct link_place *p)
+{
+	for (size_t i = 0; i < l->versions.count; i++) {
+		const struct version *v = &l->versions.data[i];
+		_cleanup_place_ struct link_place known = {.dirfd = -1};
+		int r = place_look(l, &l->names.data[v->name], &known);
+
+		if (r >= 0)
+			r = is_same(l, &known, p);
+		if (r)
+			return r < 0 ? r : (int)i;
+	}
+	return (int)l->versions.count;
+}
+
+static int version_add(struct links *l, size_t name, const struct link_place *p,
+		       int at)
+{
+	const struct version one = {name, 1, p->st.st.st_mtim};
+	struct version *v;
+
+	if ((size_t)at == l->versions.count)
+		return vec_push(&l->versions, one);
+	v = &l->versions.data[at];
+	v->count++;
+	if (is_older(&one.mtime, &v->mtime))
+		v->mtime = one.mtime;
+	return 0;
+}
+
+static int versions_find(struct links *l, const struct link_place *first)
+{
+	int r = version_add(l, (size_t)(first->d - l->names.data), first, 0);
+
+	for (size_t i = 0; r == 0 && i < l->names.count; i++) {
+		_cleanup_place_ struct link_place p = {.dirfd = -1};
+		const struct meta_dentry *d = &l->names.data[i];
+
+		if (d == first->d)
+			continue;
+		r = place_look(l, d, &p);
+		if (r > 0) /* a link of it */
+			r = version_add(l, i, &p, 0);
+		else if (r == 0 && is_lost_link(l, &p) &&
+			 (r = version_find(l, &p)) >= 0)
+			r = version_add(l, i, &p, r);
+	}
+	return r;
+}
+
+/* Nothing but its names says which file a node of a copy is. */
+static int links_choose(struct links *l, struct link_place *first)
+{
+	const struct version *best;
+	struct link_place p = {.dirfd = -1};
+	int r = versions_find(l, first);
+
+	if (r)
+		return r;
+	best = &l->versions.data[0];
+	vec_for_each (v, &l->versions)
+		if (v->count > best->count ||
+		    (v->count == best->count &&
+		     is_older(&v->mtime, &best->mtime)))
+			best = v;
+	if (best == l->versions.data)
+		return 0;
+	r = place_look(l, &l->names.data[best->name], &p);
+	if (r < 0) {
+		place_done(&p);
+		return r;
+	}
+	place_done(first);
+	*first = p;
+	l->row.backing = (struct meta_backing){p.st.st.st_ino, p.st.gen};
+	return 0;
+}
+
 static int links_node(struct links *l, uint64_t node)
 {
 	_cleanup_place_ struct link_place first = {.dirfd = -1};
 	int r = links_names(l, node);
+	bool is_void = !l->row.backing.ino;
 
+	vec_clear(&l->versions);
 	if (!r)
 		r = links_first(l, &first);
 	if (r <= 0)
+		return r;
+	r = is_void ? links_choose(l, &first) : 0;
+	if (r)
 		return r;
 	vec_for_each (d, &l->names) {
 		_cleanup_place_ struct link_place p = {.dirfd = -1};
@@ -311,6 +409,7 @@ int side_settle_links(const struct resync_side *side, struct meta_reader *rd)
 	}
 	free(l.buffer);
 	vec_done(&l.names);
+	vec_done(&l.versions);
 	if (!r && l.made) {
 		r = store_syncfs(side->store);
 		log_info("hard links that the copy had lost: store=%s "

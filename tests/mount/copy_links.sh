@@ -69,6 +69,24 @@ unmount_volume
 linked
 find b/.seqmirror/found -mindepth 1 -delete
 
+# Whichever name was edited, the file is what the others have; of two, what was
+# there before.
+mount_volume "$work/a" "$work/b"
+echo pair >"$mnt/d/1pair"
+ln "$mnt/d/1pair" "$mnt/e/2pair"
+unmount_volume
+for edited in d/one d/sub/two e/three d/1pair e/2pair; do
+	put_back
+	echo "edited $edited" >"b/$edited"
+	mount_volume "$work/a" "$work/b"
+	wait_until 60 volume_is healthy
+	unmount_volume
+	linked
+	eq "kept" "$(cat "b/.seqmirror/found/link-${edited##*/}-0")" \
+		"edited $edited"
+	find b/.seqmirror/found -mindepth 1 -delete
+done
+
 # Alone, and one of them edited: what was edited is kept.
 put_back
 echo edited >b/e/three
