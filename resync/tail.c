@@ -53,6 +53,11 @@ int fill_tail(struct lap *lap, int tfd, uint64_t start)
 	r = store_next_mapped(s, tfd, size - part, &mapped, &end);
 	if (r <= 0 || mapped >= size) /* it ends in a hole */
 		return MIN(r, 0);
+	/* Nothing can show of what xfs reserves unasked, and zeros in it would be
+	 * data where the source has none. */
+	r = store_is_reserved(s, tfd, size - 1);
+	if (r != 0)
+		return MIN(r, 0);
 	r = store_write(s, tfd, zeros, META_BLOCK - part, size, NULL);
 	if (r == -EIO) /* nobody can read it, so nothing will show */
 		return 0;

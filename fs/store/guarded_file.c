@@ -171,6 +171,19 @@ int store_next_mapped(const struct store *s, int fd, uint64_t off,
 	return r;
 }
 
+static ssize_t make_is_reserved(struct store_call *k)
+{
+	return now_is_reserved(k->s, k->fd[0], k->off);
+}
+
+int store_is_reserved(const struct store *s, int fd, uint64_t off)
+{
+	struct store_call k = STORE_CALL(make_is_reserved);
+
+	k.off = off;
+	return (int)call_file(s, &k, fd);
+}
+
 static ssize_t make_freeable(struct store_call *k)
 {
 	return now_freeable(k->s, k->fd[0], k->off, k->len, k->out);

@@ -324,6 +324,7 @@ MUST_CHECK int now_seek(const struct store *s, int fd, uint64_t off, int whence,
 			uint64_t *ret_off);
 MUST_CHECK int now_next_mapped(const struct store *s, int fd, uint64_t off,
 			       uint64_t *ret_start, uint64_t *ret_end);
+MUST_CHECK int now_is_reserved(const struct store *s, int fd, uint64_t off);
 MUST_CHECK int now_freeable(const struct store *s, int fd, uint64_t off,
 			    uint64_t len, uint64_t *ret_bytes);
 MUST_CHECK int now_fsync(const struct store *s, int fd, bool data_only);

@@ -89,33 +89,44 @@ static bool reports_delayed(uint64_t fs_type)
 	       fs_type == BTRFS_SUPER_MAGIC;
 }
 
+struct fiemap_answer {
+	struct fiemap head;
+	struct fiemap_extent room[FIEMAP_BATCH];
+};
+
+/* The extents from @off on: 0, -errno; -EOPNOTSUPP where the filesystem has no
+ * FIEMAP. */
+static int fiemap_ask(const struct store *s, int fd, uint64_t off,
+		      struct fiemap_answer *ret)
+{
+	*ret = (struct fiemap_answer){0};
+	ret->head.fm_start = off;
+	ret->head.fm_length = FIEMAP_MAX_OFFSET - off;
+	ret->head.fm_flags =
+		reports_delayed(s->caps.fs_type) ? 0 : FIEMAP_FLAG_SYNC;
+	ret->head.fm_extent_count = FIEMAP_BATCH;
+	if (!RETRY_EINTR(ioctl(fd, FS_IOC_FIEMAP, &ret->head)))
+		return 0;
+	/* each says in its way that it has none, or not the flag */
+	if (errno == ENOTTY || errno == EBADR || errno == EINVAL ||
+	    errno == ENOSYS)
+		return -EOPNOTSUPP;
+	return -errno;
+}
+
 /* 1 and the first run of extents that ends behind @off, 0 none, -errno;
  * -EOPNOTSUPP where the filesystem has no FIEMAP. */
 static int next_by_fiemap(const struct store *s, int fd, uint64_t off,
 			  uint64_t *ret_start, uint64_t *ret_end)
 {
-	union {
-		struct fiemap head;
-		char room[sizeof(struct fiemap) +
-			  FIEMAP_BATCH * sizeof(struct fiemap_extent)];
-	} q;
-	const struct fiemap_extent *e = q.head.fm_extents;
+	struct fiemap_answer q;
+	const struct fiemap_extent *e = q.room;
 	uint64_t end;
 	uint32_t i;
+	int err = fiemap_ask(s, fd, off, &q);
 
-	memset(&q, 0, sizeof(q));
-	q.head.fm_start = off;
-	q.head.fm_length = FIEMAP_MAX_OFFSET - off;
-	q.head.fm_flags = reports_delayed(s->caps.fs_type) ? 0
-							   : FIEMAP_FLAG_SYNC;
-	q.head.fm_extent_count = FIEMAP_BATCH;
-	if (RETRY_EINTR(ioctl(fd, FS_IOC_FIEMAP, &q.head))) {
-		/* each says in its way that it has none, or not the flag */
-		if (errno == ENOTTY || errno == EBADR || errno == EINVAL ||
-		    errno == ENOSYS)
-			return -EOPNOTSUPP;
-		return -errno;
-	}
+	if (err)
+		return err;
 	for (i = 0; i < q.head.fm_mapped_extents; i++) {
 		if (e[i].fe_logical + e[i].fe_length > off)
 			break;
@@ -204,4 +215,18 @@ int now_next_mapped(const struct store *s, int fd, uint64_t off,
 	*ret_start = start;
 	*ret_end = end >= size ? limit : end;
 	return 1;
+}
+
+int now_is_reserved(const struct store *s, int fd, uint64_t off)
+{
+	struct fiemap_answer q;
+	int err = store_gate(s, "store.is_reserved");
+
+	assert(store_range_ok(off, 0));
+	if (!err)
+		err = fiemap_ask(s, fd, off, &q);
+	if (err)
+		return err == -EOPNOTSUPP ? 0 : err;
+	return q.head.fm_mapped_extents && q.room[0].fe_logical <= off &&
+	       (q.room[0].fe_flags & FIEMAP_EXTENT_UNWRITTEN);
 }

@@ -324,6 +324,9 @@ MUST_CHECK int store_seek(const struct store *s, int fd, uint64_t off,
  */
 MUST_CHECK int store_next_mapped(const struct store *s, int fd, uint64_t off,
 				 uint64_t *ret_start, uint64_t *ret_end);
+/* Is the block of @off preallocated, and no more, as far as the disk goes? 1, 0 no
+ * or it cannot be told, -errno. */
+MUST_CHECK int store_is_reserved(const struct store *s, int fd, uint64_t off);
 /*
  * How much of the disk is free again when [off, off + len) of a file is punched
  * out; with @len UINT64_MAX, from 0: when the file goes.  Never too much: what is

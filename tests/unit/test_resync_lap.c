@@ -300,6 +300,34 @@ Test(resync_lap, the_end_lies_in_a_hole_before_what_is_reserved)
 	world_done(&w);
 }
 
+/* As xfs reserves it unasked: no zeros are written there, which would be data. */
+Test(resync_lap, the_end_lies_in_what_is_reserved)
+{
+	struct resync_counts n;
+	struct world w;
+	uint64_t from = start(&w), file;
+	int fd;
+
+	history_begin(&w.a);
+	file = child(&w.a, META_ROOT_ID, "empty");
+	op_truncate(&w.a, file, 10000);
+	history_end(&w.a);
+	lap(&w, from);
+	from = w.a.seq;
+	fd = must(store_openat(w.b.side.store, store_root_fd(w.b.side.store),
+			       "empty", O_RDWR));
+	must(fallocate(fd, FALLOC_FL_KEEP_SIZE, 2 * META_BLOCK, META_BLOCK));
+	history_begin(&w.a);
+	op_write(&w.a, file, 700 << 20, 5000, 9);
+	history_end(&w.a);
+	must(lap_as(&w, from, (struct lap_how){0}, &n));
+	must(fsync(fd));
+	cr_expect_eq(store_is_reserved(w.b.side.store, fd, 2 * META_BLOCK), 1);
+	cr_expect_eq(store_is_reserved(w.b.side.store, fd, 700 << 20), 0);
+	close_fd(&fd);
+	world_done(&w);
+}
+
 Test(resync_lap, a_file_of_several_batches)
 {
 	struct resync_counts n;
