@@ -76,13 +76,51 @@ static bool is_still_hole(struct op *op, struct node *n, uint64_t block)
 	unsigned int order[META_STORE_MAX];
 	unsigned int count = fan_order(op->m, op_slots(op), order);
 
-	for (unsigned int k = 1; k < count; k++)
+	for (unsigned int k = 0; k < count; k++)
 		if (is_hole_on(op->m, n, order[k], block))
-			return is_zero_on(op->m, n, order[0], block);
+			return !k || is_zero_on(op->m, n, order[0], block);
 	return false;
 }
 
-/* The blocks of [start,end) hold what is left of them, if they are mapped. */
+/* Does @slot have zeros there that a scrub would take for data? */
+static bool is_written_on(struct mirror *m, struct node *n, unsigned int slot,
+			  int fd, uint64_t block)
+{
+	const struct store *s = m->slot[slot].store;
+	uint64_t at;
+
+	return store_caps(s)->punch_hole && store_caps(s)->seek_hole &&
+	       !store_seek(s, fd, block, SEEK_DATA, &at) &&
+	       at < block + META_BLOCK && is_zero_on(m, n, slot, block);
+}
+
+/*
+ * Where blocks are smaller than ours, one store may have written zeros where
+ * another one has a hole: a copy is made of whole ones. What is left of such a
+ * block is a hole on all or on none.
+ */
+static int free_zeros(struct op *op, struct node *n, uint64_t block)
+{
+	struct mirror *m = op->m;
+	int fd, r = 0;
+
+	for_each_slot(i, op_slots(op))
+	{
+		if (r)
+			break;
+		r = node_fd_get(m, n, i, false, &fd);
+		if (r)
+			break;
+		if (is_written_on(m, n, i, fd, block))
+			r = store_punch(m->slot[i].store, fd, block, META_BLOCK,
+					NULL);
+		node_fd_put(m, n, i);
+	}
+	return r;
+}
+
+/* The blocks of [start,end) hold what is left of them, if they are mapped. What
+ * cannot be freed stays: as written zeros. */
 static int note_part(struct op *op, struct node *n, uint64_t start,
 		     uint64_t end)
 {
@@ -90,7 +128,8 @@ static int note_part(struct op *op, struct node *n, uint64_t start,
 
 	for (uint64_t at = block_down(start); !r && at < end; at += META_BLOCK)
 		r = is_still_hole(op, n, at)
-			    ? dirty_note(op, n, at, at + META_BLOCK, true)
+			    ? dirty_note(op, n, at, at + META_BLOCK,
+					 !free_zeros(op, n, at))
 			    : dirty_note_mapped(op, n, at, at + META_BLOCK);
 	return r;
 }
