@@ -36,6 +36,13 @@ struct lost_store {
 	char why[PRESENT_WHY_MAX];
 };
 
+/* A path that was named, and what it holds if that can be told. */
+struct absent_path {
+	const char *path;
+	char uuid[META_UUID_LEN + 1]; /* "": no store, or none that answers */
+	char why[PRESENT_WHY_MAX];
+};
+
 struct left_out {
 	char uuid[META_UUID_LEN + 1];
 };
@@ -44,7 +51,8 @@ struct assembly {
 	struct present_set set;
 	struct meta_member *rows; /* META_STORE_MAX of them */
 	size_t row_count;
-	VEC(const char *) absent; /* named paths that hold no store */
+	/* named paths that hold no store, or one that cannot be opened */
+	VEC(struct absent_path) absent;
 	/* stores without a map that could be used */
 	VEC(struct lost_store) lost;
 	/* UUIDs of those that cannot be opened where they were, and are left
@@ -136,6 +144,18 @@ static int check_lost_volume(struct assembly *a)
 	return 0;
 }
 
+/* Read-only, it still says who it is. */
+static int note_absent(struct assembly *a, const char *path, int why)
+{
+	struct absent_path absent = {.path = path};
+	struct store_identity id;
+
+	if (why == -EROFS && !reach_identity(path, &id))
+		memcpy(absent.uuid, id.store_uuid, sizeof(absent.uuid));
+	memcpy(absent.why, a->set.why, sizeof(absent.why));
+	return vec_push(&a->absent, absent);
+}
+
 static int open_named(struct assembly *a, const char *const *paths,
 		      size_t count)
 {
@@ -157,7 +177,7 @@ static int open_named(struct assembly *a, const char *const *paths,
 		if (!first[0] || (a->set.map_lost && !a->lost.count))
 			memcpy(first, a->set.why, sizeof(first));
 		err = a->set.map_lost ? note_lost(a)
-				      : vec_push(&a->absent, paths[i]);
+				      : note_absent(a, paths[i], err);
 		if (err)
 			return err;
 	}
@@ -296,28 +316,46 @@ static bool is_place_of(const char *path, const struct meta_member *row)
 	       !strcmp(row->path_hint, place);
 }
 
-/* Paths that hold no store must be those of members, as the source knows. */
-static int check_absent(struct assembly *a)
+static bool is_of(const struct absent_path *p, const struct meta_member *row)
+{
+	return !strcmp(p->uuid, row->uuid) || is_place_of(p->path, row);
+}
+
+static int refuse_absent(struct assembly *a, const struct absent_path *p)
 {
 	char text[PATH_TEXT];
 
-	vec_for_each (p, &a->absent) {
-		bool known = false;
+	path_quote(text, sizeof(text), p->path);
+	if (*p->uuid)
+		return present_refuse(&a->set, -EINVAL,
+				      "%s, and it is no member of this volume",
+				      p->why);
+	if (reach_is_stuck(p->path))
+		return present_refuse(
+			&a->set, -ETIMEDOUT,
+			"store %s does not answer, and no member of this "
+			"volume was there last",
+			text);
+	return present_refuse(&a->set, -EINVAL,
+			      "%s is not a store of a volume, and no member of "
+			      "this one was there last",
+			      text);
+}
 
-		for (size_t k = 0; k < a->row_count; k++)
-			known |= is_place_of(*p, &a->rows[k]);
-		if (!known && reach_is_stuck(*p))
-			return present_refuse(
-				&a->set, -ETIMEDOUT,
-				"store %s does not answer, and no member of "
-				"this volume was there last",
-				path_quote(text, sizeof(text), *p));
+/* Paths that hold no store must be those of members, as the source knows. */
+static int check_absent(struct assembly *a)
+{
+	vec_for_each (p, &a->absent) {
+		bool known = false, placed = false;
+
+		for (size_t k = 0; k < a->row_count; k++) {
+			known |= is_of(p, &a->rows[k]);
+			placed |= is_place_of(p->path, &a->rows[k]);
+		}
 		if (!known)
-			return present_refuse(
-				&a->set, -EINVAL,
-				"%s is not a store of a volume, and no member "
-				"of this one was there last",
-				path_quote(text, sizeof(text), *p));
+			return refuse_absent(a, p);
+		if (!placed) /* else it was said when it was looked for there */
+			log_warn("%s; going on without it", p->why);
 	}
 	return 0;
 }
@@ -422,7 +460,7 @@ static int check_missing(struct assembly *a)
 		    present_find(&a->set, row->uuid) >= 0)
 			continue;
 		for (size_t i = 0; !asked && i < a->absent.count; i++)
-			asked = is_place_of(a->absent.data[i], row);
+			asked = is_of(&a->absent.data[i], row);
 		if (asked)
 			return refuse_missing(a, row, since);
 	}

@@ -180,11 +180,8 @@ class Session:
             raise Failure(f"diff of the volume and {copy}: {err}")
         said = json.loads(out)["relation"]
         want = model.relation(copy.head, self.current)
-        here = {c.name for c in self.online}
         if self.by_copy and copy.unclean != NO or stores.may_have_parted(
-                copy, here):
-            return
-        if said == "fork" and stores.may_have_begun(copy, here):
+                copy, {c.name for c in self.online}):
             return
         if (said == "fork") != (want == model.FORK) and want != model.EITHER:
             raise Failure(f"diff of the volume and {copy}: {said}, is {want}")
@@ -220,7 +217,11 @@ class Session:
         pending = self.work_until_killed(self.rng.random() * 0.03)
         self.bury()
         self.changed |= self.current is not before
-        self.leave(YES, pending)
+        # The call that was under way may have begun an epoch, in which nothing
+        # was acknowledged: to those that were not there it is a change.
+        self.current = model.Commit(self.current, self.current.tree,
+                                    soft=True, what="under way")
+        self.leave(YES, tuple((self.current, t) for _, t in pending))
         self.note(f"killed at {self.current}")
 
     def killed_mount(self, copies, want, options):
@@ -303,10 +304,9 @@ class Session:
         if copy.name not in self.rows:
             return stores.Forecast(PERHAPS, "no member")
         said = stores.follows(copy, self.current)
-        here = {c.name for c in self.online}
         if said == YES and (self.by_copy and copy.unclean != NO or
-                            stores.may_have_parted(copy, here) or
-                            stores.may_have_begun(copy, here)):
+                            stores.may_have_parted(
+                                copy, {c.name for c in self.online})):
             said = PERHAPS
         if said == YES:
             return stores.Forecast(YES, fork=NO)

@@ -122,12 +122,6 @@ def may_have_parted(copy, names):
     return copy.copied and copy.unclean != NO and not names <= copy.peers
 
 
-def may_have_begun(copy, names):
-    """The call that was under way at a kill may have been done, in an epoch that
-    only those have who were online then: to others that is a change."""
-    return bool(copy.pending) and not names <= copy.peers
-
-
 def beyond_copy(copies):
     """A restored copy does not speak for what came after it was taken, and
     where another one was in use at a crash nobody can tell what that was."""
@@ -141,8 +135,7 @@ def leaders(copies):
     sure, perhaps = [], []
     for lead in whole:
         said = {follows(c, lead.head) for c in copies if c is not lead}
-        if any(not c.half and (may_have_parted(c, {lead.name}) or
-                               may_have_begun(c, {lead.name}))
+        if any(not c.half and may_have_parted(c, {lead.name})
                for c in copies if c is not lead):
             said.add(PERHAPS)
         if NO not in said:

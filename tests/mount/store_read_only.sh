@@ -56,6 +56,37 @@ mount -o remount,rw "$work/b"
 wait_until 60 store_is b online
 unmount_volume
 same_tree "$work/a" "$work/b"
+# It lies elsewhere, besides: it still says who it is.
+mkdir "$work/elsewhere" "$work/other"
+umount "$work/b"
+mount -o loop,noatime "$work/b.img" "$work/elsewhere"
+mount -o remount,ro "$work/elsewhere"
+mount_volume "$work/a" "$work/elsewhere"
+store_is b missing || fail "b is $(store_state b)"
+grep -q "cannot open store $work/elsewhere: Read-only.*going on without it" \
+	"$daemon_log" || fail "the log does not say why"
+echo alone >"$mnt/alone2"
+mount -o remount,rw "$work/elsewhere"
+sm attach --wait "$mnt" "$work/elsewhere" >/dev/null
+unmount_volume
+same_tree "$work/a" "$work/elsewhere"
+
+# And one that was removed.
+mount_volume "$work/a" "$work/elsewhere"
+sm add --wait --name c "$mnt" "$work/other" >/dev/null 2>&1
+sm remove "$mnt" c >/dev/null
+unmount_volume
+mkdir "$work/ro"
+mount --bind "$work/other" "$work/ro"
+mount -o remount,bind,ro "$work/ro"
+refused "$SEQMIRROR" mount "$work/a" "$work/ro" "$mnt"
+[[ $refusal == *"Read-only"*"no member of this volume"* ]] || fail "$refusal"
+umount "$work/ro" "$work/elsewhere"
+mount -o loop,noatime "$work/b.img" "$work/b"
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+
 mount -o remount,ro "$work/a"
 mount -o remount,ro "$work/b"
 refused "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
