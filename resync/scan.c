@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -273,6 +274,13 @@ static int renumber(struct meta *meta, const struct found *f, uint64_t from,
 	return err;
 }
 
+bool scan_is_own(const struct stat *st)
+{
+	return !geteuid() ||
+	       (st->st_uid == geteuid() &&
+		(st->st_gid == getegid() || group_member(st->st_gid)));
+}
+
 /* Stat the entry and find its row, or think up one. */
 static int identify(struct store *store, struct meta *meta, struct found *f,
 		    struct scan_numbers *n)
@@ -296,6 +304,10 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 			(void)snprintf(n->foreign, sizeof(n->foreign), "%s",
 				       f->name);
 		return -EXDEV;
+	}
+	if (n->own_only && !scan_is_own(&f->st.st)) {
+		(void)snprintf(n->foreign, sizeof(n->foreign), "%s", f->name);
+		return -EPERM;
 	}
 	backing = (struct meta_backing){f->st.st.st_ino, f->st.gen};
 	err = meta_node_find(meta_writer_view(meta), backing, &f->row);

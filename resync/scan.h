@@ -31,9 +31,15 @@ struct scan_numbers {
 	/* A write-back may have failed once: what is read from now on is to be
 	 * what the disk has (recover.h). */
 	bool drops_cache;
+	/* What the caller could not give to another store as it is, because it
+	 * has another owner or group: -EPERM, and its name is below. */
+	bool own_only;
 	/* Else, with -EXDEV: the name that one is mounted on. */
 	char foreign[META_NAME_MAX + 1];
 };
+
+/* Can the caller give what it has made that owner and group? */
+bool scan_is_own(const struct stat *st);
 
 /*
  * Is what was found the file that the row was written for? Where there is no

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 #include "resync/volume_making.h"
@@ -24,8 +25,17 @@ static int scan_first(struct making *mk)
 {
 	struct making_store *s = &mk->v[0];
 	struct meta *meta = s->side.meta;
-	int err = meta_begin(meta);
+	struct stat st;
+	int err;
 
+	if (fstat(store_root_fd(s->side.store), &st))
+		return -errno;
+	mk->numbers.own_only = true;
+	if (!scan_is_own(&st)) {
+		mk->numbers.foreign[0] = '.';
+		return -EPERM;
+	}
+	err = meta_begin(meta);
 	if (err)
 		return err;
 	err = making_put_root(s, mk->numbers.next_seq++);
@@ -218,6 +228,14 @@ static int fill_all(struct making *mk)
 				     "store%s%s; a store is one filesystem",
 				     *foreign ? ", on " : "",
 				     path_quote(text, sizeof(text), foreign));
+	if (err == -EPERM && *foreign)
+		return volume_refuse(
+			&mk->check, err,
+			"in store %s %s has an owner or group that an ordinary "
+			"user cannot give to a copy of it; change that, or "
+			"make and mount the volume as root",
+			mk->v[0].id.name,
+			path_quote(text, sizeof(text), foreign));
 	if (err)
 		return volume_refuse(&mk->check, err,
 				     "cannot make the volume: %s",

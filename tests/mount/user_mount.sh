@@ -242,9 +242,9 @@ eq "mode" "$(stat -c %a a/shut-file a/dark | xargs)" "0 600"
 # and what is said names it, and that as a reason.
 mkdir c d
 echo x >c/foreign
-chown 65534:65534 c d
-chown 65534:0 c/foreign
+chown -R 65534:65534 c d
 as_user "$SEQMIRROR" init --name c,d "$work/c" "$work/d" >/dev/null
+chown 65534:0 c/foreign
 as_user "$SEQMIRROR" mount "$work/c" "$work/d" "$mnt"
 ! as_user "$SEQMIRROR" attach --wait "$mnt" d >attach.log 2>&1 ||
 	fail "a foreign group was copied"
