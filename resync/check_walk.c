@@ -21,6 +21,9 @@ struct frame {
 	bool doubt;
 	bool listed;
 	bool shut; /* what is in it cannot be looked at */
+	/* Before it was opened: where its mode had to be lifted for that, or is
+	 * for what lies in it, the time moves. Zero: not known. */
+	struct timespec changed;
 };
 
 /* A directory that lies in a frame's, and elsewhere in the map. */
@@ -252,6 +255,8 @@ static int tell_listed(struct walk *w)
 		r = store_fstat(w->store, here->fd, STORE_STAT_GEN, &st);
 	if (r)
 		return r;
+	if (here->changed.tv_sec || here->changed.tv_nsec)
+		st.st.st_ctim = here->changed;
 	p.row = &row;
 	p.st = &st;
 	return w->args->listed(w->args->arg, &p);
@@ -304,7 +309,8 @@ static int frame_open(struct walk *w)
 	return 0;
 }
 
-static int walk_enter(struct walk *w, uint64_t node, int fd, bool doubt)
+static int walk_enter(struct walk *w, uint64_t node, int fd, bool doubt,
+		      const struct store_stat *before)
 {
 	struct frame f = {
 		.node = node,
@@ -314,6 +320,8 @@ static int walk_enter(struct walk *w, uint64_t node, int fd, bool doubt)
 	};
 	int r;
 
+	if (before)
+		f.changed = before->st.st_ctim;
 	if (w->way.count >= WALK_FDS)
 		close_fd(&w->way.data[w->way.count - WALK_FDS].fd);
 	r = vec_push(&w->way, f);
@@ -341,7 +349,7 @@ static int walk_go(struct walk *w, struct check_place *p, uint64_t node)
 	}
 	here = vec_last(&w->way);
 	r = path_enter(w, here->path_len, p->name);
-	return r ? r : walk_enter(w, node, steal_fd(&fd), doubt);
+	return r ? r : walk_enter(w, node, steal_fd(&fd), doubt, p->st);
 }
 
 /* The entry @d of the last frame: if it is a directory and the node, tell it
@@ -460,7 +468,7 @@ static int walk_root(struct walk *w)
 	if (!r)
 		r = w->args->place(w->args->arg, &p, &doubt);
 	if (!r && p.match)
-		return walk_enter(w, META_ROOT_ID, fd, doubt);
+		return walk_enter(w, META_ROOT_ID, fd, doubt, &st);
 	close_fd(&fd);
 	return r;
 }

@@ -229,6 +229,10 @@ as_user touch "$work/a/last"
 as_user "$SEQMIRROR" check --repair "$work/a" >check.log 2>&1 ||
 	fail "check --repair of what is deep: $(tail -n 3 check.log)"
 grep -q last check.log || fail "a repair did not look: $(cat check.log)"
+as_user "$SEQMIRROR" check --repair "$work/a" >check.log 2>&1 ||
+	fail "check --repair once more: $(tail -n 3 check.log)"
+! grep -q repaired check.log ||
+	fail "a look was taken for a change: $(tail -n 5 check.log)"
 as_user "$SEQMIRROR" resync "$work/a" "$work/b" >/dev/null
 same_tree "$work/a" "$work/b"
 
