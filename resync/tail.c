@@ -36,9 +36,10 @@ int clear_tail(struct lap *lap, int tfd, struct range range,
 int fill_tail(struct lap *lap, int tfd, uint64_t start)
 {
 	const struct store *s = lap->dst->store;
-	uint64_t size, mapped, end;
+	const uint64_t block =
+		MAX(store_caps(s)->block_size, (uint32_t)META_BLOCK);
+	uint64_t size, mapped, end, part;
 	struct store_stat st;
-	size_t part;
 	int r;
 
 	if (lap->dry)
@@ -47,7 +48,7 @@ int fill_tail(struct lap *lap, int tfd, uint64_t start)
 	if (r < 0)
 		return r;
 	size = (uint64_t)st.st.st_size;
-	part = size % META_BLOCK;
+	part = size % block;
 	if (part == 0 || size >= start)
 		return 0;
 	r = store_next_mapped(s, tfd, size - part, &mapped, &end);
@@ -58,7 +59,11 @@ int fill_tail(struct lap *lap, int tfd, uint64_t start)
 	r = store_is_reserved(s, tfd, size - 1);
 	if (r != 0)
 		return MIN(r, 0);
-	r = store_write(s, tfd, zeros, META_BLOCK - part, size, NULL);
+	end = size - part + block;
+	for (r = 0; r == 0 && size < end; size += part) {
+		part = MIN(end - size, (uint64_t)sizeof(zeros));
+		r = store_write(s, tfd, zeros, part, size, NULL);
+	}
 	if (r == -EIO) /* nobody can read it, so nothing will show */
 		return 0;
 	return r < 0 ? r : store_fsync(s, tfd, true);

@@ -462,20 +462,36 @@ static void note_writing(struct node *n, uint64_t gen)
 		;
 }
 
+/* The largest that a filesystem of theirs has; of the map's own at least. */
+static uint64_t largest_block(struct op *op)
+{
+	uint64_t block = META_BLOCK;
+	slot_mask mask = op_slots(op);
+
+	for_each_slot(i, mask)
+	{
+		const struct store_caps *c = store_caps(op->m->slot[i].store);
+
+		block = MAX(block, (uint64_t)c->block_size);
+	}
+	return block;
+}
+
 /*
- * A file of @size bytes that goes on at @start, further behind: the block it ends
- * in is armed as well.  What a cut left on the disk behind the end, a filesystem may
+ * A file of @size bytes that goes on at @start, further behind: what is left of the
+ * block that it ends in, be it a large one, is armed as well.  What a cut left on the disk behind the end, a filesystem may
  * show again when it loses its power before the zeros there are written: btrfs does
  * (tests/crash/plain_btrfs.py).
  */
 static int arm_end(struct op *op, struct node *n, uint64_t size, uint64_t start)
 {
 	struct meta_intent in = {.kind = META_INTENT_DATA};
+	uint64_t block = largest_block(op);
 
-	if (size % META_BLOCK == 0 || size >= start)
+	if (size % block == 0 || size >= start)
 		return 0;
 	in.start = size - size % META_BLOCK;
-	in.end = in.start + META_BLOCK;
+	in.end = size - size % block + block;
 	return arm(op, n, in, NULL);
 }
 

@@ -13,6 +13,7 @@ end=3001000 # within a block, and far from the next window
 
 mkdir a b
 sm init --name a,b a b >/dev/null
+shown=$end # where
 
 # crash_after NAME COMMAND...: it extends the file NAME; b shows old bytes then.
 crash_after()
@@ -29,7 +30,7 @@ crash_after()
 	kill_daemon
 	(($(stat -c %s "b/$name") > end)) || fail "$name was not extended"
 	printf 'what was cut off' |
-		dd of="b/$name" bs=1 seek="$end" conv=notrunc status=none
+		dd of="b/$name" bs=1 seek="$shown" conv=notrunc status=none
 	mount_volume a b
 	wait_until 20 volume_is healthy
 	cmp "a/$name" "b/$name" || fail "$name differs"
@@ -60,3 +61,17 @@ SEQMIRROR_FAULT=resync.copy.write:kill sm resync a b >/dev/null 2>&1 &&
 eq "size" "$(stat -c %s b/away)" $(((end + 4095) / 4096 * 4096))
 sm resync a b >/dev/null
 same_tree a b
+
+# In the block of the filesystem's own, where that is a larger one.
+rm -r a b
+mkdir a
+why="no mkfs.xfs"
+if ! can_make xfs || ! (image b 320 xfs -b size=64k) >/dev/null 2>&1; then
+	echo "not with large blocks: $why"
+	exit 0
+fi
+sm init --name a,b a b >/dev/null
+shown=$((end + 8192))
+crash_after written dd if=/dev/zero of="$mnt/written" bs=4k count=1 \
+	seek=20000 conv=notrunc oflag=direct status=none
+crash_after truncated truncate -s 80M "$mnt/truncated"

@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "fs/store/internal.h"
 #include "mirror_commits.h"
 
 TestSuite(mirror_hot, .init = setup, .fini = teardown, .timeout = 300);
@@ -239,6 +240,28 @@ Test(mirror_hot, attributes_that_follow_are_armed_along)
 static void write_at(uint64_t id, uint64_t off)
 {
 	cr_assert_eq(mirror_write(m, id, "x", 1, off, false), 0);
+}
+
+/* What was cut off may show again up to the end of the filesystem's own block. */
+Test(mirror_hot, the_block_that_a_file_ended_in_is_armed_when_it_goes_on)
+{
+	const uint64_t far = 80 << 20;
+	struct stat want = {.st_size = 3000000}, st;
+	uint64_t small = file("small"), large = file("large");
+	uint64_t before;
+
+	cr_assert_eq(mirror_setattr(m, small, &want, MIRROR_SET_SIZE, &st), 0);
+	want.st_size = 3002368; /* whole blocks of the map */
+	cr_assert_eq(mirror_setattr(m, large, &want, MIRROR_SET_SIZE, &st), 0);
+	cr_assert_eq(mirror_checkpoint(m, NULL), 0);
+	write_at(small, far);
+	before = armed_now(META_INTENT_DATA).bytes;
+	cr_assert_eq(before % (1 << 20), 4096);
+	store_b->caps.block_size = 65536;
+	write_at(large, far);
+	/* From its end on, to that of the block of 64 KiB. */
+	cr_expect_eq((armed_now(META_INTENT_DATA).bytes - before) % (1 << 20),
+		     3014656 - 3002368);
 }
 
 Test(mirror_hot, windows_follow_what_is_written)

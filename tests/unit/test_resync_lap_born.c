@@ -4,6 +4,8 @@
  * lies in it, wherever it was moved to since: into a directory that no row
  * knows of, or by a lap that was cut.
  */
+#include "fs/store/internal.h"
+#include "resync/lap.h"
 #include "tests/unit/lap_run.h"
 
 /* The target's directories change under intents of a crash from now on. */
@@ -123,5 +125,43 @@ Test(resync_lap_born, moved_by_a_lap_that_was_cut)
 	must(lap_as(&w, from, (struct lap_how){0}, &n));
 	world_equal(&w);
 	cr_assert_eq(found_count(&w.b), 0);
+	world_done(&w);
+}
+
+/* The end of a file lies within a large block of its filesystem: what was cut off
+ * there may show again, up to the end of that. */
+Test(resync_lap_born, the_end_is_filled_to_that_of_a_large_block)
+{
+	static const struct {
+		uint32_t block;
+		off_t size, want;
+	} v[] = {
+		{512, 5000, 8192},	{4096, 5000, 8192},
+		{4096, 8192, 8192},	{65536, 5000, 65536},
+		{65536, 69632, 131072}, {65536, 131072, 131072},
+	};
+	struct lap *lap = calloc(1, sizeof(*lap));
+	struct store *s;
+	struct world w;
+	struct stat st;
+	int fd;
+
+	world_init(&w);
+	cr_assert_not_null(lap);
+	lap->dst = &w.b.side;
+	s = w.b.side.store;
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
+		s->caps.block_size = v[i].block;
+		fd = must(openat(store_root_fd(s), "tail",
+				 O_RDWR | O_CREAT | O_TRUNC, 0600));
+		must(ftruncate(fd, v[i].size));
+		must(pwrite(fd, "x", 1, v[i].size - 1));
+		must(fill_tail(lap, fd, 1 << 20));
+		must(fstat(fd, &st));
+		cr_expect_eq(st.st_size, v[i].want, "%zu: %jd", i,
+			     (intmax_t)st.st_size);
+		close_fd(&fd);
+	}
+	free(lap);
 	world_done(&w);
 }
