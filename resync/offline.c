@@ -3,10 +3,6 @@
  * Between unmounted stores: nothing moves meanwhile, so one lap is enough for
  * each target, and it is the last one.
  *
- * When all is done the source and everyone who came in step record an epoch
- * together, as a mount does when a store comes back: the source first, the
- * targets after it, confirmed when all have it.
- *
  * A dry run opens the maps for writing too: a lap tries its changes in
  * transactions that are rolled back.
  */
@@ -290,169 +286,6 @@ static int resync_one(struct offline *o, size_t i)
 	return 0;
 }
 
-/* ---- together again ---- */
-
-static int compare_uuids(const void *a, const void *b)
-{
-	return strcmp(a, b);
-}
-
-static int highest(struct offline *o, enum meta_number what, uint64_t *ret)
-{
-	*ret = 0;
-	for (size_t i = 0; i < o->set.count; i++) {
-		struct meta_reader *rd = meta_reader_get(o->set.v[i].meta);
-		uint64_t value;
-		int err;
-
-		if (!rd)
-			return -ENOMEM;
-		err = meta_number_get(rd, what, &value);
-		meta_reader_put(rd);
-		if (err)
-			return err;
-		*ret = MAX(*ret, value);
-	}
-	return 0;
-}
-
-struct joining {
-	struct meta_epoch epoch;
-	uint64_t seq_reserved;
-	uint64_t node_reserved;
-	bool clean;
-};
-
-/* The rows as everyone in step is to have them; whether all that should be
- * online are. */
-static bool update_rows(struct offline *o)
-{
-	uint64_t cut = o->set.v[o->source].durable_seq;
-	bool all = true;
-
-	for (size_t k = 0; k < o->row_count; k++) {
-		struct meta_member *row = &o->rows[k];
-		int at = present_find(&o->set, row->uuid);
-
-		if (at < 0 || !o->in_step[at]) {
-			all &= row->state != META_STORE_ONLINE;
-			continue;
-		}
-		row->state = META_STORE_ONLINE;
-		row->durable_seq = cut;
-		snprintf(row->path_hint, sizeof(row->path_hint), "%s",
-			 store_path(o->set.v[at].store));
-	}
-	return all;
-}
-
-static int plan_joining(struct offline *o, struct joining *j)
-{
-	struct meta_epoch *e = &j->epoch;
-	int err;
-
-	*j = (struct joining){0};
-	err = highest(o, META_NUM_SEQ_RESERVED, &j->seq_reserved);
-	if (!err)
-		err = highest(o, META_NUM_NODE_RESERVED, &j->node_reserved);
-	if (!err)
-		err = uuid_generate(e->id);
-	if (err)
-		return err;
-	e->first_seq = ++j->seq_reserved;
-	e->first_node = j->node_reserved + 1;
-	e->by_copy = o->set.v[o->source].copy;
-	e->base = o->set.v[o->source].durable_seq;
-	for (size_t i = 0; i < o->set.count; i++) {
-		if (o->in_step[i])
-			memcpy(e->members[e->member_count++],
-			       meta_store_uuid(o->set.v[i].meta),
-			       META_UUID_LEN + 1);
-	}
-	qsort(e->members, e->member_count, sizeof(e->members[0]),
-	      compare_uuids);
-	j->clean = update_rows(o) || o->set.v[o->source].clean;
-	return 0;
-}
-
-static int join_rows(struct offline *o, struct meta *meta,
-		     const struct joining *j)
-{
-	int err = 0;
-
-	for (size_t k = 0; !err && k < o->row_count; k++)
-		err = meta_member_put(meta, &o->rows[k]);
-	if (!err)
-		err = meta_number_set(meta, META_NUM_SEQ_RESERVED,
-				      j->seq_reserved);
-	if (!err)
-		err = meta_number_set(meta, META_NUM_NODE_RESERVED,
-				      j->node_reserved);
-	if (!err)
-		err = meta_number_set(meta, META_NUM_RESYNCING, 0);
-	if (!err)
-		err = meta_laps_clear(meta);
-	if (!err)
-		err = meta_number_set(meta, META_NUM_COPY, 0);
-	if (!err)
-		err = meta_epoch_append(meta, &j->epoch);
-	return err;
-}
-
-static int confirm_rows(struct meta *meta, const struct joining *j,
-			uint64_t root_look)
-{
-	int err = meta_epoch_confirm(meta, j->epoch.id);
-
-	if (!err)
-		err = meta_number_set(meta, META_NUM_ROOT_LOOK, root_look);
-	if (!err)
-		err = meta_number_set(meta, META_NUM_CLEAN, j->clean);
-	return err;
-}
-
-static int join_map(struct offline *o, size_t i, const struct joining *j,
-		    bool confirm)
-{
-	struct meta *meta = o->set.v[i].meta;
-	uint64_t look = 0;
-	int err = confirm ? store_root_look(o->set.v[i].store, &look) : 0;
-
-	if (!err)
-		err = meta_begin(meta);
-	if (err)
-		return err;
-	err = confirm ? confirm_rows(meta, j, look) : join_rows(o, meta, j);
-	if (err) {
-		meta_rollback(meta);
-		return err;
-	}
-	return meta_commit(meta);
-}
-
-static int join_all(struct offline *o)
-{
-	struct joining j;
-	int err = plan_joining(o, &j);
-
-	if (!err)
-		err = join_map(o, o->source, &j, false);
-	for (size_t i = 0; !err && i < o->set.count; i++) {
-		if (i != o->source && o->in_step[i])
-			err = join_map(o, i, &j, false);
-	}
-	for (size_t i = 0; !err && i < o->set.count; i++) {
-		if (o->in_step[i])
-			err = join_map(o, i, &j, true);
-	}
-	if (err)
-		return present_refuse(&o->set, err,
-				      "cannot record that the stores are in "
-				      "step: %s",
-				      strerror(-err));
-	return 0;
-}
-
 /* ---- all of it ---- */
 
 /* 1: @i, not the source, has left in doubt what the source is to recover. Of a
@@ -666,7 +499,8 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 		remark_on_all(o);
 	/* Those before one that failed are in step all the same. */
 	if (o->changed && !o->dry)
-		joined = join_all(o);
+		joined = present_join(&o->set, o->source, o->in_step, o->rows,
+				      o->row_count);
 	else if (!err && !o->dry)
 		joined = present_note_paths(&o->set, o->in_step, o->rows,
 					    o->row_count);

@@ -90,6 +90,15 @@ MUST_CHECK int present_note_paths(struct present_set *set, const bool in_step[],
 				  struct meta_member *rows, size_t row_count);
 
 /**
+ * present_join - @source and those that are @in_step with it record an epoch
+ * together, with @rows (updated: online, where they lie) and the highest numbers
+ * of all present. Return: 0, or -errno with a sentence.
+ */
+MUST_CHECK int present_join(struct present_set *set, size_t source,
+			    const bool in_step[], struct meta_member *rows,
+			    size_t row_count);
+
+/**
  * present_pick - the source: not resyncing, furthest lineage, then highest
  * durable seq, an original before a copy; every other one may follow it.
  * @settled: the maps are asked too; else only lineages are compared (before a

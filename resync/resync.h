@@ -16,7 +16,7 @@
  *	tree.c        names, through limbo/                 copy.c     data, unmaps
  *	attr.c        attributes                            lap.c      one lap
  *	engine.[ch]   laps over a live volume, in threads   assemble.c at mount
- *	offline.c     between unmounted stores
+ *	offline.c     between unmounted stores            join.c     its end: an epoch
  *
  * Errors: 0 or -errno; a sentence for the user in resync_result.why.
  */

@@ -270,21 +270,25 @@ static int repair_once(struct session *s, struct meta **map)
  * time by which the next check would know a change. All of it has just been
  * compared: the map is as new. Root lifts nothing.
  */
-static int renew_time(const struct session *s, struct meta *map)
+static int renew_time(struct session *s, struct meta **map)
 {
-	struct meta_reader *rd = meta_reader_get(map);
+	struct meta_reader *rd;
 	uint64_t clean = 0;
-	int err = rd ? meta_number_get(rd, META_NUM_CLEAN, &clean) : -ENOMEM;
+	int err = open_for_writing(s, map);
 
+	if (err)
+		return err;
+	rd = meta_reader_get(*map);
+	err = rd ? meta_number_get(rd, META_NUM_CLEAN, &clean) : -ENOMEM;
 	meta_reader_put(rd);
 	if (!err)
-		err = meta_begin(map);
+		err = meta_begin(*map);
 	if (!err) {
-		err = meta_number_set(map, META_NUM_CLEAN, clean);
+		err = meta_number_set(*map, META_NUM_CLEAN, clean);
 		if (!err)
-			err = meta_commit(map);
+			err = meta_commit(*map);
 		else
-			meta_rollback(map);
+			meta_rollback(*map);
 	}
 	if (err)
 		ui_error(s->words->word, "the map cannot be written: %s",
@@ -312,8 +316,8 @@ static int repair(struct session *s)
 			break; /* it does not get better */
 		before = s->result.wrong;
 	}
-	if (!err && !result.wrong && geteuid())
-		err = renew_time(s, map);
+	if (!err && !s->result.wrong && geteuid())
+		err = renew_time(s, &map);
 	meta_close(map);
 	err = print_end(s, err);
 	return err < 0 ? err : verdict(s);
