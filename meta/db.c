@@ -325,7 +325,6 @@ int conn_open(struct conn *c, const char *path, enum conn_role role,
 			     role == CONN_BARE ? VFS_BARE
 			     : role == CONN_RO ? VFS_RO
 					       : VFS_RW);
-	vfs_open_under(NULL);
 	if (rc != SQLITE_OK) {
 		r = db_errno(c->db, rc);
 	} else if (role < CONN_RO && sqlite3_db_readonly(c->db, "main")) {
@@ -336,6 +335,8 @@ int conn_open(struct conn *c, const char *path, enum conn_role role,
 		r = conn_setup(c, role);
 		(void)sqlite3_busy_timeout(c->db, 0);
 	}
+	/* The first read has looked beside the database. */
+	vfs_open_under(NULL);
 	if (r < 0)
 		conn_close(c);
 	return r;

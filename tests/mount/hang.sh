@@ -222,6 +222,37 @@ case_map_read()
 	end
 }
 
+# One more reader of the map is opened: SQLite asks first whether a journal lies
+# beside it.
+case_map_open()
+{
+	local pids=()
+
+	opts=read=prefer=b begin
+	for i in {1..40}; do
+		mkdir "$mnt/d$i"
+		echo "$i" >"$mnt/d$i/file"
+	done
+	unmount_volume
+	mount_volume -o "timeout=$wait_s,read=prefer=b,no_auto_attach" "$work/a" "$work/b"
+	faults b hang lookup 'meta.db-*'
+	for i in {1..6}; do
+		timeout $((wait_s + 20)) ls -lR "$mnt" >/dev/null &
+		pids+=("$!")
+	done
+	for pid in "${pids[@]}"; do
+		wait "$pid" || fail "status $? of a listing"
+	done
+	# Others do with the readers that there are.
+	if ! waits b; then
+		faults b clear
+		faults b hang write
+	fi
+	in_time touch "$mnt/d/more"
+	put_out
+	end
+}
+
 case_checkpoint()
 {
 	begin
@@ -553,12 +584,13 @@ at_end()
 }
 
 if (($# == 0)) && [[ ${HANG-} == all ]]; then
-	set -- write fsync names released read lookup map map_read checkpoint \
+	set -- write fsync names released read lookup map map_read map_open \
+		checkpoint \
 		target source two slow three last unmount unmount_stuck \
 		unmount_waits unmount_gives_up \
 		unmount_adding frozen
 elif (($# == 0)); then # the others belong to the soak
-	set -- write read map checkpoint target two unmount_stuck \
+	set -- write read map map_open checkpoint target two unmount_stuck \
 		unmount_waits unmount_gives_up \
 		unmount_adding frozen
 fi
