@@ -241,6 +241,28 @@ static int check_header(struct meta *m, char **ret_why)
 	return 0;
 }
 
+/* SQLite opens what lies beside the map under its names, and would wait for who
+ * is at the other end of a fifo. */
+static int check_beside(const struct meta *m, char **ret_why)
+{
+	static const char *const names[] = {META_DB_NAME "-wal",
+					    META_DB_NAME "-journal"};
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (fstatat(m->dir_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) <
+		    0) {
+			if (errno != ENOENT)
+				return refuse_errno(ret_why, -errno);
+		} else if (!S_ISREG(st.st_mode)) {
+			return refuse(ret_why, -EUCLEAN,
+				      "The log beside the map is not a regular "
+				      "file.");
+		}
+	}
+	return 0;
+}
+
 static int check_file(struct meta *m, char **ret_why)
 {
 	struct stat st;
@@ -251,6 +273,9 @@ static int check_file(struct meta *m, char **ret_why)
 	if (!S_ISREG(st.st_mode))
 		return refuse(ret_why, -EUCLEAN,
 			      "The map is not a regular file.");
+	r = check_beside(m, ret_why);
+	if (r < 0)
+		return r;
 	m->dev = st.st_dev;
 	m->ino = st.st_ino;
 	r = open_claim(m);

@@ -124,6 +124,30 @@ Test(meta_damage, no_database)
 	end(&f);
 }
 
+/* What SQLite would open beside a sound map, and wait for at a fifo. */
+Test(meta_damage, no_logs, .timeout = 60)
+{
+	static const char *const names[] = {"-wal", "-journal"};
+	struct fixture f;
+	char path[PATH_MAX];
+
+	start(&f);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "%s%s", db_path, names[i]);
+		write_db(whole, whole_len);
+		cr_assert_eq(mkfifo(path, 0600), 0);
+		expect_int(try_open(&f, META_OPEN_RO), -EUCLEAN);
+		expect_int(try_open(&f, META_OPEN_RW), -EUCLEAN);
+		cr_assert_eq(unlink(path), 0);
+		cr_assert_eq(symlink("/etc/passwd", path), 0);
+		expect_int(try_open(&f, META_OPEN_RO), -EUCLEAN);
+		expect_int(try_open(&f, META_OPEN_RW), -EUCLEAN);
+		cr_assert_eq(unlink(path), 0);
+		expect_int(try_open(&f, META_OPEN_RW), 0);
+	}
+	end(&f);
+}
+
 Test(meta_damage, truncated)
 {
 	size_t lens[] = {1, 99, 100, 512, 4095, 4096, 8192, 5000};
