@@ -394,8 +394,11 @@ class Bench:
             source = next(c for c in copies if c.head in want.heads)
         else:
             return False
+        self.sync()
         status, _, err = self.call(*words, fault=fault)
         if status == -9:
+            if self.power_fails():
+                self.lose_power()
             self.cut(source, copies)
         elif status:
             raise Failure(f"a resync to be cut: {status} {err}")

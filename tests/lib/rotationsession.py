@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 import time
 
 import rotationmodel as model
@@ -78,7 +79,7 @@ class Session:
             if not self.daemon:
                 return
         if self.rng.random() < 0.2:
-            self.kill()
+            self.crash()
         else:
             self.end()
 
@@ -211,6 +212,28 @@ class Session:
             raise Failure(f"the daemon ended with status {code}")
         self.sound(self.leave(NO))
 
+    def is_durable(self):
+        report = self.json("status", self.mnt)
+        return not report["resync"] and all(
+            s["durable_seq"] >= report["seq"] for s in report["stores"]
+            if s["state"] == ONLINE)
+
+    def power_cut(self):
+        """When a checkpoint has come after a change: nothing may be gone."""
+        self.work(1)
+        self.changed = True
+        subprocess.run(["sync", "-f", self.mnt], check=True)
+        wait_for("a checkpoint", 10, self.is_durable)
+        self.lose_power()
+        self.leave(YES)
+        self.note(f"off at {self.current}")
+
+    def crash(self):
+        if self.power_fails():
+            self.power_cut()
+        else:
+            self.kill()
+
     def kill(self):
         self.count("kill")
         before = self.current
@@ -221,7 +244,9 @@ class Session:
         # was acknowledged: to those that were not there it is a change.
         self.current = model.Commit(self.current, self.current.tree,
                                     soft=True, what="under way")
-        self.leave(YES, tuple((self.current, t) for _, t in pending))
+        # Where it was the first one, perhaps no map tells of it.
+        self.leave(YES if self.changed else PERHAPS,
+                   tuple((self.current, t) for _, t in pending))
         self.note(f"killed at {self.current}")
 
     def killed_mount(self, copies, want, options):
@@ -235,6 +260,8 @@ class Session:
         if said is None:
             time.sleep(self.rng.random() * 0.05)
         self.bury()
+        if self.power_fails():
+            self.lose_power()
         self.note("killed")
         self.cut_all(copies, want.heads)
 
@@ -244,8 +271,11 @@ class Session:
         for copy in copies:
             if not doubt:
                 self.cut_one(copy, heads)
-            for row in copy.rows.values():
+            for name, row in copy.rows.items():
                 row.state = UNKNOWN
+                # It may have come in step before.
+                if name in {c.name for c in copies}:
+                    row.known = max(heads, key=lambda head: head.depth)
             copy.unclean, copy.peers = PERHAPS, frozenset()
             if doubt and (copy.head not in heads or self.json(
                     "status", copy.where)["state"] == "resyncing"):
@@ -401,6 +431,7 @@ class Session:
             return False
         path = self.new_place(names[0])
         os.mkdir(path)
+        stores.fsync(os.path.dirname(path))
         self.note(f"add {names[0]}")
         self.run("add", "--wait", "--name", names[0], self.mnt, path)
         copy = stores.Copy(names[0], path, self.current, {})

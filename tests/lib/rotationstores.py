@@ -15,6 +15,21 @@ UNKNOWN = "?"
 YES, NO, PERHAPS = "yes", "no", "perhaps"
 
 
+def fsync(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def rename(old, new):
+    """A disk is where somebody put it, whatever becomes of the power."""
+    os.rename(old, new)
+    fsync(os.path.dirname(old))
+    fsync(os.path.dirname(new))
+
+
 @dataclasses.dataclass
 class Row:
     """What a map knows of a member."""
@@ -58,16 +73,16 @@ class Copy:
     def put_away(self, shelf):
         if not self.shelf:
             self.shelf = os.path.join(shelf, os.path.basename(self.disk))
-            os.rename(self.disk, self.shelf)
+            rename(self.disk, self.shelf)
 
     def put_back(self):
         if self.shelf:
-            os.rename(self.shelf, self.disk)
+            rename(self.shelf, self.disk)
             self.shelf = ""
 
     def move(self, path):
         self.put_back()
-        os.rename(self.disk, os.path.dirname(path))
+        rename(self.disk, os.path.dirname(path))
         self.path = path
 
     def settled(self):

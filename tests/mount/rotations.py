@@ -8,7 +8,8 @@ usage: rotations.py --work DIR --disk DIR [--seeds N] [--first SEED]
 Two to five stores are mounted in all sorts of sets, alone, detached, attached
 again where they were or elsewhere, cloned, put back to an older copy, brought
 in step unmounted, renamed, added and removed; the daemon is killed while it
-writes and while it resyncs. tests/lib/rotationmodel.py has what each copy of
+writes and while it resyncs, or all of them lose their power then (ext4 and xfs:
+what was not synced is gone; --no-power: never). tests/lib/rotationmodel.py has what each copy of
 each store stands for, tests/lib/rotationstores.py says of each set what has to
 come of it:
 
@@ -25,6 +26,7 @@ program; fault points need -Dfault_injection=true. Exit status 0 if all is well.
 """
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -38,6 +40,7 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
+import powerimage  # noqa: E402
 import rigs  # noqa: E402
 import rotationbench  # noqa: E402
 import rotationmodel as model  # noqa: E402
@@ -56,6 +59,10 @@ class Rotations(rotationbench.Bench, rotationsession.Session):
         with open(self.program, "rb") as file:
             self.faults = b"SEQMIRROR_FAULT" in file.read()
         self.rng = random.Random(seed)
+        # Of its own, so that a seed is the same story with and without.
+        self.power_rng = random.Random(-1 - seed)
+        self.power = args.power
+        self.disk = args.disk
         self.application = model.Application(self.rng)
         self.rounds = args.rounds
         self.trace = []
@@ -105,6 +112,7 @@ class Rotations(rotationbench.Bench, rotationsession.Session):
 
     def start(self, words, fault=None):
         """What the daemon says when it will not mount, or None."""
+        self.sync()
         words = ["mount", "-f", *words, self.mnt]
         self.daemon, begin = rigs.start_daemon(
             [self.program, *words], self.log_path, " ".join(words), fault)
@@ -134,6 +142,42 @@ class Rotations(rotationbench.Bench, rotationsession.Session):
             self.daemon = None
         if self.is_mounted():
             subprocess.run(["umount", "-l", self.mnt], check=True)
+
+    # ---- the power ----
+
+    def sync(self):
+        """What was done on the bench stays done."""
+        subprocess.run(["sync", "-f", self.disk], check=True)
+
+    def power_fails(self):
+        return self.power and self.power_rng.random() < 0.5
+
+    def lose_power(self):
+        self.count("power")
+        self.note("the power is lost")
+        fd = os.open(self.disk, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, powerimage.IOC_SHUTDOWN, powerimage.NOLOGFLUSH)
+        finally:
+            os.close(fd)
+        self.bury()
+        wait_for("power", 30, self.has_power_again)
+
+    def has_power_again(self):
+        """Who has copied all mounts keeps the old one for a while, which is
+        off, and then so is what is mounted anew."""
+        if os.path.ismount(self.disk) and subprocess.run(
+                ["umount", self.disk], capture_output=True).returncode:
+            return False
+        # An xfs cannot be mounted twice.
+        if subprocess.run(["mount", "-o", "loop,noatime", self.disk + ".img",
+                           self.disk], capture_output=True).returncode:
+            return False
+        try:
+            self.sync()
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     # ---- an application ----
 
@@ -229,7 +273,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--no-power", dest="power", action="store_false")
     args = parser.parse_args()
+    args.disk = os.path.abspath(args.disk)
+    if not os.path.exists(args.disk + ".img"):
+        args.power = False
     os.umask(0o022)
     begun = time.monotonic()
     done = failed = 0
