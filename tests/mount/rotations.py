@@ -276,7 +276,10 @@ def main():
     parser.add_argument("--no-power", dest="power", action="store_false")
     args = parser.parse_args()
     args.disk = os.path.abspath(args.disk)
-    if not os.path.exists(args.disk + ".img"):
+    kind = subprocess.run(["stat", "-f", "-c", "%T", args.disk], check=True,
+                          capture_output=True, text=True).stdout.strip()
+    if kind not in ("ext2/ext3", "xfs") or \
+            not os.path.exists(args.disk + ".img"):
         args.power = False
     os.umask(0o022)
     begun = time.monotonic()
