@@ -502,8 +502,7 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 		joined = present_join(&o->set, o->source, o->in_step, o->rows,
 				      o->row_count);
 	else if (!err && !o->dry)
-		joined = present_note_paths(&o->set, o->in_step, o->rows,
-					    o->row_count);
+		joined = present_note_paths(&o->set, o->in_step);
 	return err ? err : joined;
 }
 

@@ -607,12 +607,16 @@ int present_put_row(const struct present *p, const struct meta_member *row)
 	return err;
 }
 
-int present_note_paths(struct present_set *set, const bool in_step[],
-		       struct meta_member *rows, size_t row_count)
+/* Each map may know another place. */
+static int note_paths_on(struct present_set *set, const bool in_step[],
+			 const struct present *p, struct meta_member *rows)
 {
-	int err = 0;
+	struct meta_reader *rd = meta_reader_get(p->meta);
+	size_t count = 0;
+	int err = rd ? meta_members(rd, rows, &count) : -ENOMEM;
 
-	for (size_t k = 0; !err && k < row_count; k++) {
+	meta_reader_put(rd);
+	for (size_t k = 0; !err && k < count; k++) {
 		int at = present_find(set, rows[k].uuid);
 
 		if (at < 0 || !in_step[at] ||
@@ -620,10 +624,20 @@ int present_note_paths(struct present_set *set, const bool in_step[],
 			continue;
 		snprintf(rows[k].path_hint, sizeof(rows[k].path_hint), "%s",
 			 store_path(set->v[at].store));
-		for (size_t i = 0; !err && i < set->count; i++)
-			if (in_step[i])
-				err = present_put_row(&set->v[i], &rows[k]);
+		err = present_put_row(p, &rows[k]);
 	}
+	return err;
+}
+
+int present_note_paths(struct present_set *set, const bool in_step[])
+{
+	_cleanup_free_ struct meta_member *rows =
+		calloc(META_STORE_MAX, sizeof(*rows));
+	int err = rows ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !err && i < set->count; i++)
+		if (in_step[i])
+			err = note_paths_on(set, in_step, &set->v[i], rows);
 	if (err)
 		return present_refuse(set, err,
 				      "cannot record where the stores lie: %s",

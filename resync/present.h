@@ -83,11 +83,11 @@ MUST_CHECK int present_put_row(const struct present *p,
 
 /**
  * present_note_paths - on the maps of those that are @in_step, where each of them
- * lies now, if it is known elsewhere: the next mount looks there. @rows: of the
- * source's map; they get the paths too. Return: 0; -errno of a map
+ * lies now, if it is known elsewhere there: the next mount looks for it. Return:
+ * 0; -errno of a map
  */
-MUST_CHECK int present_note_paths(struct present_set *set, const bool in_step[],
-				  struct meta_member *rows, size_t row_count);
+MUST_CHECK int present_note_paths(struct present_set *set,
+				  const bool in_step[]);
 
 /**
  * present_join - @source and those that are @in_step with it record an epoch

@@ -94,3 +94,14 @@ sm resync g elsewhere >/dev/null
 mount_volume g
 wait_until 20 volume_is healthy
 unmount_volume
+
+# Some of them may have heard of it before.
+mkdir i j k
+sm init --name i,j,k i j k >/dev/null 2>&1
+mv k elsewhere2
+sm resync j elsewhere2 >/dev/null
+sm resync j elsewhere2 i >/dev/null
+mv j j.away
+mount_volume i
+wait_until 20 store_is k online
+unmount_volume
