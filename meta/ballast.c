@@ -115,6 +115,34 @@ static int release(struct map_call *k)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+/* The owner and the mode are those of the database, as SQLite has it. */
+static int wal_make(struct meta *m)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat db;
+
+	if (fstatat(m->dir_fd, META_DB_NAME, &db, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	fd = openat(m->dir_fd, META_DB_NAME "-wal",
+		    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+		    db.st_mode & 0666);
+	if (fd < 0)
+		return -errno;
+	if (geteuid() == 0 && fchown(fd, db.st_uid, db.st_gid) < 0)
+		return -errno;
+	return 0;
+}
+
+int meta_wal_make(struct meta *m)
+{
+	int r = wal_make(m);
+
+	/* Removed, it gives its inode too. */
+	if (no_room(r) && unlinkat(m->dir_fd, META_BALLAST_NAME, 0) == 0)
+		r = syncfs(m->dir_fd) < 0 ? -errno : wal_make(m);
+	return r == -EDQUOT ? -ENOSPC : r;
+}
+
 static int look(struct map_call *k)
 {
 	return fstatat(k->dir_fd, META_BALLAST_NAME, &k->st,

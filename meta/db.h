@@ -196,6 +196,14 @@ MUST_CHECK int writer_open(struct meta *m, enum conn_role role);
 /** writer_close - move the WAL into the database, unless it has failed. */
 void writer_close(struct meta *m);
 
+/**
+ * meta_wal_make - an empty WAL, in the room of the ballast where there is none else.
+ *
+ * SQLite would make it as well, but where it finds no room for it (or no inode) it
+ * tries what is there, and says that there is no such file.
+ */
+MUST_CHECK int meta_wal_make(struct meta *m);
+
 /** writer_make_room - the WAL begins anew: what it holds goes to the database. */
 void writer_make_room(struct meta *m);
 

@@ -517,7 +517,9 @@ static int open_rw(struct meta *m, char **ret_why)
 	int64_t version;
 	int r;
 
-	r = writer_open(m, CONN_WRITER);
+	r = had_wal ? 0 : meta_wal_make(m);
+	if (r == 0)
+		r = writer_open(m, CONN_WRITER);
 	if (r < 0)
 		return refuse_errno(ret_why, r);
 	/* Again: another process may have been there since the probe. */

@@ -166,10 +166,10 @@ static int open_named(struct assembly *a, const char *const *paths,
 		err = present_open(&a->set, paths[i], NULL, true);
 		if (err == -EALREADY)
 			continue;
-		/* Read-only, as after an error: told of when it is looked for
-		 * once more. */
+		/* Read-only, as after an error, or full to the last byte: told
+		 * of when it is looked for once more. */
 		if (err && !is_absence(err) && err != -EROFS &&
-		    !a->set.map_lost)
+		    !store_error_is_space(err) && !a->set.map_lost)
 			return err;
 		if (!err)
 			continue;
