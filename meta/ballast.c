@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "meta/db.h"
@@ -172,4 +173,22 @@ int meta_ballast_release(struct meta *m)
 	if (!r)
 		writer_make_room(m);
 	return r;
+}
+
+static int is_tight(struct map_call *k)
+{
+	struct statvfs v;
+
+	if (fstatvfs(k->dir_fd, &v) < 0)
+		return -errno;
+	return v.f_blocks &&
+	       (uint64_t)v.f_bavail * v.f_frsize < (uint64_t)META_BALLAST_BYTES;
+}
+
+int meta_ballast_spend(struct meta *m)
+{
+	struct map_call k = {.fn = is_tight, .dir_fd = m->dir_fd, .fd = -1};
+	int r = map_call(m, &k);
+
+	return r > 0 ? meta_ballast_release(m) : r;
 }

@@ -416,6 +416,9 @@ MUST_CHECK int meta_compact_step(struct meta *m, size_t row_max);
  */
 MUST_CHECK int meta_ballast_ensure(struct meta *m);
 MUST_CHECK int meta_ballast_release(struct meta *m);
+/* Outside of a mount nobody tries twice: released at once where the disk has no more
+ * than as much again. The next mount has it back. */
+MUST_CHECK int meta_ballast_spend(struct meta *m);
 /* It was given up, or there was no room for it when it was last asked for. */
 bool meta_ballast_is_out(const struct meta *m);
 /* What has to be left free for it to be had again. */

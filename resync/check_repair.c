@@ -377,6 +377,8 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 	r->meta = side->meta;
 	err = may_repair(side);
 	if (!err)
+		err = meta_ballast_spend(r->meta);
+	if (!err)
 		err = put_all(r);
 	if (!err)
 		err = resync_recover(side, NULL, 0, &bytes);

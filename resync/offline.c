@@ -482,6 +482,8 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 	if (!err && !o->dry)
 		err = judge_all(o);
 	if (!err && !o->dry)
+		err = present_make_room(&o->set);
+	if (!err && !o->dry)
 		err = present_put_added(&o->set.v[o->source],
 					&(struct added_rows){
 						.rows = o->rows,

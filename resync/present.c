@@ -594,6 +594,20 @@ int present_recover(struct present_set *set, size_t source, uint64_t *ret_bytes)
 	return 0;
 }
 
+int present_make_room(struct present_set *set)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		int err = meta_ballast_spend(set->v[i].meta);
+
+		if (err)
+			return present_refuse(
+				set, err,
+				"store %s gives no room for its map: %s",
+				present_name(set, i), strerror(-err));
+	}
+	return 0;
+}
+
 int present_put_row(const struct present *p, const struct meta_member *row)
 {
 	int err = meta_begin(p->meta);

@@ -77,6 +77,9 @@ MUST_CHECK int present_put_added(const struct present *source,
 /* -EINVAL: store @i is not in the rows of @source. */
 int present_refuse_stranger(struct present_set *set, size_t source, size_t i);
 
+/** present_make_room - for what the maps are to take, on disks that are full. */
+MUST_CHECK int present_make_room(struct present_set *set);
+
 /** present_put_row - a member's row into the map of @p, durable. */
 MUST_CHECK int present_put_row(const struct present *p,
 			       const struct meta_member *row);

@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fs/mirror/map_change.h"
 #include "fs/mirror/scrub_internal.h"
 
 #define FOUND_TRIES 100000u
@@ -230,29 +231,35 @@ static bool is_prepared(struct mirror *m, unsigned int i,
 	return !r;
 }
 
+struct doubts {
+	const struct scrub_finding *v;
+	const bool *prepared;
+	size_t count;
+};
+
+static int doubts_put(struct meta *meta, const void *arg)
+{
+	const struct doubts *d = arg;
+	int r = 0;
+
+	for (size_t k = 0; !r && k < d->count; k++)
+		if (d->prepared[k])
+			r = doubt_put(meta, &d->v[k]);
+	return r;
+}
+
 static int doubt_write(struct mirror *m, unsigned int i,
 		       const struct scrub_finding *v, size_t count,
 		       uint64_t cut)
 {
 	_cleanup_free_ bool *prepared = calloc(count, sizeof(*prepared));
-	struct meta *meta = m->slot[i].meta;
-	int r;
 
 	if (!prepared)
 		return -ENOMEM;
 	for (size_t k = 0; k < count; k++)
 		prepared[k] = is_prepared(m, i, &v[k], cut);
-	r = meta_begin(meta);
-	if (r)
-		return r;
-	for (size_t k = 0; !r && k < count; k++)
-		if (prepared[k])
-			r = doubt_put(meta, &v[k]);
-	if (r) {
-		meta_rollback(meta);
-		return r;
-	}
-	return meta_commit(meta);
+	return map_change(m, i, doubts_put,
+			  &(struct doubts){v, prepared, count});
 }
 
 /* ---- out ---- */

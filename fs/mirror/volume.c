@@ -205,24 +205,28 @@ const char *mirror_volume_uuid(const struct mirror *m)
 	return m->volume_uuid;
 }
 
-static int clean_commit(struct mirror *m, unsigned int i, void *arg)
-{
-	struct meta *meta = m->slot[i].meta;
-	uint64_t look = map_root_look(m->slot[i].store);
-	int r = meta_begin(meta);
+struct clean {
+	const struct members *members;
+	uint64_t look;
+};
 
-	if (r)
-		return r;
-	r = members_write(meta, arg);
+static int clean_write(struct meta *meta, const void *arg)
+{
+	const struct clean *c = arg;
+	int r = members_write(meta, c->members);
+
 	if (!r)
-		r = meta_number_set(meta, META_NUM_ROOT_LOOK, look);
+		r = meta_number_set(meta, META_NUM_ROOT_LOOK, c->look);
 	if (!r)
 		r = meta_number_set(meta, META_NUM_CLEAN, 1);
-	if (r) {
-		meta_rollback(meta);
-		return r;
-	}
-	return meta_commit(meta);
+	return r;
+}
+
+static int clean_commit(struct mirror *m, unsigned int i, void *arg)
+{
+	const struct clean c = {arg, map_root_look(m->slot[i].store)};
+
+	return map_change(m, i, clean_write, &c);
 }
 
 /*
