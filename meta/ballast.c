@@ -139,8 +139,10 @@ int meta_wal_make(struct meta *m)
 	int r = wal_make(m);
 
 	/* Removed, it gives its inode too. */
-	if (no_room(r) && unlinkat(m->dir_fd, META_BALLAST_NAME, 0) == 0)
+	if (no_room(r) && unlinkat(m->dir_fd, META_BALLAST_NAME, 0) == 0) {
+		atomic_store(&m->ballast_out, true);
 		r = syncfs(m->dir_fd) < 0 ? -errno : wal_make(m);
+	}
 	return r == -EDQUOT ? -ENOSPC : r;
 }
 

@@ -62,6 +62,8 @@ mounted_full()
 	echo more >"$mnt/more" || fail "no room again"
 	unmount_volume
 	same_tree a b/store
+	(($(stat -c %b b/store/.seqmirror/ballast) >= 8192)) ||
+		fail "the ballast is not back"
 	sm check b/store >check.log || fail "check: $(cat check.log)"
 	image_umount b
 	rm -r b b.img
