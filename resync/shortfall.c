@@ -176,6 +176,11 @@ void resync_why(int err, const struct resync_counts *counts, char *why,
 		(void)snprintf(why, why_len,
 			       "another filesystem is mounted inside of the "
 			       "store; the log names the place: unmount it");
+	else if (err == -EUCLEAN)
+		(void)snprintf(why, why_len,
+			       "damage was found, in a map or in a filesystem; "
+			       "'seqmirror check' of both stores, or the "
+			       "kernel's log, says where");
 	else
 		(void)snprintf(why, why_len, "%s", strerror(-err));
 }

@@ -8,7 +8,7 @@
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
-need jq
+need jq sqlite3
 
 map=.seqmirror/meta.db
 harms=(zeroed cut empty missing garbage foreign older)
@@ -173,6 +173,27 @@ for name in a b; do
 	sm resync --prefer "$other" "$work/a" "$work/b" >/dev/null
 	same_tree "$work/a" "$work/b"
 done
+
+# Deep in it, where only a resync looks: it says what to do, not just its error.
+mount_volume "$work/a" "$work/b"
+detach b
+for i in $(seq 200); do
+	echo "$i" >"$mnt/sub/use$i"
+done
+unmount_volume
+cp "$work/a/$map" whole.db
+sqlite3 whole.db "select pageno from dbstat
+	where name = 'node' and pagetype = 'leaf'" | while read -r page; do
+	dd if=/dev/urandom of="$work/a/$map" bs=4096 seek=$((page - 1)) \
+		count=1 conv=notrunc status=none
+done
+refused "$SEQMIRROR" resync "$work/a" "$work/b"
+grep -q "seqmirror check" <<<"$refusal" || fail "deep: $refusal"
+! sm check "$work/a" >check.out 2>&1 || fail "deep: check finds nothing"
+grep -q "map is damaged" check.out || fail "deep: $(cat check.out)"
+cp whole.db "$work/a/$map"
+sm resync "$work/a" "$work/b" >/dev/null
+same_tree "$work/a" "$work/b"
 
 # Removed or replaced while it is in use: put out with the next checkpoint, or
 # when the volume is unmounted, and taken back as one that was lost.
