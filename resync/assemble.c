@@ -144,13 +144,14 @@ static int check_lost_volume(struct assembly *a)
 	return 0;
 }
 
-/* Read-only, it still says who it is. */
+/* Read-only or full, it still says who it is. */
 static int note_absent(struct assembly *a, const char *path, int why)
 {
 	struct absent_path absent = {.path = path};
 	struct store_identity id;
 
-	if (why == -EROFS && !reach_identity(path, &id))
+	if ((why == -EROFS || store_error_is_space(why)) &&
+	    !reach_identity(path, &id))
 		memcpy(absent.uuid, id.store_uuid, sizeof(absent.uuid));
 	memcpy(absent.why, a->set.why, sizeof(absent.why));
 	return vec_push(&a->absent, absent);

@@ -76,6 +76,33 @@ else
 	echo "not on xfs: $why"
 fi
 
+# Nobody has the ballast any more, and it lies elsewhere: it is told what is wrong.
+echo "-- no inode, no ballast, in another place"
+image b 320 ext4 -N 400
+rm -rf a
+mkdir a b/store elsewhere
+sm init --name a,b a b/store >/dev/null
+mount_volume a b/store
+echo 1 >"$mnt/1"
+unmount_volume
+rm b/store/.seqmirror/ballast
+mkdir b/others
+: >b/others/large
+fill_inodes
+umount b
+mount -o loop,noatime b.img elsewhere
+: >"$daemon_log"
+mount_volume a elsewhere/store
+store_is b missing || fail "b is $(store_state b)"
+grep -q 'store b: .*No space left.*going on without' "$daemon_log" ||
+	fail "not told: $(cat "$daemon_log")"
+rm -r elsewhere/others
+sm attach --wait "$mnt" elsewhere/store >/dev/null
+unmount_volume
+same_tree a elsewhere/store
+umount elsewhere
+rm -r b b.img elsewhere
+
 # Names without end take a btrfs what it has for its own trees, of which the ballast
 # has none: the volume is mounted without that store, and it comes back.
 if ! can_make btrfs; then
