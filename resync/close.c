@@ -2,7 +2,8 @@
 /*
  * The end of a lap: everything durable first, then one transaction that says
  * so, with the source's lineage and members, and without any intent but those
- * over what a source that moves on may yet take back (keep.c).
+ * over what a source that moves on may yet take back (keep.c), or has in doubt for
+ * others.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -121,6 +122,31 @@ static int close_lineage(struct lap *lap)
 	return r == -ENOENT ? 0 : r;
 }
 
+/*
+ * What the source's map has in doubt for the sake of a store that is away
+ * (fs/mirror/slots.c) is in the target's too from now on: the source may be away
+ * when that one comes back. In the last lap: here it has been compared, and
+ * nothing will look at it again before.
+ */
+static int close_doubts(struct lap *lap)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_intent in;
+	int r = lap->args->last ? meta_iter_intents(lap->s, &it) : 0;
+
+	if (r < 0 || !lap->args->last)
+		return r;
+	while ((r = meta_next_intent(&it, &in)) > 0) {
+		if (in.generation != META_DOUBT_GENERATION ||
+		    in.kind == META_INTENT_NAME)
+			continue;
+		r = meta_intent_put(lap->dst->meta, &in);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
 int lap_close(struct lap *lap)
 {
 	int r = 0;
@@ -142,6 +168,8 @@ int lap_close(struct lap *lap)
 		r = meta_intent_drop_all(lap->dst->meta);
 	if (r == 0)
 		r = keep_put_all(lap);
+	if (r == 0)
+		r = close_doubts(lap);
 	for (size_t i = 0; r == 0 && i < lap->dir_rows.count; i++)
 		r = meta_node_put(lap->dst->meta, &lap->dir_rows.data[i]);
 	if (r == 0)

@@ -77,3 +77,47 @@ mv gone b.below
 mount_volume -o "$options" "$work/a" "$work/b"
 wait_until 60 store_is b online
 end
+
+# A third one, which was away then, is the only one left when it comes back.
+for way in detach unmount; do
+	mkdir a c
+	faulty b
+	sm init --name a,b,c "$work/a" "$work/b" "$work/c" >/dev/null 2>&1
+	mount_volume "$work/a" "$work/b" "$work/c"
+	mkdir "$mnt/d"
+	echo right >"$mnt/d/file"
+	unmount_volume
+	echo wrong >b.below/d/new
+	mv b.below/d/new b.below/d/file
+	mount_volume -o "$options" "$work/a" "$work/b" "$work/c"
+	detach c
+	faults b fail write,sync EIO 'meta.*'
+	eq contents "$(cat "$mnt/d/file")" right
+	wait_until 20 store_is b failed
+	faults b clear
+	attach c
+	if [[ $way == detach ]]; then
+		detach a
+		attach b
+	else
+		unmount_volume
+		mv a gone
+		mount_volume -o "degraded,$options" "$work/b" "$work/c"
+		wait_until 60 store_is b online
+		mv gone a
+	fi
+	eq "b has, a away ($way)" "$(cat b.below/d/file)" right
+	attach a
+	unmount_volume
+	mount_volume "$work/a" "$work/b" "$work/c"
+	wait_until 60 volume_is healthy
+	unmount_volume
+	same_tree "$work/a" b.below
+	same_tree "$work/a" "$work/c"
+	for name in a b c; do
+		sm check "$work/$name" >check.log ||
+			fail "check: $(cat check.log)"
+	done
+	umount b
+	rm -rf a b b.below c
+done
