@@ -231,7 +231,7 @@ static int doubts_read(struct meta_reader *rd, struct doubts *ret)
 	return r;
 }
 
-static int doubts_write(struct meta *meta, const struct doubts *doubts)
+static int doubts_try(struct meta *meta, const struct doubts *doubts)
 {
 	int r = meta_begin(meta);
 
@@ -245,6 +245,17 @@ static int doubts_write(struct meta *meta, const struct doubts *doubts)
 		}
 	}
 	return meta_commit(meta);
+}
+
+/* Its lap gives up the ballast of a disk that is full, too; a checkpoint has it
+ * back. */
+static int doubts_write(struct meta *meta, const struct doubts *doubts)
+{
+	int r = doubts_try(meta, doubts);
+
+	if (store_error_is_space(r) && !meta_ballast_release(meta))
+		r = doubts_try(meta, doubts);
+	return r;
 }
 
 int slot_doubts_give(struct mirror *m, struct meta *meta)

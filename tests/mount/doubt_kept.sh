@@ -52,6 +52,14 @@ begin
 attach b
 end
 
+# It has become full besides, and still has its ballast.
+begin
+faults b times 1 fail write ENOSPC 'meta.db-wal'
+attach b
+(($(fault_hits b) > 0)) || fail "its map found room"
+faults b clear
+end
+
 begin
 unmount_volume
 mount_volume -o "$options" "$work/a" "$work/b"
