@@ -78,38 +78,17 @@ int vfs_check_read(int rc, const void *buf, int len, int64_t off)
 
 /* ---- read-only ---- */
 
-/* The real file lies behind it in the same allocation. */
-struct ro_file {
-	sqlite3_file base;
-	sqlite3_file *real; /* NULL: a WAL that is not there */
-	bool is_database;
-};
-
-static struct ro_file *ro_of(sqlite3_file *file)
-{
-	return (struct ro_file *)file;
-}
+/* A WAL that is not there has no real file. */
 
 static int ro_close(sqlite3_file *file)
 {
-	sqlite3_file *real = ro_of(file)->real;
-
-	ro_of(file)->real = NULL;
-	return real ? real->pMethods->xClose(real) : SQLITE_OK;
+	return vfs_real(file) ? vfs_close(file) : SQLITE_OK;
 }
 
 static int ro_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
 {
-	sqlite3_file *real = ro_of(file)->real;
-
-	if (real) {
-		int rc = real->pMethods->xRead(real, buf, len, off);
-
-		guard_progress();
-		return ro_of(file)->is_database
-			       ? vfs_check_read(rc, buf, len, off)
-			       : rc;
-	}
+	if (vfs_real(file))
+		return vfs_read(file, buf, len, off);
 	memset(buf, 0, (size_t)len);
 	return SQLITE_IOERR_SHORT_READ;
 }
@@ -140,10 +119,8 @@ static int ro_sync(sqlite3_file *file, int flags)
 
 static int ro_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
 {
-	sqlite3_file *real = ro_of(file)->real;
-
-	if (real)
-		return real->pMethods->xFileSize(real, ret_size);
+	if (vfs_real(file))
+		return vfs_file_size(file, ret_size);
 	*ret_size = 0;
 	return SQLITE_OK;
 }
@@ -152,20 +129,16 @@ static int ro_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
  * that is really held keeps them out. */
 static int ro_lock(sqlite3_file *file, int level)
 {
-	sqlite3_file *real = ro_of(file)->real;
-
-	if (!real || level != SQLITE_LOCK_SHARED)
+	if (!vfs_real(file) || level != SQLITE_LOCK_SHARED)
 		return SQLITE_OK;
-	return real->pMethods->xLock(real, level);
+	return vfs_lock(file, level);
 }
 
 static int ro_unlock(sqlite3_file *file, int level)
 {
-	sqlite3_file *real = ro_of(file)->real;
-
-	if (!real || level != SQLITE_LOCK_NONE)
+	if (!vfs_real(file) || level != SQLITE_LOCK_NONE)
 		return SQLITE_OK;
-	return real->pMethods->xUnlock(real, level);
+	return vfs_unlock(file, level);
 }
 
 static int ro_check_reserved(sqlite3_file *file, int *ret_reserved)
@@ -178,7 +151,7 @@ static int ro_check_reserved(sqlite3_file *file, int *ret_reserved)
 /* Only what cannot lead to a write. */
 static int ro_control(sqlite3_file *file, int op, void *arg)
 {
-	sqlite3_file *real = ro_of(file)->real;
+	sqlite3_file *real = vfs_real(file);
 
 	if (!real)
 		return SQLITE_NOTFOUND;
@@ -193,14 +166,14 @@ static int ro_control(sqlite3_file *file, int op, void *arg)
 
 static int ro_sector_size(sqlite3_file *file)
 {
-	sqlite3_file *real = ro_of(file)->real;
+	sqlite3_file *real = vfs_real(file);
 
 	return real ? real->pMethods->xSectorSize(real) : 4096;
 }
 
 static int ro_characteristics(sqlite3_file *file)
 {
-	sqlite3_file *real = ro_of(file)->real;
+	sqlite3_file *real = vfs_real(file);
 
 	return real ? real->pMethods->xDeviceCharacteristics(real) : 0;
 }
@@ -225,34 +198,27 @@ static const sqlite3_io_methods ro_methods = {
 static int ro_open(const char *name, sqlite3_file *file, int flags,
 		   int *out_flags, bool bare)
 {
-	struct ro_file *ro = ro_of(file);
-	sqlite3_file *real = (sqlite3_file *)(ro + 1);
 	int there = 1;
-	int rc;
+	int rc = vfs_prepare_file(file, name, flags);
 
-	memset(ro, 0, sizeof(*ro) + (size_t)vfs.ro_base->szOsFile);
-	if (!name)
-		return SQLITE_CANTOPEN;
+	if (rc != SQLITE_OK)
+		return rc;
 	flags &= ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
 		   SQLITE_OPEN_DELETEONCLOSE | SQLITE_OPEN_EXCLUSIVE);
 	flags |= SQLITE_OPEN_READONLY;
 	if (bare && (flags & SQLITE_OPEN_WAL)) {
 		there = 0;
 	} else if (flags & SQLITE_OPEN_WAL) {
-		rc = vfs.ro_base->xAccess(vfs.ro_base, name,
-					  SQLITE_ACCESS_EXISTS, &there);
+		rc = vfs_is_there(file, name, &there);
 		if (rc != SQLITE_OK)
 			return rc;
 	}
 	if (there) {
-		rc = vfs.ro_base->xOpen(vfs.ro_base, name, real, flags,
-					&(int){0});
+		rc = vfs_open_real(vfs.ro_base, file, name, flags, &(int){0});
 		if (rc != SQLITE_OK)
 			return rc;
-		ro->real = real;
 	}
-	ro->is_database = flags & SQLITE_OPEN_MAIN_DB;
-	ro->base.pMethods = &ro_methods;
+	file->pMethods = &ro_methods;
 	if (out_flags)
 		*out_flags = flags;
 	return SQLITE_OK;
@@ -284,6 +250,8 @@ static int vfs_ro_delete(sqlite3_vfs *self, const char *name, int sync_dir)
 
 static void vfs_start(void)
 {
+	int files; /* the size of ours */
+
 	/* Refused when somebody has started SQLite before: no harm. */
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 
@@ -299,15 +267,17 @@ static void vfs_start(void)
 	vfs.rw.pNext = NULL;
 	vfs.rw.zName = VFS_RW;
 	vfs.rw.xOpen = vfs_rw_open;
-	vfs.rw.xAccess = vfs_rw_access;
-	vfs.rw.szOsFile += vfs_rw_prepare(vfs.rw_base);
+	vfs.rw.xAccess = vfs_access;
+	files = vfs_rw_prepare(vfs.rw_base);
+	vfs.rw.szOsFile += files;
 	vfs.rw.xFullPathname = vfs_full_pathname;
 
 	vfs.ro = *vfs.ro_base;
 	vfs.ro.pNext = NULL;
 	vfs.ro.zName = VFS_RO;
-	vfs.ro.szOsFile += (int)sizeof(struct ro_file);
+	vfs.ro.szOsFile = files;
 	vfs.ro.xOpen = vfs_ro_open;
+	vfs.ro.xAccess = vfs_access;
 	vfs.ro.xDelete = vfs_ro_delete;
 	vfs.ro.xFullPathname = vfs_full_pathname;
 

@@ -52,9 +52,8 @@ uint64_t vfs_page_sum(const void *page, uint64_t index);
 MUST_CHECK int vfs_register(void);
 
 /**
- * vfs_open_under - databases that this thread opens with VFS_RW from now on
- * have their calls made under @g (base/guard.h), and their WALs as well.
- * NULL: under none.
+ * vfs_open_under - databases that this thread opens from now on have their
+ * calls made under @g (base/guard.h), and their WALs as well. NULL: under none.
  *
  * SQLite holds no lock of the process across a read, write or sync, so what
  * hangs on one map stops nobody on another; a call that was given up is an I/O

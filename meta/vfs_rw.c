@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The database and its WAL, read and written: checksums (vfs.h), and calls that
- * may hang.
+ * may hang. The part that reads serves VFS_RO as well.
  *
  * The real file is an object of its own: a call on it that hangs is left
  * behind (base/guard.h), and then SQLite's memory is not there any more.
@@ -22,7 +22,7 @@ static sqlite3_vfs *rw_base; /* set once, then read-only */
 
 struct rw_file {
 	sqlite3_file base;
-	sqlite3_file *real;
+	sqlite3_file *real;  /* NULL: not open */
 	struct guard *guard; /* NULL: nobody can set one on */
 	bool is_database;
 };
@@ -40,19 +40,20 @@ static struct rw_file *rw_of(sqlite3_file *file)
 	return (struct rw_file *)file;
 }
 
-static sqlite3_file *rw_real(sqlite3_file *file)
+sqlite3_file *vfs_real(sqlite3_file *file)
 {
 	return rw_of(file)->real;
 }
 
 #define RW_CALL(file, method, ...) \
-	rw_real(file)->pMethods->method(rw_real(file), ##__VA_ARGS__)
+	vfs_real(file)->pMethods->method(vfs_real(file), ##__VA_ARGS__)
 
 /* One call on a real file that may hang. */
 struct rw_call {
 	struct guard_call base;
 	int (*fn)(struct rw_call *k);
 	sqlite3_file *real;
+	sqlite3_vfs *vfs; /* that opens it */
 	int flags;
 	int len;
 	sqlite3_int64 off;
@@ -138,9 +139,9 @@ static void close_late(struct guard_call *c)
 		guard_post(c->guard, c);
 }
 
-static int rw_close(sqlite3_file *file)
+int vfs_close(sqlite3_file *file)
 {
-	sqlite3_file *real = rw_real(file);
+	sqlite3_file *real = vfs_real(file);
 	struct guard *g = rw_of(file)->guard;
 	struct guard_state state = {0};
 	struct rw_call *k;
@@ -169,7 +170,7 @@ static int make_read(struct rw_call *k)
 	return k->real->pMethods->xRead(k->real, k->buf, k->len, k->off);
 }
 
-static int rw_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
+int vfs_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
 {
 	struct rw_call *k;
 	int rc;
@@ -178,7 +179,7 @@ static int rw_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 off)
 		rc = RW_CALL(file, xRead, buf, len, off);
 		guard_progress();
 	} else {
-		k = rw_call_new(make_read, rw_real(file), (size_t)len);
+		k = rw_call_new(make_read, vfs_real(file), (size_t)len);
 		if (!k)
 			return SQLITE_IOERR_NOMEM;
 		k->len = len;
@@ -205,7 +206,7 @@ static int rw_write_real(sqlite3_file *file, const void *buf, int len,
 		errno = 0;
 		rc = RW_CALL(file, xWrite, buf, len, off);
 	} else {
-		k = rw_call_new(make_write, rw_real(file), (size_t)len);
+		k = rw_call_new(make_write, vfs_real(file), (size_t)len);
 		if (!k)
 			return SQLITE_IOERR_NOMEM;
 		k->len = len;
@@ -238,7 +239,7 @@ static int rw_write(sqlite3_file *file, const void *buf, int len,
 static int rw_call_number(sqlite3_file *file, int (*fn)(struct rw_call *k),
 			  sqlite3_int64 off, int flags, int err)
 {
-	struct rw_call *k = rw_call_new(fn, rw_real(file), 0);
+	struct rw_call *k = rw_call_new(fn, vfs_real(file), 0);
 
 	if (!k)
 		return SQLITE_IOERR_NOMEM;
@@ -278,13 +279,13 @@ static int make_file_size(struct rw_call *k)
 					    (sqlite3_int64 *)(void *)k->buf);
 }
 
-static int rw_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
+int vfs_file_size(sqlite3_file *file, sqlite3_int64 *ret_size)
 {
 	struct rw_call *k;
 
 	if (!rw_is_guarded(file))
 		return RW_CALL(file, xFileSize, ret_size);
-	k = rw_call_new(make_file_size, rw_real(file), sizeof(*ret_size));
+	k = rw_call_new(make_file_size, vfs_real(file), sizeof(*ret_size));
 	if (!k)
 		return SQLITE_IOERR_NOMEM;
 	k->len = (int)sizeof(*ret_size);
@@ -296,7 +297,7 @@ static int make_lock(struct rw_call *k)
 	return k->real->pMethods->xLock(k->real, k->flags);
 }
 
-static int rw_lock(sqlite3_file *file, int level)
+int vfs_lock(sqlite3_file *file, int level)
 {
 	if (!rw_is_guarded(file))
 		return RW_CALL(file, xLock, level);
@@ -308,7 +309,7 @@ static int make_unlock(struct rw_call *k)
 	return k->real->pMethods->xUnlock(k->real, k->flags);
 }
 
-static int rw_unlock(sqlite3_file *file, int level)
+int vfs_unlock(sqlite3_file *file, int level)
 {
 	if (!rw_is_guarded(file))
 		return RW_CALL(file, xUnlock, level);
@@ -361,14 +362,14 @@ static int rw_shm_unmap(sqlite3_file *file, int remove)
 /* Version 2: no mapped pages. */
 static const sqlite3_io_methods rw_methods = {
 	.iVersion = 2,
-	.xClose = rw_close,
-	.xRead = rw_read,
+	.xClose = vfs_close,
+	.xRead = vfs_read,
 	.xWrite = rw_write,
 	.xTruncate = rw_truncate,
 	.xSync = rw_sync,
-	.xFileSize = rw_file_size,
-	.xLock = rw_lock,
-	.xUnlock = rw_unlock,
+	.xFileSize = vfs_file_size,
+	.xLock = vfs_lock,
+	.xUnlock = vfs_unlock,
 	.xCheckReservedLock = rw_check_reserved,
 	.xFileControl = rw_control,
 	.xSectorSize = rw_sector_size,
@@ -384,7 +385,7 @@ static int make_open(struct rw_call *k)
 
 	/* SQLite asks for it under a lock of the process: first here. */
 	(void)lstat(k->name, &st);
-	return rw_base->xOpen(rw_base, k->name, k->real, k->flags, &k->len);
+	return k->vfs->xOpen(k->vfs, k->name, k->real, k->flags, &k->len);
 }
 
 static void open_late(struct guard_call *c)
@@ -399,9 +400,10 @@ static void open_late(struct guard_call *c)
 
 /* The real file, with its name behind it: it looks at it as long as it is
  * open. */
-static sqlite3_file *real_new(const char *name, const char **ret_name)
+static sqlite3_file *real_new(sqlite3_vfs *base, const char *name,
+			      const char **ret_name)
 {
-	size_t head = (size_t)rw_base->szOsFile;
+	size_t head = (size_t)base->szOsFile;
 	size_t len = strlen(name);
 	char *real = calloc(1, head + len + 2);
 
@@ -412,14 +414,14 @@ static sqlite3_file *real_new(const char *name, const char **ret_name)
 	return (sqlite3_file *)(void *)real;
 }
 
-static int real_open(struct rw_file *rw, sqlite3_file *real, const char *name,
-		     int flags, int *out_flags)
+static int real_open(sqlite3_vfs *base, struct rw_file *rw, sqlite3_file *real,
+		     const char *name, int flags, int *out_flags)
 {
 	struct rw_call *k;
 	int rc;
 
 	if (!rw_is_guarded(&rw->base)) {
-		rc = rw_base->xOpen(rw_base, name, real, flags, out_flags);
+		rc = base->xOpen(base, name, real, flags, out_flags);
 		if (rc != SQLITE_OK)
 			free(real);
 		return rc;
@@ -430,6 +432,7 @@ static int real_open(struct rw_file *rw, sqlite3_file *real, const char *name,
 		return SQLITE_NOMEM;
 	}
 	k->base.late = open_late;
+	k->vfs = base;
 	k->name = name;
 	k->flags = flags;
 	if (guard_run(rw->guard, &k->base)) {
@@ -452,13 +455,11 @@ static int make_access(struct rw_call *k)
 	return rw_base->xAccess(rw_base, k->name, k->flags, &k->len);
 }
 
-int vfs_rw_access(sqlite3_vfs *self, const char *name, int flags, int *ret)
+static int access_under(struct guard *g, const char *name, int flags, int *ret)
 {
-	struct guard *g = opening;
 	struct rw_call *k;
 	int rc;
 
-	(void)self;
 	if (!g || !guard_is_on(g))
 		return rw_base->xAccess(rw_base, name, flags, ret);
 	k = rw_call_new(make_access, NULL, strlen(name) + 1);
@@ -476,32 +477,63 @@ int vfs_rw_access(sqlite3_vfs *self, const char *name, int flags, int *ret)
 	return rc;
 }
 
+int vfs_access(sqlite3_vfs *self, const char *name, int flags, int *ret)
+{
+	(void)self;
+	return access_under(opening, name, flags, ret);
+}
+
+int vfs_prepare_file(sqlite3_file *file, const char *name, int flags)
+{
+	struct rw_file *rw = rw_of(file);
+
+	memset(rw, 0, sizeof(*rw));
+	if (!name)
+		return SQLITE_CANTOPEN;
+	rw->is_database = flags & SQLITE_OPEN_MAIN_DB;
+	if (rw->is_database)
+		rw->guard = opening;
+	else if (flags & SQLITE_OPEN_WAL)
+		rw->guard = rw_of(sqlite3_database_file_object(name))->guard;
+	return SQLITE_OK;
+}
+
+int vfs_is_there(sqlite3_file *file, const char *name, int *ret)
+{
+	return access_under(rw_of(file)->guard, name, SQLITE_ACCESS_EXISTS,
+			    ret);
+}
+
+int vfs_open_real(sqlite3_vfs *base, sqlite3_file *file, const char *name,
+		  int flags, int *out_flags)
+{
+	const char *kept;
+	sqlite3_file *real = real_new(base, name, &kept);
+	int rc;
+
+	if (!real)
+		return SQLITE_NOMEM;
+	rc = real_open(base, rw_of(file), real, kept, flags, out_flags);
+	if (rc == SQLITE_OK)
+		rw_of(file)->real = real;
+	return rc;
+}
+
 /* The layer below tells its variants apart by the object it is given. */
 int vfs_rw_open(sqlite3_vfs *self, const char *name, sqlite3_file *file,
 		int flags, int *out_flags)
 {
-	struct rw_file *rw = rw_of(file);
-	sqlite3_file *real;
-	const char *kept;
 	int rc;
 
 	(void)self;
 	if (!(flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)))
 		return rw_base->xOpen(rw_base, name, file, flags, out_flags);
-	memset(rw, 0, sizeof(*rw));
-	rw->is_database = flags & SQLITE_OPEN_MAIN_DB;
-	rw->guard = rw->is_database
-			    ? opening
-			    : rw_of(sqlite3_database_file_object(name))->guard;
-	real = real_new(name, &kept);
-	if (!real)
-		return SQLITE_NOMEM;
-	rc = real_open(rw, real, kept, flags, out_flags);
-	if (rc != SQLITE_OK)
-		return rc;
-	rw->real = real;
-	rw->base.pMethods = &rw_methods;
-	return SQLITE_OK;
+	rc = vfs_prepare_file(file, name, flags);
+	if (rc == SQLITE_OK)
+		rc = vfs_open_real(rw_base, file, name, flags, out_flags);
+	if (rc == SQLITE_OK)
+		file->pMethods = &rw_methods;
+	return rc;
 }
 
 int vfs_rw_prepare(sqlite3_vfs *base)

@@ -462,3 +462,27 @@ Test(db, pragmas)
 	meta_reader_put(rd);
 	fixture_done(&f);
 }
+
+/* What is only read hangs as well: its calls are the guard's. */
+Test(db, a_read_only_map_is_read_under_its_guard)
+{
+	struct meta_reader *rd;
+	struct fixture f;
+	uint64_t value;
+
+	fixture_open(&f);
+	must(meta_begin(f.m));
+	put_node(f.m, 16, META_FILE, 5);
+	must(meta_commit(f.m));
+	fixture_reopen(&f, META_OPEN_RO);
+	guard_on(meta_guard(f.m));
+	rd = meta_reader_get(f.m);
+	cr_assert_not_null(rd);
+	must(meta_number_get(rd, META_NUM_DURABLE_SEQ, &value));
+	must(meta_intent_count(rd, &value));
+	/* Of this one nothing was read yet. */
+	guard_give_up(meta_guard(f.m));
+	expect_int(meta_moment_at(rd, 1, &value), -EIO);
+	meta_reader_put(rd);
+	fixture_done(&f);
+}
