@@ -47,7 +47,8 @@ struct diverge_ask {
 	/* Each place; nonzero ends it with that. */
 	int (*item)(void *arg, const struct diverge_item *item);
 	/* Are mode, owner or extended attributes of a directory, which lies
-	 * there on @a and on @b, others? 1 yes (or nobody can tell), 0 no. */
+	 * there on @a and on @b, others? 1 yes (or nobody can tell), 0 no,
+	 * -errno ends it with that. */
 	int (*dirs_differ)(void *arg, const char *on_a, const char *on_b);
 	void *arg;
 };

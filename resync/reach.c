@@ -166,19 +166,23 @@ struct question {
 	struct reach_job base; /* first */
 	struct store_identity id;
 	struct stat st;
+	uint64_t hash;
 	char real[PATH_MAX];
+	char below[]; /* what is asked about */
 };
 
 /* NULL: @ret_err says why there is no answer. */
-static struct question *question_ask(const char *path,
+static struct question *question_ask(const char *path, const char *below,
 				     int (*run)(struct reach_job *j),
 				     int *ret_err)
 {
-	struct question *q = calloc(1, sizeof(*q));
+	size_t len = strlen(below) + 1;
+	struct question *q = calloc(1, sizeof(*q) + len);
 
 	*ret_err = -ENOMEM;
 	if (!q)
 		return NULL;
+	memcpy(q->below, below, len);
 	*ret_err = reach_job_init(&q->base, path, run, NULL);
 	if (*ret_err) {
 		free(q);
@@ -198,11 +202,51 @@ int reach_identity(const char *path, struct store_identity *ret_id)
 	_cleanup_free_ struct question *q = NULL;
 	int err;
 
-	q = question_ask(path, ask_identity, &err);
+	q = question_ask(path, "", ask_identity, &err);
 	if (!q)
 		return err;
 	if (!q->base.result)
 		*ret_id = q->id;
+	return q->base.result;
+}
+
+static int ask_peek(struct reach_job *j)
+{
+	struct question *q = (struct question *)j;
+
+	return store_peek(j->at.path, q->below, &q->st);
+}
+
+static int ask_peek_xattrs(struct reach_job *j)
+{
+	struct question *q = (struct question *)j;
+
+	return store_peek_xattrs(j->at.path, q->below, &q->hash);
+}
+
+int reach_peek(const char *root, const char *path, struct stat *ret)
+{
+	_cleanup_free_ struct question *q = NULL;
+	int err;
+
+	q = question_ask(root, path, ask_peek, &err);
+	if (!q)
+		return err;
+	if (!q->base.result)
+		*ret = q->st;
+	return q->base.result;
+}
+
+int reach_peek_xattrs(const char *root, const char *path, uint64_t *ret_hash)
+{
+	_cleanup_free_ struct question *q = NULL;
+	int err;
+
+	q = question_ask(root, path, ask_peek_xattrs, &err);
+	if (!q)
+		return err;
+	if (!q->base.result)
+		*ret_hash = q->hash;
 	return q->base.result;
 }
 
@@ -220,7 +264,7 @@ int reach_stat(const char *path, struct stat *ret, char ret_real[PATH_MAX])
 	_cleanup_free_ struct question *q = NULL;
 	int err;
 
-	q = question_ask(path, ask_stat, &err);
+	q = question_ask(path, "", ask_stat, &err);
 	if (!q)
 		return err;
 	if (q->base.result)
@@ -231,13 +275,67 @@ int reach_stat(const char *path, struct stat *ret, char ret_real[PATH_MAX])
 	return 0;
 }
 
+/* ---- a map that is only read ---- */
+
+struct map_opening {
+	struct reach_job base; /* first */
+	struct meta *meta;
+	char *why;
+};
+
+static int map_opening_run(struct reach_job *j)
+{
+	struct map_opening *o = (struct map_opening *)j;
+	_cleanup_free_ char *privdir = NULL;
+
+	if (asprintf(&privdir, "%s/%s", j->at.path, STORE_PRIVATE) < 0) {
+		privdir = NULL;
+		return -ENOMEM;
+	}
+	return meta_open(privdir, META_OPEN_RO, &o->meta, &o->why);
+}
+
+static void map_opening_drop(struct reach_job *j)
+{
+	struct map_opening *o = (struct map_opening *)j;
+
+	meta_close(o->meta);
+	free(o->why);
+}
+
+int reach_map_open(const char *path, struct meta **ret_meta, char **ret_why)
+{
+	struct map_opening *o = calloc(1, sizeof(*o));
+	int err;
+
+	*ret_why = NULL;
+	if (!o)
+		return -ENOMEM;
+	err = reach_job_init(&o->base, path, map_opening_run, map_opening_drop);
+	if (err) {
+		free(o);
+		return err;
+	}
+	err = reach_run(&o->base);
+	if (err)
+		return err;
+	err = o->base.result;
+	*ret_meta = o->meta;
+	*ret_why = o->why;
+	free(o);
+	if (!err)
+		reach_opened(NULL, *ret_meta);
+	return err;
+}
+
 /* ---- what was opened ---- */
 
 void reach_opened(struct store *store, struct meta *meta)
 {
 	if (!reach.limit_ms)
 		return;
-	guard_on_within(store_guard(store), reach.limit_ms);
+	if (store)
+		guard_on_within(store_guard(store), reach.limit_ms);
 	if (meta)
 		guard_on_within(meta_guard(meta), reach.limit_ms);
 }
@@ -276,7 +374,8 @@ static bool close_aside(struct store *store, struct meta *meta,
 			const char *path, bool hangs)
 {
 	struct closing *c = calloc(1, sizeof(*c));
-	const char *at[] = {path ? path : store_path(store), store_path(store)};
+	const char *lies = store ? store_path(store) : path;
+	const char *at[] = {path ? path : lies, lies};
 	uint64_t end_ns = clock_mono_ns() +
 			  (hangs ? 0 : 2 * reach.limit_ms) * CLOCK_NS_PER_MS;
 	struct timespec end = {
@@ -315,7 +414,8 @@ void reach_close(struct store *store, struct meta *meta, const char *path)
 {
 	bool hangs = reach_hangs(store, meta);
 
-	if (store && reach.limit_ms && close_aside(store, meta, path, hangs))
+	if ((store || (meta && path)) && reach.limit_ms &&
+	    close_aside(store, meta, path, hangs))
 		return;
 	if (hangs)
 		return; /* it stays open: to wait for it may take for ever */

@@ -82,7 +82,20 @@ MUST_CHECK int reach_identity(const char *path, struct store_identity *ret_id);
 MUST_CHECK int reach_stat(const char *path, struct stat *ret,
 			  char ret_real[PATH_MAX]);
 
-/* What was opened aside: calls on it have the limit. */
+/** reach_peek - store_peek(), store_peek_xattrs(); -ETIMEDOUT */
+MUST_CHECK int reach_peek(const char *root, const char *path, struct stat *ret);
+MUST_CHECK int reach_peek_xattrs(const char *root, const char *path,
+				 uint64_t *ret_hash);
+
+/**
+ * reach_map_open - the map of the store at @path, which is not open, to be read
+ * alone: meta_open(), -ETIMEDOUT. Its calls have the limit; reach_close() with
+ * @path closes it. @ret_why (owned by the caller) may be set when it fails.
+ */
+MUST_CHECK int reach_map_open(const char *path, struct meta **ret_meta,
+			      char **ret_why);
+
+/* What was opened aside (NULL: nothing): calls on it have the limit. */
 void reach_opened(struct store *store, struct meta *meta);
 
 /* A call on one of them did not end, and both are given up. */
@@ -90,6 +103,6 @@ bool reach_hangs(const struct store *store, const struct meta *meta);
 
 /**
  * reach_close - close both (NULL: nothing), and do not wait for what hangs.
- * @path: where it was asked for; NULL: where it lies
+ * @path: where it was asked for; NULL: where @store lies
  */
 void reach_close(struct store *store, struct meta *meta, const char *path);

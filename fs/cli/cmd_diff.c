@@ -16,7 +16,8 @@
 
 struct show {
 	bool json;
-	bool swapped; /* the daemon's side was named second */
+	bool asked;   /* a daemon, ... */
+	bool swapped; /* ... whose side was named second */
 	bool begun;   /* the head was seen */
 	bool foreign;
 	size_t items;
@@ -225,11 +226,28 @@ static int print_json(struct show *s, const json_t *item)
 	return fputs("  \"changes\": [", stdout) == EOF ? -EIO : 0;
 }
 
+static void keep_name(struct show *s, int i, const char *name)
+{
+	(void)text_escape(s->names[i], sizeof(s->names[i]), name);
+}
+
+/* The other store's: a disk that hangs is not asked here for its name. */
+static void learn_name(struct show *s, const json_t *head)
+{
+	const json_t *stores = json_object_get(head, "stores");
+
+	keep_name(s, !s->swapped,
+		  stores ? json_text(json_array_get(stores, 1), "name")
+			 : json_text(head, "store"));
+}
+
 static int on_item(void *arg, const json_t *item)
 {
 	struct show *s = arg;
 	int err = 0;
 
+	if (!s->begun && s->asked)
+		learn_name(s, item);
 	if (!s->begun && !strcmp(json_text(item, "relation"), "foreign")) {
 		s->foreign = true;
 		return -EXDEV;
@@ -256,11 +274,6 @@ static bool is_same_directory(char **words)
 	return st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino;
 }
 
-static void keep_name(struct show *s, int i, const char *name)
-{
-	(void)text_escape(s->names[i], sizeof(s->names[i]), name);
-}
-
 static int ask_daemon(struct show *s, struct client *client, const char *other)
 {
 	_cleanup_json_ json_t *reply = NULL;
@@ -283,7 +296,11 @@ static int ask_maps(struct show *s, struct target t[2])
 	for (int i = 0; i < 2; i++) {
 		const char *name = copies ? t[i].path : t[i].id.name;
 
-		ends[i] = (struct diff_end){t[i].path, name, t[i].map, false};
+		ends[i] = (struct diff_end){
+			.path = t[i].path,
+			.name = name,
+			.map = t[i].map,
+		};
 		keep_name(s, i, name);
 	}
 	err = diff_report(ends, on_item, s);
@@ -301,8 +318,13 @@ static int open_ends(struct show *s, char **words, struct target ends[2])
 	bool is_store[2];
 	int err;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		keep_name(s, i, words[i]);
+	/* With a limit for stores that hang, which we have not. */
+	for (int i = 0; i < 2; i++)
+		if (client_try_mount(words[i], &ends[i].client) == 0)
+			return i;
+	for (int i = 0; i < 2; i++) {
 		is_store[i] = store_probe_identity(words[i], &id) == 0;
 		if (is_store[i])
 			keep_name(s, i, id.name);
@@ -311,11 +333,6 @@ static int open_ends(struct show *s, char **words, struct target ends[2])
 		ui_error("diff", "%s is named twice: both are the same store",
 			 s->names[0]);
 		return -EINVAL;
-	}
-	for (int i = 0; i < 2; i++) {
-		if (!is_store[i] &&
-		    client_try_mount(words[i], &ends[i].client) == 0)
-			return i;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (!is_store[i] && is_store[!i])
@@ -344,6 +361,7 @@ static int compare(struct show *s, char **words)
 	if (at == 2) {
 		err = ask_maps(s, ends);
 	} else if (at >= 0) {
+		s->asked = true;
 		s->swapped = at == 1;
 		err = ask_daemon(s, ends[at].client, words[!at]);
 	}

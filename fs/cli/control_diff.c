@@ -10,10 +10,17 @@
 #include "fs/cli/diff.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 
 static int send_item(void *arg, const json_t *item)
 {
 	return op_item(arg, json_incref((json_t *)item));
+}
+
+static int fail_hung(struct control_op *op, const char *name)
+{
+	return op_fail(op, -ETIMEDOUT, name,
+		       "does not answer; make it answer and try again");
 }
 
 /* Where the other store lies: as the word said, or where it was last. */
@@ -22,14 +29,17 @@ static int other_path(struct control_op *op,
 		      char path[sizeof(info->path)])
 {
 	struct store_identity id;
+	int err;
 
 	if (!json_get_bytes(op->request, "path", path, sizeof(info->path)) &&
-	    *path == '/' && !store_probe_identity(path, &id) &&
+	    *path == '/' && !reach_identity(path, &id) &&
 	    !strcmp(id.store_uuid, info->uuid))
 		return 0;
 	(void)snprintf(path, sizeof(info->path), "%s", info->path);
-	if (store_probe_identity(path, &id) ||
-	    strcmp(id.store_uuid, info->uuid))
+	err = reach_identity(path, &id);
+	if (err == -ETIMEDOUT)
+		return fail_hung(op, info->name);
+	if (err || strcmp(id.store_uuid, info->uuid))
 		return op_fail(op, -ENOENT, info->name, "is not at %s", path);
 	return 0;
 }
@@ -37,15 +47,11 @@ static int other_path(struct control_op *op,
 static int open_map(struct control_op *op, const char *name, const char *path,
 		    struct meta **ret_map)
 {
-	_cleanup_free_ char *privdir = NULL;
 	_cleanup_free_ char *why = NULL;
-	int err;
+	int err = reach_map_open(path, ret_map, &why);
 
-	if (asprintf(&privdir, "%s/%s", path, STORE_PRIVATE) < 0) {
-		privdir = NULL;
-		return -ENOMEM;
-	}
-	err = meta_open(privdir, META_OPEN_RO, ret_map, &why);
+	if (err == -ETIMEDOUT)
+		return fail_hung(op, name);
 	if (err)
 		return op_fail(op, err, name, "its map cannot be read: %s",
 			       err == -EBUSY ? "in use by another process"
@@ -54,12 +60,12 @@ static int open_map(struct control_op *op, const char *name, const char *path,
 	return 0;
 }
 
-static int report(struct control_op *op, const struct mirror_slot_info *info,
-		  const char *path)
+/* Nothing is awaited with the lead pinned but what the list itself takes. */
+static int compare(struct control_op *op, struct diff_end *other)
 {
 	struct mirror *m = op->target->mirror;
 	struct mirror_slot_info lead_info;
-	struct diff_end ends[2] = {0};
+	struct diff_end ends[2] = {{0}, *other};
 	struct mirror_ref lead;
 	int slot = mirror_lead(m);
 	int err = slot < 0 ? -ENODEV
@@ -68,14 +74,30 @@ static int report(struct control_op *op, const struct mirror_slot_info *info,
 	if (err)
 		return err;
 	mirror_slot_info(m, (unsigned int)slot, &lead_info);
-	ends[0] = (struct diff_end){lead_info.path, lead_info.name, lead.meta,
-				    true};
-	ends[1] = (struct diff_end){path, info->name, NULL, false};
-	err = open_map(op, info->name, path, &ends[1].map);
-	if (!err)
-		err = diff_report(ends, send_item, op);
-	meta_close(ends[1].map);
+	ends[0] = (struct diff_end){
+		.path = lead_info.path,
+		.name = lead_info.name,
+		.map = lead.meta,
+		.live = true,
+	};
+	err = diff_report(ends, send_item, op);
 	mirror_ref_put(m, &lead);
+	for (int i = 1; i >= 0; i--)
+		if (err && ends[i].hangs)
+			return fail_hung(op, ends[i].name);
+	return err;
+}
+
+static int report(struct control_op *op, const struct mirror_slot_info *info,
+		  const char *path)
+{
+	struct diff_end other = {.path = path, .name = info->name};
+	int err = open_map(op, info->name, path, &other.map);
+
+	if (err)
+		return err;
+	err = compare(op, &other);
+	reach_close(NULL, other.map, path);
 	return err;
 }
 

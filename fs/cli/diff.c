@@ -10,12 +10,13 @@
 #include "fs/cli/json_util.h"
 #include "fs/store/store.h"
 #include "resync/diverge.h"
+#include "resync/reach.h"
 
 /* More rows than this are "more than": the answer stays quick. */
 #define ROWS_MAX 200000
 
 struct diff {
-	const struct diff_end *ends;
+	struct diff_end *ends;
 	diff_fn fn;
 	void *arg;
 };
@@ -251,6 +252,12 @@ static const char *below_root(const char *path)
 	return strcmp(path, ".") ? path : "";
 }
 
+static bool has_hung(struct diff_end *end, int err)
+{
+	end->hangs |= err == -ETIMEDOUT;
+	return err == -ETIMEDOUT;
+}
+
 static int dirs_differ(void *arg, const char *on_a, const char *on_b)
 {
 	const struct diff *d = arg;
@@ -258,23 +265,35 @@ static int dirs_differ(void *arg, const char *on_a, const char *on_b)
 	uint64_t xattrs[2];
 	struct stat st[2];
 
-	for (int i = 0; i < 2; i++)
-		if (store_peek(d->ends[i].path, path[i], &st[i]) ||
-		    store_peek_xattrs(d->ends[i].path, path[i], &xattrs[i]))
+	for (int i = 0; i < 2; i++) {
+		struct diff_end *end = &d->ends[i];
+		int err = reach_peek(end->path, path[i], &st[i]);
+
+		if (!err)
+			err = reach_peek_xattrs(end->path, path[i], &xattrs[i]);
+		if (has_hung(end, err))
+			return err;
+		if (err)
 			return 1;
+	}
 	return st[0].st_mode != st[1].st_mode || st[0].st_uid != st[1].st_uid ||
 	       st[0].st_gid != st[1].st_gid || xattrs[0] != xattrs[1];
 }
 
-static int put_look(const struct diff_end *end, const char *path,
+static int put_look(struct diff_end *end, const char *path,
 		    const struct diverge_side *side, json_t *json)
 {
 	char text[CLOCK_TEXT_MAX];
 	struct stat st;
+	int err = -ENOENT;
 
 	if (side->path)
 		path = side->path;
-	if (!side->kind || store_peek(end->path, below_root(path), &st))
+	if (side->kind)
+		err = reach_peek(end->path, below_root(path), &st);
+	if (has_hung(end, err))
+		return err;
+	if (err)
 		return json_object_set_new(json, "size", json_null()) ||
 				       json_object_set_new(json, "mtime",
 							   json_null())
@@ -288,24 +307,28 @@ static int put_look(const struct diff_end *end, const char *path,
 		       : 0;
 }
 
-static json_t *side_json(const struct diff_end *end, const char *path,
-			 const struct diverge_side *side)
+static int put_side(json_t *sides, struct diff_end *end, const char *path,
+		    const struct diverge_side *side)
 {
 	json_t *json;
+	int err = 0;
 
 	if (!side->what)
-		return json_null();
+		return json_array_append_new(sides, json_null()) ? -ENOMEM : 0;
 	json = json_object();
 	if (json_put_text(json, "what", what_word(side->what)) ||
 	    json_put_text(json, "kind",
 			  side->kind ? changes_kind_name(side->kind) : "") ||
 	    json_put_number(json, "seq", side->seq) ||
-	    json_put_number(json, "bytes", side->bytes) ||
-	    put_look(end, path, side, json)) {
+	    json_put_number(json, "bytes", side->bytes))
+		err = -ENOMEM;
+	if (!err)
+		err = put_look(end, path, side, json);
+	if (err) {
 		json_decref(json);
-		return NULL;
+		return err;
 	}
-	return json;
+	return json_array_append_new(sides, json) ? -ENOMEM : 0;
 }
 
 static int on_item(void *arg, const struct diverge_item *item)
@@ -314,14 +337,14 @@ static int on_item(void *arg, const struct diverge_item *item)
 	_cleanup_json_ json_t *json = json_object();
 	json_t *sides = json_array();
 	const char *in = "both";
+	int err = 0;
 
 	if (json_object_set_new(json, "sides", sides))
 		return -ENOMEM;
-	for (int i = 0; i < 2; i++)
-		if (json_array_append_new(
-			    sides,
-			    side_json(&d->ends[i], item->path, &item->side[i])))
-			return -ENOMEM;
+	for (int i = 0; !err && i < 2; i++)
+		err = put_side(sides, &d->ends[i], item->path, &item->side[i]);
+	if (err)
+		return err;
 	if (!item->side[0].what)
 		in = d->ends[1].name;
 	else if (!item->side[1].what)
@@ -337,7 +360,7 @@ static int on_item(void *arg, const struct diverge_item *item)
  * number of the file that says whose store it is; a mount looks closer. Of what a
  * daemon has open the map says it.
  */
-static int find_copy(const struct diff_end *end, struct lineage_end *ret)
+static int find_copy(struct diff_end *end, struct lineage_end *ret)
 {
 	uint64_t known;
 	struct stat st;
@@ -346,8 +369,8 @@ static int find_copy(const struct diff_end *end, struct lineage_end *ret)
 	*ret = (struct lineage_end){.meta = end->map};
 	if (end->live)
 		return 0;
-	err = store_peek(end->path, STORE_PRIVATE "/store", &st);
-	if (!err)
+	err = reach_peek(end->path, STORE_PRIVATE "/store", &st);
+	if (!has_hung(end, err) && !err)
 		err = read_number(end->map, META_NUM_ROOT_INO, &known);
 	if (!err)
 		ret->copy = st.st_ino != known;
@@ -358,7 +381,7 @@ static int find_copy(const struct diff_end *end, struct lineage_end *ret)
  * After a crash a map may have run ahead of its files, under its intents:
  * that alone is no fork.
  */
-static int judge(const struct diff_end ends[2], struct lineage_verdict *ret)
+static int judge(struct diff_end ends[2], struct lineage_verdict *ret)
 {
 	struct lineage_end of[2];
 	uint64_t intents[2] = {0};
@@ -376,9 +399,9 @@ static int judge(const struct diff_end ends[2], struct lineage_verdict *ret)
 	return lineage_ask(of[0], of[1], false, ret);
 }
 
-int diff_report(const struct diff_end ends[2], diff_fn fn, void *arg)
+static int report(struct diff *d)
 {
-	struct diff d = {.ends = ends, .fn = fn, .arg = arg};
+	struct diff_end *ends = d->ends;
 	_cleanup_json_ json_t *head = json_object();
 	struct lineage_verdict v;
 	int half = 2;
@@ -391,13 +414,29 @@ int diff_report(const struct diff_end ends[2], diff_fn fn, void *arg)
 	if (!err)
 		err = head ? put_head(ends, &v, half, head) : -ENOMEM;
 	if (!err)
-		err = fn(arg, head);
+		err = d->fn(d->arg, head);
 	if (err || half < 2 || v.relation != RESYNC_FORK)
 		return err;
 	return diverge_walk(ends[0].map, ends[1].map, v.fork_from,
 			    &(struct diverge_ask){
 				    .item = on_item,
 				    .dirs_differ = dirs_differ,
-				    .arg = &d,
+				    .arg = d,
 			    });
+}
+
+int diff_report(struct diff_end ends[2], diff_fn fn, void *arg)
+{
+	struct diff d = {.ends = ends, .fn = fn, .arg = arg};
+	int err;
+
+	ends[0].hangs = ends[1].hangs = false;
+	err = report(&d);
+	/* SQLite has one error for all that ails a file. */
+	for (int i = 0; err && i < 2; i++)
+		if (ends[i].hangs || reach_hangs(NULL, ends[i].map)) {
+			ends[i].hangs = true;
+			err = -ETIMEDOUT;
+		}
+	return err;
 }

@@ -14,7 +14,8 @@ struct diff_end {
 	const char *path; /* absolute: where its files are looked at */
 	const char *name;
 	struct meta *map;
-	bool live; /* in use, and checkpointed just now */
+	bool live;  /* in use, and checkpointed just now */
+	bool hangs; /* set by diff_report(): what failed is this one's */
 };
 
 /* Gets each item (borrowed); nonzero ends it with that. */
@@ -37,6 +38,8 @@ typedef int (*diff_fn)(void *arg, const json_t *item);
  * An item: path, in (the name of a store, or "both"), sides (of both: null, or
  * what, kind, seq, bytes, size, mtime; the last two null where the file cannot
  * be looked at).
+ *
+ * Return: 0; what @fn returned if not 0; -ETIMEDOUT (a store does not answer,
+ * @ends[].hangs says which); -errno
  */
-MUST_CHECK int diff_report(const struct diff_end ends[2], diff_fn fn,
-			   void *arg);
+MUST_CHECK int diff_report(struct diff_end ends[2], diff_fn fn, void *arg);

@@ -249,6 +249,77 @@ rebuilds()
 	timeout 100 "$SEQMIRROR" attach --rebuild --wait "$mnt" b >attach.out 2>&1
 }
 
+# diff_refused WORD...: in time, with a line that names b; and so is the next one,
+# until it answers.
+diff_refused()
+{
+	for try in one two; do
+		refused timeout "$bound_s" "$SEQMIRROR" diff "$@"
+		[[ $refusal == "seqmirror: b: does not answer"* ]] ||
+			fail "$try: said: $refusal"
+		waits || fail "$try: nothing hangs"
+	done
+	# Nothing of the volume waits for it.
+	echo more >>"$mnt/d/file"
+	sync "$mnt/d/file"
+}
+
+diffs()
+{
+	timeout "$bound_s" "$SEQMIRROR" diff --json "$@" >diff.json 2>said
+}
+
+# It is away, and hangs while its identity, its map or its files are looked at.
+case_diff()
+{
+	local rule
+
+	begin
+	unmount_volume
+	mount_volume -o "timeout=$wait_s,no_auto_attach" "$work/a" "$work/b"
+	detach b
+	for rule in 'read meta.*' 'open meta.*' 'read store' 'all ?*'; do
+		echo "rule: $rule"
+		# shellcheck disable=SC2086
+		(set -f && faults b hang $rule)
+		diff_refused "$mnt" "$work/b"
+		faults b clear
+		wait_until 20 released
+		wait_until 20 diffs "$work/b" "$mnt"
+		eq relation "$(jq -r .relation diff.json)" behind
+	done
+	faults b hang read 'meta.*'
+	diff_refused "$mnt" b
+	unmount_soon
+	faults b clear
+	wait_until 20 daemons_gone
+	diff_fork
+	mount_volume -o "timeout=$wait_s" "$work/a" "$work/b"
+	end
+}
+
+# Both were mounted alone: their files are looked at too.
+diff_fork()
+{
+	mv a gone
+	mount_volume -o degraded "$work/b"
+	echo other >"$mnt/d/other"
+	unmount_volume
+	mv gone a
+	mount_volume -o "timeout=$wait_s,no_auto_attach,degraded" "$work/a"
+	echo more >>"$mnt/d/file"
+	faults b hang lookup other
+	diff_refused "$mnt" "$work/b"
+	faults b clear
+	wait_until 20 released
+	wait_until 20 diffs "$mnt" "$work/b"
+	eq relation "$(jq -r .relation diff.json)" fork
+	eq "size of other" "$(jq -r '.changes[] | select(.path == "d/other") |
+		.sides[1].size' diff.json)" 6
+	unmount_volume
+	sm resync --prefer "$work/a" "$work/a" "$work/b"
+}
+
 # Looked for again and again, and unmounted meanwhile.
 case_unmount()
 {
@@ -318,7 +389,8 @@ adds()
 	timeout "$bound_s" "$SEQMIRROR" add "$mnt" "$work/c" >add.out 2>&1
 }
 
-(($# > 0)) || set -- mount alone unclean recovered attach rebuild unmount add
+(($# > 0)) || set -- mount alone unclean recovered attach rebuild diff \
+	unmount add
 for name; do
 	echo "case $name: $(date +%T)"
 	"case_$name"
