@@ -122,6 +122,20 @@ static int close_lineage(struct lap *lap)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* Is a member besides the target away? */
+static int misses_one(struct lap *lap)
+{
+	_cleanup_free_ struct meta_member *v =
+		calloc(META_STORE_MAX, sizeof(*v));
+	size_t count = 0;
+	int r = v ? meta_members(lap->s, v, &count) : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = v[i].state != META_STORE_ONLINE &&
+		    strcmp(v[i].uuid, meta_store_uuid(lap->dst->meta)) != 0;
+	return r;
+}
+
 /*
  * What the source's map has in doubt for the sake of a store that is away
  * (fs/mirror/slots.c) is in the target's too from now on: the source may be away
@@ -132,18 +146,16 @@ static int close_doubts(struct lap *lap)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_intent in;
-	int r = lap->args->last ? meta_iter_intents(lap->s, &it) : 0;
+	int r = lap->args->last ? misses_one(lap) : 0;
 
-	if (r < 0 || !lap->args->last)
+	if (r <= 0)
 		return r;
-	while ((r = meta_next_intent(&it, &in)) > 0) {
-		if (in.generation != META_DOUBT_GENERATION ||
-		    in.kind == META_INTENT_NAME)
-			continue;
-		r = meta_intent_put(lap->dst->meta, &in);
-		if (r < 0)
-			break;
-	}
+	r = meta_iter_intents(lap->s, &it);
+	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0)
+		r = in.generation == META_DOUBT_GENERATION &&
+				    in.kind != META_INTENT_NAME
+			    ? meta_intent_put(lap->dst->meta, &in)
+			    : 0;
 	return r;
 }
 
