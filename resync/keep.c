@@ -88,8 +88,12 @@ static int look(struct lap *lap)
 	struct meta_intent in;
 	int r = meta_iter_intents(lap->s, &it);
 
+	/* A doubt is about another store, or stays (close.c): no change of the
+	 * source that it could lose, and nothing for each lap to compare again. */
 	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0)
-		r = vec_push(&lap->keep.source, in);
+		r = in.generation == META_DOUBT_GENERATION
+			    ? 0
+			    : vec_push(&lap->keep.source, in);
 	return r;
 }
 

@@ -15,6 +15,7 @@ options=read=prefer=b,no_auto_attach
 # is seen.
 begin()
 {
+	: >"$daemon_log"
 	rm -rf a
 	mkdir a
 	faulty b
@@ -58,6 +59,18 @@ faults b times 1 fail write ENOSPC 'meta.db-wal'
 attach b
 (($(fault_hits b) > 0)) || fail "its map found room"
 faults b clear
+end
+
+# It is slow to read, and changes do not wait until all in doubt is compared.
+begin
+dd if=/dev/urandom of="$mnt/d/file" bs=1M count=8 status=none
+sync "$mnt/d/file"
+faults b delay read 50 '[f0-9]*'
+attach b
+faults b clear
+grep -q 'in step again: store=b laps=[23] ' "$daemon_log" ||
+	fail "laps: $(grep 'in step again' "$daemon_log")"
+echo right >"$mnt/d/file"
 end
 
 begin
