@@ -46,9 +46,10 @@ static bool is_unfinished(const struct meta_epoch *tip,
 static bool is_idle(const struct lineage_view *own,
 		    const struct meta_epoch *tip)
 {
-	return own->durable_seq <= tip->base && !own->intents &&
-	       !own->resyncing && !own->lap_count &&
-	       (own->clean || !own->copy) && !own->other_failed;
+	return own->durable_seq <= tip->base &&
+	       (!own->intents || own->doubts_only) && !own->resyncing &&
+	       !own->lap_count && (own->clean || !own->copy) &&
+	       !own->other_failed;
 }
 
 size_t lineage_live(const struct lineage_view *own,
@@ -294,10 +295,29 @@ static int load_other(struct meta_reader *rd, const char *other,
 	return 0;
 }
 
+/* That a file is in doubt for good is no operation. */
+static int look_for_intents(struct meta_reader *rd, struct lineage_view *ret)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_intent in;
+	bool armed = false;
+	int r = meta_iter_intents(rd, &it);
+
+	ret->intents = false;
+	while (r == 0 && !armed && (r = meta_next_intent(&it, &in)) > 0) {
+		ret->intents = true;
+		armed = in.generation != META_DOUBT_GENERATION ||
+			in.kind == META_INTENT_NAME;
+		r = 0;
+	}
+	ret->doubts_only = ret->intents && !armed;
+	return r;
+}
+
 int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 		 struct lineage_of *ret)
 {
-	uint64_t intents = 0, resyncing = 0, copy = 0, clean = 0;
+	uint64_t resyncing = 0, copy = 0, clean = 0;
 	struct lineage_of of = {.view.uuid = meta_store_uuid(meta)};
 	int err;
 
@@ -312,7 +332,7 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 	if (!err)
 		err = meta_number_get(rd, META_NUM_CLEAN, &clean);
 	if (!err)
-		err = meta_intent_count(rd, &intents);
+		err = look_for_intents(rd, &of.view);
 	if (!err)
 		err = load_other(rd, other, &of.view);
 	if (!err)
@@ -327,7 +347,6 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 	of.view.laps = of.laps.v;
 	of.view.lap_count = of.laps.count;
 	of.view.resyncing = resyncing;
-	of.view.intents = intents;
 	of.view.copy = copy;
 	of.view.clean = clean;
 	*ret = of;

@@ -23,7 +23,7 @@
  * Everything else is a fork.  A tip that was never confirmed and that one of
  * its own members lacks is void: it was being recorded when the crash came,
  * and nothing was done in it yet.  So is one that is idle: the store has no
- * intents and no lap, and went no further than its base (a volume that was
+ * intents but doubts and no lap, and went no further than its base (a volume that was
  * unmounted right after another store had left); of a copy only where it was
  * taken of a store that had been left in good order.  Where the
  * other one had to leave for what is wrong with it, that is a word against it:
@@ -53,6 +53,7 @@ struct lineage_view {
 	bool resyncing;
 	uint64_t resync_from;
 	bool intents;
+	bool doubts_only; /* and all of them are META_DOUBT_GENERATION's */
 	bool copy;  /* and has founded no epoch since it became one */
 	bool clean; /* left in good order */
 };

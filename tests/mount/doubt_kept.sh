@@ -142,3 +142,18 @@ for way in detach unmount; do
 	umount b
 	rm -rf a b b.below c
 done
+
+# What is in doubt is no change: who has done nothing follows.
+begin
+mkdir c
+sm add --wait --name c "$mnt" c >/dev/null 2>&1
+detach a
+unmount_volume
+mv c gone
+mount_volume -o "degraded,$options" "$work/a"
+echo more >"$mnt/d/more"
+unmount_volume
+mv gone c
+sm resync a c >/dev/null
+same_tree a c
+umount b
