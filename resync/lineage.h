@@ -54,8 +54,8 @@ struct lineage_view {
 	uint64_t resync_from;
 	bool intents;
 	bool doubts_only; /* and all of them are META_DOUBT_GENERATION's */
-	bool copy;  /* and has founded no epoch since it became one */
-	bool clean; /* left in good order */
+	bool copy;	  /* and has founded no epoch since it became one */
+	bool clean;	  /* left in good order */
 };
 
 struct lineage_verdict {
