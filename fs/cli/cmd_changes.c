@@ -7,6 +7,7 @@
 #include "fs/cli/changes.h"
 #include "fs/cli/cli.h"
 #include "fs/cli/json_util.h"
+#include "fs/cli/mountinfo.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
 
@@ -95,6 +96,19 @@ static int on_change(void *arg, const struct change *c)
 	return print_json(w, item);
 }
 
+/* The daemon looks who lies there, if it is a path: it has a limit for what
+ * hangs. */
+static int put_word(json_t *request, const char *key, const char *path_key,
+		    const char *word)
+{
+	char path[PATH_MAX];
+	int err = json_put_text(request, key, word);
+
+	if (err || !strchr(word, '/') || path_absolute(word, path) < 0)
+		return err;
+	return json_put_bytes(request, path_key, path);
+}
+
 static int ask_daemon(struct words *w, struct target *t, uint64_t *ret_since,
 		      uint64_t *ret_until)
 {
@@ -105,8 +119,8 @@ static int ask_daemon(struct words *w, struct target *t, uint64_t *ret_since,
 	if (err)
 		return err;
 	request = json_pack("{s:s, s:b}", "op", "changes", "blocks", w->blocks);
-	if (json_put_text(request, "since", w->since) ||
-	    (w->until && json_put_text(request, "until", w->until))) {
+	if (put_word(request, "since", "since_path", w->since) ||
+	    (w->until && put_word(request, "until", "until_path", w->until))) {
 		json_decref(request);
 		return -ENOMEM;
 	}
@@ -180,8 +194,9 @@ static int show(struct words *w)
 
 	if (err)
 		return err;
-	w->since = since_word(w->since, &since_id);
-	if (w->until)
+	if (!t.client)
+		w->since = since_word(w->since, &since_id);
+	if (!t.client && w->until)
 		w->until = since_word(w->until, &until_id);
 	err = t.client ? ask_daemon(w, &t, &since, &until)
 		       : ask_map(w, &t, &since, &until);

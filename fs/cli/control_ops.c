@@ -12,6 +12,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
 #include "fs/cli/ui.h"
+#include "resync/reach.h"
 
 /* A call that lasts longer is no reason to wait for. */
 #define WAITS_MS 1000u
@@ -46,7 +47,11 @@ static const struct op_row op_rows[] = {
 	 op_resync_set,
 	 false,
 	 {"b:paused", "i:rate", "b:cancel", "s:store", "s:path", "s:path_hex"}},
-	{"changes", op_changes, false, {"!s:since", "s:until", "b:blocks"}},
+	{"changes",
+	 op_changes,
+	 false,
+	 {"!s:since", "s:since_path", "s:since_path_hex", "s:until",
+	  "s:until_path", "s:until_path_hex", "b:blocks"}},
 	{"map", op_map, false, {"!i:node"}},
 	{"scrub",
 	 op_scrub,
@@ -259,11 +264,58 @@ static int send_change(void *arg, const struct change *change)
 	return op_item(op, item);
 }
 
-/* One end of the question: @text, "" for @otherwise. */
-static int point(struct control_op *op, struct meta *map, const char *key,
-		 uint64_t otherwise, uint64_t *ret_seq)
+/* One end of the question. */
+struct point_words {
+	const char *word;	      /* as it was said; "": nothing */
+	char uuid[META_UUID_LEN + 1]; /* of the store that lies there; "" */
+};
+
+/* The member that was there last: who does not answer is asked nothing. */
+static bool find_silent(struct control_op *op, const char *path,
+			char uuid[META_UUID_LEN + 1])
 {
-	const char *text = json_text(op->request, key);
+	unsigned int count = mirror_slot_count(op->target->mirror);
+	struct mirror_slot_info info;
+
+	for (unsigned int i = 0; i < count; i++) {
+		mirror_slot_info(op->target->mirror, i, &info);
+		if (!info.used || strcmp(info.path, path) != 0)
+			continue;
+		memcpy(uuid, info.uuid, META_UUID_LEN + 1);
+		return true;
+	}
+	return false;
+}
+
+/* A word may be a store's directory: then its UUID is what is meant. */
+static int point_look(struct control_op *op, const char *key,
+		      const char *path_key, struct point_words *ret)
+{
+	struct store_identity id;
+	char path[OP_PATH_MAX];
+	int err;
+
+	*ret = (struct point_words){.word = json_text(op->request, key)};
+	err = json_get_bytes(op->request, path_key, path, sizeof(path));
+	if (err == -ENOENT)
+		return 0;
+	if (err || *path != '/')
+		return op_fail(op, -EINVAL, ret->word, "bad path");
+	err = reach_identity(path, &id);
+	if (!err)
+		memcpy(ret->uuid, id.store_uuid, sizeof(ret->uuid));
+	else if (err == -ETIMEDOUT && !find_silent(op, path, ret->uuid))
+		return op_fail(op, err, ret->word,
+			       "does not answer; make it answer and try again");
+	return 0;
+}
+
+/* Nothing said: @otherwise. */
+static int point(struct control_op *op, struct meta *map,
+		 const struct point_words *words, uint64_t otherwise,
+		 uint64_t *ret_seq)
+{
+	const char *text = *words->uuid ? words->uuid : words->word;
 	struct mirror_slot_info info;
 	unsigned int count = mirror_slot_count(op->target->mirror);
 	int err;
@@ -282,7 +334,7 @@ static int point(struct control_op *op, struct meta *map, const char *key,
 	}
 	err = changes_point(map, text, ret_seq);
 	if (err == -EINVAL)
-		return op_fail(op, err, text,
+		return op_fail(op, err, words->word,
 			       "neither a number, a time nor a store");
 	return err;
 }
@@ -293,18 +345,23 @@ int op_changes(struct control_op *op)
 		.blocks = json_flag(op->request, "blocks"),
 	};
 	struct mirror *m = op->target->mirror;
+	struct point_words since, until;
 	struct mirror_ref lead;
 	uint64_t cut;
-	/* The map holds what was there at the last checkpoint. */
-	int err = mirror_checkpoint(m, &cut);
+	int err = point_look(op, "since", "since_path", &since);
 
+	if (!err)
+		err = point_look(op, "until", "until_path", &until);
+	/* The map holds what was there at the last checkpoint. */
+	if (!err)
+		err = mirror_checkpoint(m, &cut);
 	if (!err)
 		err = lead_get(op, &lead);
 	if (err)
 		return err;
-	err = point(op, lead.meta, "since", 0, &query.since);
+	err = point(op, lead.meta, &since, 0, &query.since);
 	if (!err)
-		err = point(op, lead.meta, "until", cut, &query.until);
+		err = point(op, lead.meta, &until, cut, &query.until);
 	if (!err)
 		err = changes_walk(lead.meta, &query, send_change, op);
 	mirror_ref_put(m, &lead);

@@ -288,6 +288,14 @@ case_diff()
 		wait_until 20 diffs "$work/b" "$mnt"
 		eq relation "$(jq -r .relation diff.json)" behind
 	done
+	faults b hang read store
+	: >said
+	"$SEQMIRROR" changes --since "$work/b" "$mnt" >said 2>&1 &
+	helpers+=($!)
+	wait_until "$bound_s" grep -qx d/file said
+	waits || fail "changes: nothing hangs"
+	faults b clear
+	wait_until 20 released
 	faults b hang read 'meta.*'
 	diff_refused "$mnt" b
 	unmount_soon
