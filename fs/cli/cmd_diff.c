@@ -153,7 +153,7 @@ static void print_group(struct show *s, const char *in)
 
 	if (!strcmp(s->group, in))
 		return;
-	(void)snprintf(s->group, sizeof(s->group), "%s", in);
+	(void)memccpy(s->group, in, '\0', sizeof(s->group) - 1);
 	(void)text_escape(name, sizeof(name), in);
 	(void)printf("\n%s%s:\n", strcmp(in, "both") ? "only in " : "in ",
 		     name);
