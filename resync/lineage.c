@@ -39,7 +39,8 @@ static bool is_unfinished(const struct meta_epoch *tip,
 }
 
 /*
- * What is done is armed before, and durable above the base afterwards. So a map
+ * What is done is armed before, and durable above the base afterwards. What a lap
+ * that was not closed did is another's; one that was leaves nothing else. So a map
  * says it of its own files, also of a copy's, whatever came after that was
  * taken; but one that was taken of a store in use may not fit its files.
  */
@@ -47,9 +48,8 @@ static bool is_idle(const struct lineage_view *own,
 		    const struct meta_epoch *tip)
 {
 	return own->durable_seq <= tip->base &&
-	       (!own->intents || own->doubts_only) && !own->resyncing &&
-	       !own->lap_count && (own->clean || !own->copy) &&
-	       !own->other_failed;
+	       (!own->intents || own->doubts_only) && !own->lap_count &&
+	       (own->clean || !own->copy) && !own->other_failed;
 }
 
 size_t lineage_live(const struct lineage_view *own,

@@ -462,13 +462,13 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 			"--rebuild', or keep one with 'seqmirror "
 			"resync --prefer STORE'",
 			x, y);
-	if (relation == RESYNC_NEWER && set->v[b].resyncing)
+	if (set->v[b].resyncing)
 		return present_refuse(
 			set, -EREMCHG,
-			"store %s has a part of what is newer than store %s, "
-			"from a resync that was not finished: it is a mixture "
-			"of old and new; bring the store it came from, or keep "
-			"one with 'seqmirror resync --prefer STORE'",
+			"store %s has a part of what store %s has not, from a "
+			"resync that was not finished: it is a mixture of old "
+			"and new; bring the store it came from, or keep one "
+			"with 'seqmirror resync --prefer STORE'",
 			y, x);
 	return present_refuse(
 		set, -EREMCHG,

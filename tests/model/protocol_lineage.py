@@ -22,7 +22,7 @@ def tip_of(rules: Rules, source: Store, target: Store) -> list[Epoch]:
 
 def is_idle(m: Map, epoch: Epoch) -> bool:
     """Whether nothing was ever done in that epoch: what is done is armed before, and durable only above its base."""
-    return (m.durable_seq <= epoch.base and not m.intents and not m.laps and not m.resyncing
+    return (m.durable_seq <= epoch.base and not m.intents and not m.laps
             and (m.clean or not m.copy))
 
 

@@ -275,6 +275,16 @@ static const struct row rows[] = {
 		.fork_from = 90,
 	},
 	{
+		.what = "idle: brought in step with one, as far as that was",
+		.source = {"b", {E1C, {"e3", 101, 90, "b", true}}, 170},
+		.target = {"a",
+			   {E1C, {"e2", 91, 90, "c", true}},
+			   90,
+			   .resync_from = 50},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
 		.what = "not idle: half brought in step with another one",
 		.source = {"b", {E1C, {"e3", 101, 90, "b", true}}, 170},
 		.target = {"a",

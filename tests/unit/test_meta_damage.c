@@ -125,7 +125,7 @@ Test(meta_damage, no_database)
 }
 
 /* What SQLite would open beside a sound map, and wait for at a fifo. */
-Test(meta_damage, no_logs, .timeout = 60)
+Test(meta_damage, no_logs)
 {
 	static const char *const names[] = {"-wal", "-journal"};
 	struct fixture f;
