@@ -102,8 +102,8 @@ static void tell_assembly(const struct resync_assembly *a,
 	char size[SIZE_TEXT_MAX];
 
 	if (a->recovered_bytes)
-		ui_warn("the volume was not left in good order: %s checked "
-			"again",
+		ui_warn("a crash or a failing disk left something in doubt: %s "
+			"checked again",
 			size_format(size, a->recovered_bytes));
 	for (size_t i = 0; i < a->count; i++) {
 		const struct meta_member *row = &a->members[i].row;

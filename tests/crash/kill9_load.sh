@@ -63,7 +63,7 @@ END
 
 # What a recovery looked at, as the log says it: the busy files with all that
 # is armed ahead of them, never the old one.
-most=$(sed -nE 's/.*good order: ([0-9.]+) ([KMG]?)i?B checked again.*/\1\2/p' \
+most=$(sed -nE 's/.*in doubt: ([0-9.]+) ([KMG]?)i?B checked again.*/\1\2/p' \
 	"$daemon_log" | numfmt --from=iec | sort -n | tail -n 1)
 [[ -n $most ]] || fail "no mount says what it checked again"
 echo "a recovery read $most bytes at most"

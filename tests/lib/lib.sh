@@ -105,6 +105,19 @@ need_fs()
 	done
 }
 
+# in_part WORD...: all of them, or with PART=K/N every N-th from the K-th on, for
+# tests that wait most of the time and are run side by side.
+in_part()
+{
+	local part=${PART:-1/1} at=0 word
+
+	for word; do
+		if ((at++ % ${part#*/} == ${part%/*} - 1)); then
+			echo "$word"
+		fi
+	done
+}
+
 # poll_until SECONDS COMMAND...: silent; the status says whether it came true.
 poll_until()
 {

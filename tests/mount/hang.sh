@@ -594,7 +594,7 @@ elif (($# == 0)); then # the others belong to the soak
 		unmount_waits unmount_gives_up \
 		unmount_adding frozen
 fi
-for name; do
+for name in $(in_part "$@"); do
 	echo "case $name: $(date +%T)"
 	"case_$name"
 done

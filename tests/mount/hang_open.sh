@@ -397,9 +397,9 @@ adds()
 	timeout "$bound_s" "$SEQMIRROR" add "$mnt" "$work/c" >add.out 2>&1
 }
 
-(($# > 0)) || set -- mount alone unclean recovered attach rebuild diff \
-	unmount add
-for name; do
+# Each second one is about as long as the others (PART, lib.sh).
+(($# > 0)) || set -- mount rebuild diff unmount unclean add recovered attach alone
+for name in $(in_part "$@"); do
 	echo "case $name: $(date +%T)"
 	"case_$name"
 done
