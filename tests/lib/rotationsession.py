@@ -276,6 +276,11 @@ class Session:
                 # It may have come in step before.
                 if name in {c.name for c in copies}:
                     row.known = max(heads, key=lambda head: head.depth)
+                # And so, what its source knows of the others.
+                for other in copies:
+                    if name in other.rows and model.has(
+                            other.rows[name].known, row.known):
+                        row.known = other.rows[name].known
             copy.unclean, copy.peers = PERHAPS, frozenset()
             if doubt and (copy.head not in heads or self.json(
                     "status", copy.where)["state"] == "resyncing"):
