@@ -410,8 +410,8 @@ MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
 			  uint64_t source_size);
 /*
  * The target's file goes on at @start, behind its end, or gets that size: if it
- * ends within a block of its filesystem, and before @start, zeros up to the block's end are durable
- * before. Else the disk may have bytes there that were cut off once, and a
+ * ends within a block of its filesystem, and before @start, zeros up to the block's
+ * end are durable before. Else the disk may have bytes there that were cut off once, and a
  * filesystem that loses its power when the new size is durable and the zeros are
  * not shows them (btrfs); the lap that follows would not look there.
  */

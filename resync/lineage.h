@@ -23,8 +23,8 @@
  * Everything else is a fork.  A tip that was never confirmed and that one of
  * its own members lacks is void: it was being recorded when the crash came,
  * and nothing was done in it yet.  So is one that is idle: the store has no
- * intents but doubts and no lap, and went no further than its base (a volume that was
- * unmounted right after another store had left); of a copy only where it was
+ * intents but doubts, and no lap that was cut, and went no further than its base
+ * (a volume that was unmounted right after another store had left); of a copy only where it was
  * taken of a store that had been left in good order.  Where the
  * other one had to leave for what is wrong with it, that is a word against it:
  * such an epoch is not void.

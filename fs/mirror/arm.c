@@ -478,10 +478,10 @@ static uint64_t largest_block(struct op *op)
 }
 
 /*
- * A file of @size bytes that goes on at @start, further behind: what is left of the
- * block that it ends in, be it a large one, is armed as well.  What a cut left on the disk behind the end, a filesystem may
- * show again when it loses its power before the zeros there are written: btrfs does
- * (tests/crash/plain_btrfs.py).
+ * A file of @size bytes that goes on at @start, further behind: what is left of
+ * the block that it ends in, be it a large one, is armed as well.  What a cut left
+ * on the disk behind the end, a filesystem may show again when it loses its power
+ * before the zeros there are written: btrfs does (tests/crash/plain_btrfs.py).
  */
 static int arm_end(struct op *op, struct node *n, uint64_t size, uint64_t start)
 {

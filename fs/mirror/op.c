@@ -3,9 +3,10 @@
  * The life of a mutation.
  *
  *	op_enter()	the gate: waits while mutations are held (a last lap, a
- *			detach), a map looks for room, or the budget of armed ranges is used up.  The
- *			thread holds no lock here, so a checkpoint never waits
- *			for somebody who waits for a checkpoint.
+ *			detach), a map looks for room, or the budget of armed
+ *			ranges is used up.  The thread holds no lock here, so a
+ *			checkpoint never waits for somebody who waits for a
+ *			checkpoint.
  *	(locks)		the node's lock or byte range: one order on all stores
  *	op_number()	seq and generation at once, and who is online.  First
  *			whatever must be durable before: an epoch, a block of

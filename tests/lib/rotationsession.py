@@ -505,8 +505,7 @@ class Session:
     def paused_out(self, copy):
         """Nobody knows how far its resync came."""
         copy.unclean = PERHAPS
-        self.rows[copy.name].state = UNKNOWN
-        self.rows[copy.name].hint = copy.path
+        self.rows[copy.name] = stores.Row(UNKNOWN, copy.path, self.current)
         for row in copy.rows.values():
             row.state = UNKNOWN
 
