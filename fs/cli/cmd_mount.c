@@ -183,6 +183,8 @@ const struct cli_command cmd_mount = {
 		"  auto_attach, no_auto_attach  take members back when they "
 		"reappear\n"
 		"  io_uring=auto|on|off  how requests come from the kernel\n"
+		"  low_latency=auto|on|off  idle processors poll while requests "
+		"come fast\n"
 		"  name=NAME           what people call this mount\n"
 		"  remount             other flags (ro, nosuid, ...) for what "
 		"is mounted\n"

@@ -255,6 +255,21 @@ static void start_control(struct volume *v, const struct mount_options *options)
 		ui_warn("no control socket: %s", ui_why(err));
 }
 
+static void explain_session(const struct mount_request *r, int err)
+{
+	const struct mount_options *o = &r->options;
+	const char *missing;
+
+	if (err == -EOPNOTSUPP && o->uring == MOUNT_ON &&
+	    (missing = mount_uring_missing()))
+		ui_error("io_uring=on", "%s", missing);
+	else if (err == -EOPNOTSUPP && o->low_latency == MOUNT_ON &&
+		 (missing = mount_latency_missing()))
+		ui_error("low_latency=on", "%s", missing);
+	else
+		ui_error(r->mountpoint, "cannot be mounted: %s", ui_why(err));
+}
+
 static int bring_up(struct volume *v, struct mount_request *r)
 {
 	int err = mount_request_check(r);
@@ -268,14 +283,7 @@ static int bring_up(struct volume *v, struct mount_request *r)
 	err = mount_session_new(v->mirror, &r->options, r->mountpoint,
 				r->fsname, &v->session);
 	if (err) {
-		const char *missing = err == -EOPNOTSUPP ? mount_uring_missing()
-							 : NULL;
-
-		if (missing)
-			ui_error("io_uring=on", "%s", missing);
-		else
-			ui_error(r->mountpoint, "cannot be mounted: %s",
-				 ui_why(err));
+		explain_session(r, err);
 		return err;
 	}
 	signalled = v->session;

@@ -65,6 +65,7 @@ void device_see(struct device *device, const void *message, size_t size)
 	seen.kills = request_kills(header.opcode, message, size);
 	if (header.opcode == FUSE_INIT)
 		see_init(device, header.unique, message, size);
+	latency_request(&device->latency);
 	if (header.opcode < DEVICE_OPCODES)
 		atomic_fetch_add_explicit(&device->requests[header.opcode], 1,
 					  memory_order_relaxed);

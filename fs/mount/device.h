@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "fs/mount/latency.h"
 #include "fs/mount/turn.h"
 
 struct mount_session;
@@ -43,6 +44,7 @@ enum {
 
 struct device {
 	struct turn turn;
+	struct latency latency;
 	_Atomic uint64_t requests[DEVICE_OPCODES];
 
 	/* Of the INIT request: it is alone, its reply lets the others in. */

@@ -45,10 +45,10 @@ enum {
 	MOUNT_NAME_MAX = 64,
 };
 
-enum mount_uring {
-	MOUNT_URING_AUTO, /* where the kernel has it */
-	MOUNT_URING_ON,	  /* or refuse to mount */
-	MOUNT_URING_OFF,
+enum mount_choice {
+	MOUNT_AUTO, /* where it can be had */
+	MOUNT_ON,   /* or refuse to mount */
+	MOUNT_OFF,
 };
 
 struct mount_options {
@@ -66,8 +66,9 @@ struct mount_options {
 	char name[MOUNT_NAME_MAX];   /* what people call this mount, or "" */
 
 	/* For the session. */
-	enum mount_uring uring;
-	bool writeback; /* the kernel gathers small writes */
+	enum mount_choice uring;
+	enum mount_choice low_latency; /* idle processors poll */
+	bool writeback;		       /* the kernel gathers small writes */
 	bool read_only;
 	bool allow_other; /* users other than the one who mounts */
 	bool allow_root;
@@ -135,6 +136,9 @@ struct mount_session;
  */
 const char *mount_uring_missing(void);
 
+/** mount_latency_missing - likewise, why idle processors cannot be made poll. */
+const char *mount_latency_missing(void);
+
 /**
  * mount_session_new - mount.
  * @mirror:     outlives the session
@@ -146,7 +150,7 @@ const char *mount_uring_missing(void);
  * was logged.
  * Return: 0, -ENOENT, -ENOTDIR, -EACCES and the like (of the mount point),
  * -ENODEV (no /dev/fuse), -EPERM, -EOPNOTSUPP (io_uring=on, and
- * mount_uring_missing() says why not), -ENOMEM, -EIO
+ * mount_uring_missing() says why not; the same of low_latency=on), -ENOMEM, -EIO
  */
 MUST_CHECK int mount_session_new(struct mirror *mirror,
 				 const struct mount_options *options,

@@ -29,6 +29,7 @@ static const struct fuse_opt table[] = {
 	OPTION("wait=", KEY_WAIT),
 	OPTION("timeout=", KEY_TIMEOUT),
 	OPTION("io_uring=", KEY_URING),
+	OPTION("low_latency=", KEY_LATENCY),
 	OPTION("read=", KEY_READ),
 	OPTION("prefer=", KEY_PREFER),
 	OPTION("cache=", KEY_CACHE),
@@ -230,14 +231,14 @@ static int parse_cache(struct mount_options *o, const char *text)
 	return o->writeback || strcmp(text, "writethrough") == 0 ? 0 : -EINVAL;
 }
 
-static int parse_uring(struct mount_options *o, const char *text)
+static int parse_choice(const char *text, enum mount_choice *ret)
 {
 	if (strcmp(text, "auto") == 0)
-		o->uring = MOUNT_URING_AUTO;
+		*ret = MOUNT_AUTO;
 	else if (strcmp(text, "off") == 0)
-		o->uring = MOUNT_URING_OFF;
+		*ret = MOUNT_OFF;
 	else if (strcmp(text, "on") == 0)
-		o->uring = MOUNT_URING_ON;
+		*ret = MOUNT_ON;
 	else
 		return -EINVAL;
 	return 0;
@@ -273,7 +274,9 @@ static int option_value(struct mount_options *o, enum option_key key,
 	case KEY_BUDGET:
 		return parse_budget(value, &o->mirror.budget_bytes);
 	case KEY_URING:
-		return parse_uring(o, value);
+		return parse_choice(value, &o->uring);
+	case KEY_LATENCY:
+		return parse_choice(value, &o->low_latency);
 	case KEY_READ:
 		return parse_read(o, value);
 	case KEY_PREFER:

@@ -37,11 +37,9 @@ static int add_if(char **text, bool is, const char *option)
 	return is ? add(text, "%s", option) : 0;
 }
 
-static const char *uring_word(enum mount_uring uring)
+static const char *choice_word(enum mount_choice choice)
 {
-	return uring == MOUNT_URING_ON	  ? "on"
-	       : uring == MOUNT_URING_OFF ? "off"
-					  : "auto";
+	return choice == MOUNT_ON ? "on" : choice == MOUNT_OFF ? "off" : "auto";
 }
 
 int mount_options_text(const struct mount_options *o, char **ret_text)
@@ -51,7 +49,8 @@ int mount_options_text(const struct mount_options *o, char **ret_text)
 
 	if (add(&text, "min_stores=%u", m->min_stores) ||
 	    add(&text, "timeout=%u", o->timeout_s) ||
-	    add(&text, "io_uring=%s", uring_word(o->uring)) ||
+	    add(&text, "io_uring=%s", choice_word(o->uring)) ||
+	    add(&text, "low_latency=%s", choice_word(o->low_latency)) ||
 	    (*o->prefer && add(&text, "prefer=%s", o->prefer)) ||
 	    add(&text, "cache=%s",
 		o->writeback ? "writeback" : "writethrough") ||
@@ -104,6 +103,9 @@ static const char *compare(enum option_key key, const struct mount_options *now,
 	case KEY_URING:
 		*ret_same = now->uring == was->uring;
 		return "io_uring=";
+	case KEY_LATENCY:
+		*ret_same = now->low_latency == was->low_latency;
+		return "low_latency=";
 	case KEY_READ:
 	case KEY_PREFER:
 		*ret_same = strcmp(now->prefer, was->prefer) == 0;

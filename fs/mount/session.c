@@ -56,7 +56,7 @@ static void init_transport(struct mount_session *s, struct fuse_conn_info *conn)
 	bool by_ring = false;
 	int err;
 
-	if (s->uring_wanted != MOUNT_URING_OFF)
+	if (s->uring_wanted != MOUNT_OFF)
 		missing = mount_uring_missing();
 	if (!missing && !device_offers_uring(&s->device))
 		missing = "not offered by the kernel";
@@ -72,7 +72,7 @@ static void init_transport(struct mount_session *s, struct fuse_conn_info *conn)
 		device_want_uring(&s->device);
 		log_info("requests come by io_uring: queues=%u",
 			 s->uring.queue_count);
-	} else if (s->uring_wanted == MOUNT_URING_ON) {
+	} else if (s->uring_wanted == MOUNT_ON) {
 		log_err("io_uring=on: %s", missing);
 		mount_session_stop(s);
 	} else {
@@ -242,13 +242,17 @@ int mount_session_new(struct mirror *mirror,
 	notify_init(&s->notify);
 	relist_init(&s->relist);
 	turn_init(&s->device.turn);
+	latency_init(&s->device.latency);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = uring_init(&s->uring);
 	if (!err && (s->stop_fd < 0 || s->ended_fd < 0))
 		err = -EMFILE;
-	if (!err && s->uring_wanted == MOUNT_URING_ON && mount_uring_missing())
+	if (!err && s->uring_wanted == MOUNT_ON && mount_uring_missing())
 		err = -EOPNOTSUPP;
+	if (!err && options->low_latency == MOUNT_ON && mount_latency_missing())
+		err = -EOPNOTSUPP;
+	latency_open(&s->device.latency, options->low_latency);
 	if (!err)
 		err = find_path(mountpoint, &s->path);
 	if (!err)
@@ -299,8 +303,11 @@ int mount_session_serve(struct mount_session *session)
 	err = notify_start(session);
 	if (err)
 		return err;
-	err = unmount_start(session);
+	err = latency_start(&session->device.latency);
+	if (!err)
+		err = unmount_start(session);
 	if (err) {
+		latency_stop(&session->device.latency);
 		notify_stop(session);
 		return err;
 	}
@@ -311,6 +318,7 @@ int mount_session_serve(struct mount_session *session)
 	unmount_finish(session);
 	/* In this order: the notifier answers some of their requests. */
 	uring_stop(session);
+	latency_stop(&session->device.latency);
 	notify_stop(session);
 	if (log_enabled(LOG_LEVEL_DEBUG))
 		log_requests(session);
@@ -339,6 +347,7 @@ void mount_session_free(struct mount_session *session)
 	notify_done(&session->notify);
 	relist_done(&session->relist);
 	turn_done(&session->device.turn);
+	latency_done(&session->device.latency);
 	uring_done(&session->uring);
 	if (session->fuse)
 		fuse_session_destroy(session->fuse);

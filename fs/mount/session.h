@@ -33,7 +33,7 @@ struct mount_session {
 	char *path; /* the mount point, absolute */
 	dev_t dev;
 	bool writeback; /* wanted */
-	enum mount_uring uring_wanted;
+	enum mount_choice uring_wanted;
 
 	/* Set by the INIT request before any other, then read-only. */
 	_Atomic bool by_ring; /* asked for at any time */

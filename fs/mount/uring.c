@@ -366,7 +366,7 @@ static void worker_ended(struct uring_worker *w, int err, bool any)
 	log_err("io_uring: %s: queue=%u error=%s",
 		any ? "an answer was refused" : "refused by the kernel",
 		w->queue->id, strerror(-err));
-	if (any || w->session->uring_wanted == MOUNT_URING_ON)
+	if (any || w->session->uring_wanted == MOUNT_ON)
 		mount_session_stop(w->session);
 }
 
