@@ -79,7 +79,8 @@ MUST_CHECK int side_settle(const struct resync_side *side);
 
 /**
  * side_settle_links - in such a store, make the names of one node one file again
- * (settle_links.c). Before side_settle(); reads the index of names.
+ * (settle_links.c). Before side_settle(), and before a lap takes any of them for
+ * the node; reads the index of names.
  */
 MUST_CHECK int side_settle_links(const struct resync_side *side,
 				 struct meta_reader *rd);

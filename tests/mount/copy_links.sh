@@ -67,7 +67,55 @@ mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 unmount_volume
 linked
-find b/.seqmirror/found -mindepth 1 -delete
+eq "kept of one behind" "$(ls b/.seqmirror/found)" ""
+
+# Behind, and the names themselves were changed: what happens to one of them
+# happens to that name of the file, whichever is met first.
+exchange()
+{
+	python3 -c 'import ctypes, sys
+a, b = (name.encode() for name in sys.argv[1:])
+if ctypes.CDLL(None).renameat2(-100, a, -100, b, 2):
+    sys.exit("exchange")' "$1" "$2"
+}
+
+change_names()
+{
+	echo another >"$mnt/g/another"
+	mv "$mnt/g/another" "$mnt/g/1/replaced" # the file is not in the delta
+	mv "$mnt/g/1/moved" "$mnt/g/2/moved3"
+	exchange "$mnt/g/1/exchanged" "$mnt/g/1/other"
+	rm "$mnt/g/1/removed"
+	printf head | dd of="$mnt/g/2/removed2" conv=notrunc status=none
+	ln "$mnt/g/2/linked2" "$mnt/g/1/before"
+	rm "$mnt/g/1/linked"
+	printf tail >>"$mnt/g/1/before"
+}
+
+mount_volume "$work/a" "$work/b"
+mkdir -p "$mnt"/g/{1,2}
+for name in replaced moved exchanged removed linked; do
+	echo "$name" >"$mnt/g/1/$name"
+	ln "$mnt/g/1/$name" "$mnt/g/2/${name}2"
+done
+echo other >"$mnt/g/1/other"
+unmount_volume
+mv b away
+mount_volume -o degraded "$work/a"
+change_names
+unmount_volume
+mv away b
+put_back
+sm resync "$work/a" "$work/b" >/dev/null
+sound "$work/b"
+mount_volume "$work/a" "$work/b"
+echo more >>"$mnt/g/2/replaced2"
+unmount_volume
+same_tree "$work/a" "$work/b"
+eq "kept of what the names were" "$(ls b/.seqmirror/found)" ""
+mount_volume "$work/a" "$work/b"
+rm -r "$mnt/g"
+unmount_volume
 
 # Whichever name was edited, the file is what the others have; of two, what was
 # there before.
