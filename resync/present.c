@@ -541,8 +541,9 @@ int present_forget(struct present_set *set, size_t i)
 		log_warn("store is a copy, its files are found anew by path: "
 			 "store=%s",
 			 present_name(set, i));
-	/* Else its recovery does it, which knows what is in doubt. */
-	r = present_needs_recovery(set, i) ? 0 : side_settle(&side);
+	/* What was left in order has its names where its map says, whatever others
+	 * have in doubt. Else its recovery does it, which knows where not. */
+	r = set->v[i].clean && !set->v[i].intents ? side_settle(&side) : 0;
 	return r < 0 ? present_refuse(set, r,
 				      "cannot find the files of store %s: %s",
 				      present_name(set, i), strerror(-r))

@@ -23,14 +23,17 @@ echo alone >"$mnt/d/single"
 touch -d @1000000000 "$mnt/d" "$mnt/d/sub" "$mnt/e"
 unmount_volume
 
-# put_back: b as cp -r with all attributes makes it.
+# put_back [STORE]: b as cp -r with all attributes makes it.
 put_back()
 {
-	mv b old
+	local store=${1:-b}
+
+	mv "$store" old
 	cp -r --preserve=mode,ownership,timestamps,xattr --no-dereference \
-		old b
+		old "$store"
 	rm -rf old
-	eq "links of the copy" "$(stat -c %h b/d/one b/e/three)" $'1\n1'
+	eq "links of the copy" \
+		"$(stat -c %h "$store/d/one" "$store/e/three")" $'1\n1'
 }
 
 linked()
@@ -190,6 +193,29 @@ eq "what was kept" "$(dd if=b/.seqmirror/found/link-3-0 bs=1 skip=2G count=1 \
 	status=none)" z
 rm b/.seqmirror/found/link-3-0
 linked
+
+# The copy was left cleanly and is followed by one that was not: what that has in
+# doubt is no doubt about the copy.
+numbers()
+{
+	(cd "$mnt" && find . -type f -printf '%p %i %n\n' | sort)
+}
+
+mount_volume -o checkpoint=1000 "$work/a" "$work/b"
+touch "$mnt"/{d,d/sub,e}/meanwhile
+kill_daemon
+mv b away
+mount_volume -o degraded "$work/a"
+numbers >before
+unmount_volume
+put_back a
+mv away b
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+numbers | diff before - || fail "other files than before"
+unmount_volume
+linked
+eq "kept" "$(ls a/.seqmirror/found)" ""
 
 # Of a store that was not left cleanly: what a rename had put over one of the
 # names, before the map said so, is no copy of the link.
