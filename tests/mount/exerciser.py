@@ -7,10 +7,11 @@ usage: exerciser.py --work DIR --reference DIR --stores DIR,DIR[,DIR]
 
 Each seed gets fresh stores below the given directories. Between operations
 stores are detached and attached, the daemon is killed and mounted again,
-stores are missing, are restored from old copies, or are brought in step while
-unmounted. At each quiet point all online stores are byte-identical, equal to
-the plain directory, and agree with their maps. After a kill everything that
-was made durable is there, and every block is one that it once was.
+stores are missing, are restored from old copies (with hard links or without),
+or are brought in step while unmounted. At each quiet point all online stores
+are byte-identical, equal to the plain directory, and agree with their maps.
+After a kill everything that was made durable is there, and every block is one
+that it once was.
 
 The seed is printed; `--first SEED --seeds 1` does it again. $SEQMIRROR is the
 program. Exit status 0 if all went well.
@@ -33,6 +34,12 @@ import rigs  # noqa: E402
 import storecheck  # noqa: E402
 import treecmp  # noqa: E402
 from rigs import Failure, wait_for  # noqa: E402
+
+# With hard links, and without.
+COPIES = (["cp", "-a"],
+          ["cp", "-r", "--no-dereference",
+           "--preserve=mode,ownership,timestamps,xattr"])
+
 
 class AfterCrash(treecmp.Compare):
     """The mount (A) against the plain directory (B) after a kill."""
@@ -251,11 +258,12 @@ class Exerciser:
             subprocess.run(["cp", "-a", store.path, store.backup], check=True)
 
     def restore_backup(self, store):
-        self.note(f"{store.name} is replaced by its backup")
+        how = self.rng.choice(COPIES)
+        self.note(f"{store.name} is replaced by its backup: {' '.join(how)}")
         # cp makes holes of zeros and of what is preallocated.
         self.exact = self.holes = False
         subprocess.run(["rm", "-rf", store.path], check=True)
-        subprocess.run(["cp", "-a", store.backup, store.path], check=True)
+        subprocess.run([*how, store.backup, store.path], check=True)
 
     def event_attach(self):
         store = self.rng.choice(self.of_state("detached"))
