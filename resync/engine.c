@@ -276,7 +276,9 @@ int resync_engine_forecast(struct resync_engine *e, unsigned int slot,
 		mirror_ref_put(e->m, &ref);
 	}
 	engine_store_close(&s);
-	if (r < 0)
+	if (r == -EACCES)
+		resync_why_dry(r, ret, why, why_len);
+	else if (r < 0)
 		ignore_result(busy(why, why_len, r));
 out:
 	unclaim(e, slot);

@@ -180,6 +180,8 @@ static int open_store(struct opening *o)
 			      "%s cannot be opened: %s", o->base.at.path,
 			      r == -EBUSY ? "another process has it"
 					  : strerror(-r));
+	if (o->dry)
+		store_keep_modes(o->s.store);
 	return 0;
 }
 

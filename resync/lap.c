@@ -247,7 +247,7 @@ int lap_source_open(struct lap *lap, uint64_t node, int flags)
 
 	if (fd == -ESTALE && leads_elsewhere(lap))
 		return -ENOENT; /* as good as gone */
-	return lap_source_err(lap, fd);
+	return misfit_shut(lap, lap_source_err(lap, fd), node);
 }
 
 /* A void identity is known from now on. Outside of a transaction it waits for

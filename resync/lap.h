@@ -453,6 +453,8 @@ int misfit_name(const struct lap *lap, int r, const struct meta_dentry *d,
 int misfit_node(const struct lap *lap, int r, uint64_t node, const char *what);
 /* The name could not be given or taken. */
 int misfit_at(const struct lap *lap, int r, int dirfd, const char *name);
+/* A dry run: what it may not look into, by the path alone. */
+int misfit_shut(const struct lap *lap, int r, uint64_t node);
 int misfit_size(const struct lap *lap, int r, uint64_t node, uint64_t bytes);
 int misfit_attrs(const struct lap *lap, int r, uint64_t node,
 		 const struct store_attr_error *e);

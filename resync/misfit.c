@@ -69,6 +69,28 @@ static void note(const struct lap *lap, int err, const char *path,
 		       path_quote(shown, sizeof(shown), end), what);
 }
 
+int misfit_shut(const struct lap *lap, int r, uint64_t node)
+{
+	_cleanup_free_ char *path = NULL;
+	char shown[PATH_SHOWN];
+	const char *end;
+
+	if (r != -EACCES || !lap->dry)
+		return r;
+	lap->n->misfit_err = r;
+	if (map_node_path(lap->s, node, &path) <= 0 &&
+	    map_node_path(lap->plain, node, &path) <= 0) {
+		(void)snprintf(lap->n->misfit, sizeof(lap->n->misfit),
+			       "node %llu", (unsigned long long)node);
+		return r;
+	}
+	end = path_end(path);
+	(void)snprintf(lap->n->misfit, sizeof(lap->n->misfit), "%s%s",
+		       end == path ? "" : ".../",
+		       path_quote(shown, sizeof(shown), end));
+	return r;
+}
+
 int misfit_name(const struct lap *lap, int r, const struct meta_dentry *d,
 		const char *what)
 {
@@ -87,6 +109,8 @@ int misfit_node(const struct lap *lap, int r, uint64_t node, const char *what)
 
 	if (r >= 0 || !is_of_object(r))
 		return r;
+	if (r == -EACCES && lap->dry)
+		return misfit_shut(lap, r, node);
 	(void)snprintf(number, sizeof(number), "node %llu",
 		       (unsigned long long)node);
 	note(lap, r, map_node_path(lap->s, node, &path) > 0 ? path : number,

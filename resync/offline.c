@@ -273,7 +273,8 @@ static int resync_one(struct offline *o, size_t i)
 	if (err) {
 		char why[300];
 
-		resync_why(err, counts, why, sizeof(why));
+		(o->dry ? resync_why_dry : resync_why)(err, counts, why,
+						       sizeof(why));
 		return present_refuse(
 			&o->set, err, "cannot bring store %s in step: %s%s",
 			present_name(&o->set, i), why,

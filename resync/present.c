@@ -283,6 +283,8 @@ static int open_both(struct reach_job *j)
 		return refuse_inside(&o->said, j->at.path);
 	if (err)
 		return refuse_probe(&o->said, j->at.path, err);
+	if (o->said.dry)
+		store_keep_modes(o->p.store);
 	return open_map(&o->said, &o->p);
 }
 

@@ -287,7 +287,7 @@ static int reconcile_dir(struct reconcile *rc, uint64_t dir)
 	if (fd == -ENOENT || fd == -ESTALE)
 		return 0;
 	if (fd < 0)
-		return fd;
+		return misfit_shut(rc->lap, fd, dir);
 	rc->dir = dir;
 	rc->dirfd = fd;
 	rc->seq_hint = 1;

@@ -136,6 +136,9 @@ struct resync_lap_args {
 MUST_CHECK int resync_lap(const struct resync_lap_args *args,
 			  struct resync_counts *counts);
 
+/* resync_why_dry - the same of a dry run, which has to leave modes alone. */
+void resync_why_dry(int err, const struct resync_counts *counts, char *why,
+		    size_t why_len);
 /* resync_why - why a resync ended with @err, for people. */
 void resync_why(int err, const struct resync_counts *counts, char *why,
 		size_t why_len);

@@ -142,6 +142,21 @@ static const char *refusal_hint(int err)
 				"give, or is it immutable? ls -l, lsattr)";
 }
 
+void resync_why_dry(int err, const struct resync_counts *counts, char *why,
+		    size_t why_len)
+{
+	if (err != -EACCES) {
+		resync_why(err, counts, why, why_len);
+		return;
+	}
+	(void)snprintf(why, why_len,
+		       "%s shuts its owner out by its mode, and a dry run "
+		       "changes no modes: only the resync itself can look "
+		       "there",
+		       counts->misfit_err == err ? counts->misfit
+						 : "something in it");
+}
+
 void resync_why(int err, const struct resync_counts *counts, char *why,
 		size_t why_len)
 {

@@ -169,6 +169,8 @@ int take_back_all(const struct take_back *args, char *why, size_t why_len)
 		if ((int)i == args->prefer ||
 		    store_open(args->paths[i], NULL, &store) < 0)
 			continue;
+		if (args->control && args->control->dry_run)
+			store_keep_modes(store);
 		r = look_at(&w, store);
 		store_close(store);
 	}

@@ -95,6 +95,19 @@ as_user sh -c "cd $mnt && mkdir dark dark/in && echo x >dark/f &&
 kill -KILL "$(daemons_of "$mnt")"
 wait_until 30 no_daemon_left
 umount -l "$mnt"
+
+# A dry run lifts no mode, for a moment neither: a change time would tell.
+modes_of()
+{
+	find a b -name .seqmirror -prune -o -printf '%p %m %C@\n'
+}
+modes_of >before
+! as_user "$SEQMIRROR" resync --dry-run "$work/a" "$work/b" >err 2>&1 ||
+	fail "a dry run looked into what shuts its owner out"
+grep -q "a dry run changes no modes" err || fail "said: $(cat err)"
+modes_of >after
+diff before after || fail "a dry run changed something"
+
 as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt" 2>err ||
 	fail "a mount after a crash: $(cat err)"
 is_healthy()
