@@ -18,6 +18,7 @@
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 #include "resync/rebuild.h"
 
 #define ROUNDS_MAX 8
@@ -447,6 +448,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 	action.sa_flags = (int)SA_RESETHAND;
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
+	waits_for(words.word);
 	err = words.rebuild ? rebuild(&words) : check(&words);
 	return err ? CLI_FAILED : CLI_DONE;
 }

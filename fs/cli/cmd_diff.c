@@ -10,6 +10,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 
 #define PATH_TEXT_MAX 8300
 #define NAME_TEXT_MAX 4200 /* or a path, of a copy */
@@ -321,10 +322,13 @@ static int open_ends(struct show *s, char **words, struct target ends[2])
 	for (int i = 0; i < 2; i++)
 		keep_name(s, i, words[i]);
 	/* With a limit for stores that hang, which we have not. */
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
+		waits_for(words[i]);
 		if (client_try_mount(words[i], &ends[i].client) == 0)
 			return i;
+	}
 	for (int i = 0; i < 2; i++) {
+		waits_for(words[i]);
 		is_store[i] = store_probe_identity(words[i], &id) == 0;
 		if (is_store[i])
 			keep_name(s, i, id.name);
@@ -359,6 +363,7 @@ static int compare(struct show *s, char **words)
 	int err = at < 0 ? at : 0;
 
 	if (at == 2) {
+		waits_for_any((const char *const *)words, 2);
 		err = ask_maps(s, ends);
 	} else if (at >= 0) {
 		s->asked = true;

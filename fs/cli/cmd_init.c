@@ -8,6 +8,7 @@
 #include "fs/cli/cli.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 #include "resync/volume_make.h"
 
 enum {
@@ -143,8 +144,10 @@ static int make(const struct words *w, char **paths, int count)
 		.adopt = w->adopt,
 		.warn = say,
 	};
-	int err = made ? volume_make(&args, made) : -ENOMEM;
+	int err;
 
+	waits_for_any(args.paths, args.path_count);
+	err = made ? volume_make(&args, made) : -ENOMEM;
 	if (err) {
 		ui_error("init", "%s",
 			 made && *made->why ? made->why : ui_why(err));
@@ -177,7 +180,8 @@ static int parse(const struct cli_command *self, int argc, char **argv,
 		case OPT_NAME:
 			if (add_names(w, optarg))
 				return cli_wrong(self, argv,
-						 "--name once, as NAME,NAME, none empty");
+						 "--name once, as NAME,NAME, "
+						 "none empty");
 			break;
 		case OPT_ADOPT:
 			w->adopt = true;

@@ -11,6 +11,7 @@
 #include "fs/cli/control.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 
 struct file {
 	uint64_t node;
@@ -178,7 +179,10 @@ static int show(const char *path, bool json)
 {
 	_cleanup_json_ json_t *map = NULL;
 	struct file file = {0};
-	int err = file_look(path, &file);
+	int err;
+
+	waits_for(path);
+	err = file_look(path, &file);
 
 	if (err) {
 		ui_error(path, "%s",

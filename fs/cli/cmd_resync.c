@@ -4,6 +4,7 @@
 #include "fs/cli/cli.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 
 enum {
 	OPT_DRY_RUN = CLI_OPT_FIRST,
@@ -89,6 +90,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 		return cli_wrong(self, argv, "what? MOUNTPOINT or STORE STORE");
 	if (excluded(&request))
 		return cli_wrong(self, argv, "options that exclude each other");
+	waits_for(argv[0]);
 	if (mountinfo_find(argv[0], &entry) == 0) {
 		if (count > 2)
 			return cli_wrong(self, argv,

@@ -10,6 +10,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 #include "fs/cli/wire.h"
 
 enum {
@@ -235,6 +236,7 @@ int client_call(struct client *c, json_t *request, int wait_ms,
 {
 	int err = request ? wire_send(&c->wire, request) : -ENOMEM;
 
+	waits_end(); /* the daemon knows what its stores do */
 	json_decref(request);
 	/* Who hangs up at once may have said why: it is there to be read. */
 	if (err && !is_hang_up(err)) {

@@ -16,6 +16,7 @@
 #include "fs/cli/report.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 
 static volatile sig_atomic_t interrupted;
 
@@ -158,7 +159,10 @@ static int all_stores(const char *const *paths, int count)
 {
 	for (int i = 0; i < count; i++) {
 		struct store_identity id;
-		int err = store_probe_identity(paths[i], &id);
+		int err;
+
+		waits_for(paths[i]);
+		err = store_probe_identity(paths[i], &id);
 
 		if (!err)
 			continue;
@@ -194,6 +198,7 @@ int resync_unmounted(const struct resync_request *request, char **paths,
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	err = all_stores(list, count);
+	waits_for_any(list, (size_t)count);
 	if (!err)
 		err = resync(request, list, count);
 	return err ? CLI_FAILED : CLI_DONE;

@@ -8,6 +8,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 
 #define ANSWER_MS 30000
 
@@ -126,7 +127,10 @@ static int open_store(const char *word, struct target *t)
 int target_open(const char *word, struct target *ret_target)
 {
 	struct target t = {0};
-	int err = client_open_mount(word, &t.client);
+	int err;
+
+	waits_for(word);
+	err = client_open_mount(word, &t.client);
 
 	if (err && err != -ENOENT)
 		return err;
@@ -134,8 +138,10 @@ int target_open(const char *word, struct target *ret_target)
 		(void)snprintf(t.path, sizeof(t.path), "%s", word);
 	if (err == -ENOENT)
 		err = open_store(word, &t);
-	if (err == -ENOENT)
+	if (err == -ENOENT) {
+		waits_for(word);
 		err = target_open_map(t.path, &t.map, &t.id);
+	}
 	if (err)
 		target_done(&t);
 	else

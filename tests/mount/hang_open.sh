@@ -328,6 +328,50 @@ diff_fork()
 	sm resync --prefer "$work/a" "$work/a" "$work/b"
 }
 
+# Without a daemon nobody has a limit. Whoever waits is told, and gives up with
+# Ctrl-C as soon as the disk answers; nothing has been changed then.
+asks=(status "status --watch" check "check --repair" "check --rebuild"
+	"changes --since 1h" "diff a" "resync a" "resync --dry-run a" "init c")
+
+all_told()
+{
+	local i
+
+	for i in "${!asks[@]}"; do
+		grep -q "warning: no answer from .*b for 5 s" "told.$i" ||
+			return 1
+	done
+}
+
+case_told()
+{
+	local i pids=() before
+
+	begin
+	unmount_volume
+	before=$(sm status --json b | jq 'del(.stores[].free_bytes)')
+	mkdir c
+	faults b hang all '?*'
+	for i in "${!asks[@]}"; do
+		# shellcheck disable=SC2086
+		env --default-signal=INT "$SEQMIRROR" ${asks[i]} b \
+			>"told.$i" 2>&1 &
+		pids[i]=$!
+	done
+	wait_until 30 all_told
+	kill -INT "${pids[@]}"
+	faults b clear
+	for i in "${!asks[@]}"; do
+		wait "${pids[i]}" || : # or it was at its end
+		eq "lines of ${asks[i]}" "$(grep -c "no answer" "told.$i")" 1
+	done
+	[[ ! -e c/.seqmirror ]] || fail "c was made a store"
+	rmdir c
+	eq status "$(sm status --json b | jq 'del(.stores[].free_bytes)')" "$before"
+	mount_volume "$work/a" "$work/b"
+	end
+}
+
 # Looked for again and again, and unmounted meanwhile.
 case_unmount()
 {
@@ -398,7 +442,7 @@ adds()
 }
 
 # Each second one is about as long as the others (PART, lib.sh).
-(($# > 0)) || set -- mount rebuild diff unmount unclean add recovered attach alone
+(($# > 0)) || set -- mount rebuild diff unmount unclean add recovered attach alone told
 for name in $(in_part "$@"); do
 	echo "case $name: $(date +%T)"
 	"case_$name"
