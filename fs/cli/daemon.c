@@ -2,6 +2,8 @@
 #include "fs/cli/daemon.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "fs/cli/cli.h"
@@ -32,6 +34,7 @@ static int wait_ready(int fd, pid_t child)
 
 int daemon_fork(int *ret_pipe, int *ret_status)
 {
+	const pid_t parent = getpid();
 	int ends[2];
 	pid_t child;
 
@@ -54,6 +57,9 @@ int daemon_fork(int *ret_pipe, int *ret_status)
 	}
 	close_fd(&ends[0]);
 	(void)setsid();
+	/* Who gives up waiting does not want to find it mounted later. */
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
+		_exit(MOUNT_SYSTEM);
 	*ret_pipe = ends[1];
 	return 1;
 }
@@ -62,6 +68,7 @@ void daemon_ready(int *pipe_fd)
 {
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	(void)prctl(PR_SET_PDEATHSIG, 0);
 	(void)fflush(NULL);
 	if (null_fd >= 0) {
 		for (int fd = 0; fd <= 2; fd++)

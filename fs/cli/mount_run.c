@@ -23,6 +23,7 @@
 #include "fs/cli/daemon.h"
 #include "fs/cli/ending.h"
 #include "fs/cli/ui.h"
+#include "fs/cli/waits.h"
 #include "resync/reach.h"
 
 struct volume {
@@ -66,6 +67,16 @@ static void signals_prepare(bool block)
 	(void)sigaction(SIGPIPE, &action, NULL);
 	(void)sigaction(SIGXFSZ, &action, NULL); /* EFBIG says it */
 	(void)pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+/* One of them is held back: whoever asked for the mount gave up. */
+static bool is_given_up(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) &&
+	       (sigismember(&set, SIGTERM) || sigismember(&set, SIGINT) ||
+		sigismember(&set, SIGHUP) || sigismember(&set, SIGQUIT));
 }
 
 static void limit_raise(int resource)
@@ -139,10 +150,21 @@ static int assemble(struct volume *v, struct mount_request *r)
 	v->assembly = a;
 	if (!a)
 		return -ENOMEM;
-	if (r->options.wait_s)
-		mount_wait(r);
+	err = r->options.wait_s ? mount_wait(r, is_given_up) : 0;
+	if (err) {
+		ui_error("mount", "%s", ui_why(err));
+		return err;
+	}
+	if (is_given_up()) {
+		ui_error("mount", "given up while it waited for stores: "
+				  "nothing is mounted");
+		return -ECANCELED;
+	}
+	/* Which one, only the assembly knows: it finds some by itself. */
+	waits_for("a store of the volume");
 	err = resync_assemble((const char *const *)r->stores.data,
 			      r->stores.count, r->options.degraded, a);
+	waits_end();
 	if (err) {
 		ui_error("mount", "%s", *a->why ? a->why : ui_why(err));
 		a->count = 0;
@@ -151,6 +173,10 @@ static int assemble(struct volume *v, struct mount_request *r)
 	err = mount_request_check_found(r, a);
 	if (err)
 		return err;
+	if (is_given_up()) {
+		ui_error("mount", "given up: nothing is mounted");
+		return -ECANCELED;
+	}
 	tell_assembly(a, r->options.mirror.min_stores);
 	return 0;
 }

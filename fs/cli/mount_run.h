@@ -50,5 +50,7 @@ MUST_CHECK int mount_remount(const struct mount_request *r);
 /**
  * mount_wait - wait for the members that were online last, bounded by
  * options.wait_s; says nothing about those that did not come.
+ * @is_given_up: asked again and again; ends it
  */
-void mount_wait(const struct mount_request *r);
+MUST_CHECK int mount_wait(const struct mount_request *r,
+			  bool (*is_given_up)(void));

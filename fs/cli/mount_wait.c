@@ -118,7 +118,7 @@ static bool all_there(const struct mount_request *r, const struct expected *e)
 	return true;
 }
 
-void mount_wait(const struct mount_request *r)
+int mount_wait(const struct mount_request *r, bool (*is_given_up)(void))
 {
 	_cleanup_free_ struct expected *e = calloc(1, sizeof(*e));
 	uint64_t until_ns =
@@ -131,9 +131,9 @@ void mount_wait(const struct mount_request *r)
 	size_t present = SIZE_MAX;
 
 	if (!e)
-		return;
+		return -ENOMEM;
 	ui_progress_begin(&progress);
-	for (;;) {
+	while (!is_given_up()) {
 		size_t now_present = 0;
 		struct store_identity id;
 
@@ -147,4 +147,5 @@ void mount_wait(const struct mount_request *r)
 		clock_sleep_ms(POLL_MS);
 	}
 	ui_progress_end(&progress);
+	return 0;
 }

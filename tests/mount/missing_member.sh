@@ -36,3 +36,31 @@ store_is b missing || fail "attached in spite of no_auto_attach"
 attach b
 unmount_volume
 same_tree "$work/a" "$work/b"
+
+# Whoever gives up waiting for a member does not find the volume mounted later.
+# It waits when it has looked at a; -f, and in the background.
+image_umount b
+gave_up()
+{
+	[[ -z $(daemons_of "$mnt") ]]
+}
+has_begun()
+{
+	[[ $(daemons_of "$mnt" | wc -l) == "$1" ]] && is_alive "$asked" &&
+		! grep -q '(seqmirror)\? [RD]' "/proc/$asked/stat"
+}
+for how in "-f 1" "-o nodev 2"; do
+	env --default-signal=INT "$SEQMIRROR" mount ${how% *} -o wait=60 \
+		"$work/a" "$mnt" 2>err &
+	asked=$!
+	wait_until 20 has_begun "${how##* }"
+	kill -INT "$asked"
+	! wait "$asked" || fail "$how: it went on"
+	wait_until 20 gave_up
+	not_mounted "$mnt" || fail "$how: mounted all the same"
+	grep -q "nothing is mounted" err || fail "$how: said: $(cat err)"
+done
+image_mount b
+mount_volume "$work/a"
+eq "state of b" "$(store_state b)" online
+unmount_volume
