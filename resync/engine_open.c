@@ -57,12 +57,12 @@ static int refuse_half(struct meta *source, struct meta *meta, char *why,
 			      "it is half overwritten by a resync that was not "
 			      "finished, and what it had alone may be gone; "
 			      "unmount, and finish with 'seqmirror resync "
-			      "--prefer'");
+			      "--prefer STORE STORE STORE'");
 	return refuse(why, why_len, -EREMCHG,
 		      "it is half overwritten by a resync that was not "
 		      "finished, from a store that is not online here: a "
 		      "mixture; bring that one, or unmount and choose with "
-		      "'seqmirror resync --prefer'");
+		      "'seqmirror resync --prefer STORE STORE STORE'");
 }
 
 static int is_resyncing(struct meta *meta, uint64_t *ret)
@@ -98,7 +98,7 @@ int engine_relate_to(struct meta *source, struct meta *meta,
 		return refuse(why, why_len, -EREMCHG,
 			      "it was changed on its own since it left; see "
 			      "'seqmirror diff', unmount, and choose with "
-			      "'seqmirror resync --prefer'");
+			      "'seqmirror resync --prefer STORE STORE STORE'");
 	case RESYNC_NEWER:
 		return refuse(why, why_len, -EREMCHG,
 			      "it is newer than the mounted volume; unmount "

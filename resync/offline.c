@@ -198,8 +198,8 @@ static int judge(struct offline *o, size_t i, struct lineage_verdict *v,
 		return present_refuse(
 			&o->set, -EREMCHG,
 			"stores %s and %s were changed independently of each "
-			"other; see 'seqmirror diff %s %s', choose with "
-			"--prefer",
+			"other; see 'seqmirror diff %s %s', keep one with "
+			"--prefer STORE",
 			present_name(&o->set, o->source),
 			present_name(&o->set, i),
 			store_path(o->set.v[o->source].store),

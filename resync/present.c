@@ -446,6 +446,8 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 		       enum resync_relation relation)
 {
 	const char *x = present_name(set, a), *y = present_name(set, b);
+	const char *one = store_path(set->v[a].store);
+	const char *other = store_path(set->v[b].store);
 	int r = resync_completes(set->v[a].meta, set->v[b].meta);
 
 	if (r < 0)
@@ -462,22 +464,22 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 			"--rebuild'?); mount one of them alone "
 			"and take the other with 'seqmirror attach "
 			"--rebuild', or keep one with 'seqmirror "
-			"resync --prefer STORE'",
-			x, y);
+			"resync --prefer STORE %s %s'",
+			x, y, one, other);
 	if (set->v[b].resyncing)
 		return present_refuse(
 			set, -EREMCHG,
 			"store %s has a part of what store %s has not, from a "
 			"resync that was not finished: it is a mixture of old "
 			"and new; bring the store it came from, or keep one "
-			"with 'seqmirror resync --prefer STORE'",
-			y, x);
+			"with 'seqmirror resync --prefer STORE %s %s'",
+			y, x, one, other);
 	return present_refuse(
 		set, -EREMCHG,
 		"stores %s and %s were changed independently of each other; "
-		"see 'seqmirror diff %s %s', choose with 'seqmirror resync "
-		"--prefer STORE'",
-		x, y, store_path(set->v[a].store), store_path(set->v[b].store));
+		"see 'seqmirror diff %s %s', keep one with 'seqmirror resync "
+		"--prefer STORE %s %s'",
+		x, y, one, other, one, other);
 }
 
 int present_pick(struct present_set *set, bool settled)

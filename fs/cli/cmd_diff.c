@@ -80,7 +80,7 @@ static void print_resyncing(const struct show *s, const json_t *head)
 		(void)printf("%s is half overwritten: a resync of it was not "
 			     "finished, and what it had alone may be gone; %s "
 			     "is complete, finish with 'seqmirror resync "
-			     "--prefer %s'\n",
+			     "--prefer %s STORE STORE'\n",
 			     name, other, other);
 }
 

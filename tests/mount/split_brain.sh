@@ -55,6 +55,11 @@ echo "$refusal"
 grep -qiE 'alone|split|diverge|both' <<<"$refusal" ||
 	fail "that does not tell what happened: $refusal"
 not_mounted "$mnt" || fail "mounted"
+# What it says to do can be done as it stands there.
+advice=$(sed -n "s/.*'seqmirror \(resync --prefer STORE [^']*\)'.*/\1/p" \
+	<<<"$refusal")
+# shellcheck disable=SC2086
+sm ${advice/STORE/a} --dry-run || fail "advice that does not work: $refusal"
 for words in resync "resync --dry-run"; do
 	# shellcheck disable=SC2086
 	refused "$SEQMIRROR" $words "$work/a" "$work/b"
