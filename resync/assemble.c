@@ -55,6 +55,7 @@ struct assembly {
 	VEC(struct absent_path) absent;
 	/* stores without a map that could be used */
 	VEC(struct lost_store) lost;
+	char warned[PRESENT_WHY_MAX];
 	/* UUIDs of those that cannot be opened where they were, and are left
 	 * out: each map has a row of them. */
 	VEC(struct left_out) left_out;
@@ -167,10 +168,11 @@ static int open_named(struct assembly *a, const char *const *paths,
 		err = present_open(&a->set, paths[i], NULL, true);
 		if (err == -EALREADY)
 			continue;
-		/* Read-only, as after an error, or full to the last byte: told
-		 * of when it is looked for once more. */
+		/* Read-only, full, damaged: told of when it is looked for once
+		 * more. */
 		if (err && !is_absence(err) && err != -EROFS &&
-		    !store_error_is_space(err) && !a->set.map_lost)
+		    err != -EUCLEAN && !store_error_is_space(err) &&
+		    !a->set.map_lost)
 			return err;
 		if (!err)
 			continue;
@@ -212,6 +214,16 @@ static int check_twin(struct assembly *a, const struct meta_member *row,
 		id.name);
 }
 
+/* What does not open is more than not there; of a hang, whoever mounts tells. */
+static void warn_of_absence(struct assembly *a, int err)
+{
+	if (err == -ENOENT || err == -ETIMEDOUT ||
+	    !strcmp(a->warned, a->set.why)) /* another map has it as well */
+		return;
+	memcpy(a->warned, a->set.why, sizeof(a->warned));
+	log_warn("%s; going on without it", a->set.why);
+}
+
 /* Open one member where it was last; silently absent is fine. */
 static int open_hint(struct assembly *a, const struct meta_member *row)
 {
@@ -225,8 +237,12 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 	if (!row->path_hint[0] || meta_store_stays_out(row->state))
 		return 0;
 	err = present_open(&a->set, row->path_hint, row->uuid, false);
-	if (!err || is_absence(err))
+	if (!err)
 		return 0;
+	if (is_absence(err)) {
+		warn_of_absence(a, err);
+		return 0;
+	}
 	/* In use alone elsewhere, or two volumes in one: a person decides. */
 	if (err == -EBUSY || err == -EINVAL || err == -EEXIST)
 		return err;

@@ -279,7 +279,7 @@ static int open_both(struct reach_job *j)
 	if (err == -EBUSY)
 		return refuse_busy(&o->said, j->at.path);
 	/* Its identity was read: this is about what lies beside. */
-	if (err == -ENOTDIR || err == -ELOOP)
+	if (err == -ENOTDIR || err == -ELOOP || err == -EISDIR)
 		return refuse_inside(&o->said, j->at.path);
 	if (err)
 		return refuse_probe(&o->said, j->at.path, err);

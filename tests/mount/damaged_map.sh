@@ -286,6 +286,24 @@ unmount_volume
 fingerprint "$work/a" >after
 diff before after || fail "the store that was left out was changed"
 
+# Its identity is damaged, or a directory lies where its lock belongs: the same.
+cp a/.seqmirror/store identity
+for what in store lock; do
+	case $what in
+	store) : >a/.seqmirror/store ;;
+	lock) rm a/.seqmirror/lock && mkdir a/.seqmirror/lock ;;
+	esac
+	mount_volume "$work/a" "$work/b"
+	eq "state of a" "$(store_state a)" missing
+	grep -q "store $work/a .*going on without it" "$daemon_log" ||
+		fail "nothing was said of a: $(cat "$daemon_log")"
+	unmount_volume
+	case $what in
+	store) cat identity >a/.seqmirror/store ;;
+	lock) rmdir a/.seqmirror/lock ;;
+	esac
+done
+
 # A person may say that it wins.
 sm resync --prefer a "$work/a" "$work/b" >/dev/null
 same_tree "$work/a" "$work/b"

@@ -64,3 +64,20 @@ image_mount b
 mount_volume "$work/a"
 eq "state of b" "$(store_state b)" online
 unmount_volume
+
+# It is there, and its disk answers with nothing but errors: which ones, is said.
+mkdir c
+faulty d
+faults_pin d
+sm init --name c,d "$work/c" "$work/d" >/dev/null
+mount_volume "$work/c" "$work/d"
+unmount_volume
+faults d fail all EIO '?*'
+mount_volume "$work/c"
+eq "state of d" "$(store_state d)" missing
+grep -q "cannot open store $work/d: Input/output error; going on" "$daemon_log" ||
+	fail "nothing was said of d: $(cat "$daemon_log")"
+faults d clear
+wait_until 60 store_is d online
+unmount_volume
+faults_unpin d
