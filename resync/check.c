@@ -30,8 +30,8 @@ static const struct {
 	[CHECK_COPY] = {"copy", "this store was copied from where its map was "
 				"made; its files are found by their paths"},
 	[CHECK_NO_BALLAST] = {"no_ballast",
-			      "no room is reserved for a full disk; the next "
-			      "mount does that"},
+			      "no room is reserved for a full disk; a mount "
+			      "does that with its next checkpoint"},
 	[CHECK_LIMBO] = {"limbo", "left over in .seqmirror/limbo"},
 	[CHECK_FOUND] = {"found", "kept in .seqmirror/found: it lay where "
 				  "nothing of the volume could lie; move it "

@@ -168,7 +168,7 @@ static int ask_map(struct words *w, struct target *t, uint64_t *ret_since,
 	if (err)
 		return err;
 	err = changes_walk(t->map, &query, on_change, w);
-	if (err)
+	if (err && !ferror(stdout))
 		ui_error(t->path, "%s", ui_why(err));
 	*ret_since = query.since;
 	*ret_until = query.until;
@@ -253,7 +253,8 @@ static int run(const struct cli_command *self, int argc, char **argv)
 		return cli_wrong(self, argv,
 				 "--json and -0 exclude each other");
 	words.target = argv[optind];
-	return show(&words) ? CLI_FAILED : CLI_DONE;
+	/* That stdout takes no more is told at the end. */
+	return show(&words) && !ferror(stdout) ? CLI_FAILED : CLI_DONE;
 }
 
 const struct cli_command cmd_changes = {

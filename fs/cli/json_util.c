@@ -169,7 +169,10 @@ bool json_flag(const json_t *object, const char *key)
 
 int json_print(const json_t *value)
 {
-	if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)))
-		return -EIO;
-	return putchar('\n') == EOF || fflush(stdout) ? -EIO : 0;
+	if (json_dumpf(value, stdout,
+		       JSON_INDENT(2) | JSON_REAL_PRECISION(15)) &&
+	    !ferror(stdout))
+		return -ENOMEM;
+	(void)putchar('\n');
+	return 0;
 }

@@ -46,5 +46,9 @@ double json_seconds(const json_t *object, const char *key);
 const char *json_text(const json_t *object, const char *key);
 bool json_flag(const json_t *object, const char *key);
 
-/** json_print - one object on stdout, indented. Return: 0, -EIO. */
+/**
+ * json_print - one object on stdout, indented. Whether it went out is seen, and
+ * told, when the program ends.
+ * Return: 0, -ENOMEM
+ */
 MUST_CHECK int json_print(const json_t *value);

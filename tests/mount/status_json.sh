@@ -170,3 +170,32 @@ eq "status of a list that was broken off" "$rc" 1
 grep -q '^seqmirror: ' said || fail "not told why"
 eq "the list" "$(jq -c '[(.changes | length > 0 and length < 4000), has("until")]' \
 	report)" "[true,false]"
+
+# Whoever starts the program may have closed its standard descriptors: no store gets
+# their numbers, and what cannot be printed is no fault of a store's.
+timeout 30 "$SEQMIRROR" unmount "$mnt" 2>err || :
+mkdir c d
+sm init --name c,d "$work/c" "$work/d" >/dev/null
+mount_closed()
+{
+	timeout 30 "$SEQMIRROR" mount "$work/c" "$work/d" "$mnt" <&- >&- 2>&-
+}
+mount_closed || fail "a mount without standard descriptors: status $?"
+echo kept >"$mnt/file"
+sync "$mnt/file"
+eq "a file" "$(cat "$mnt/file" c/file d/file | xargs)" "kept kept kept"
+unmount_volume
+same_tree "$work/c" "$work/d"
+for words in "status c" "check c" "diff c d" "changes --since 0 c" \
+	"resync --dry-run c d"; do
+	for json in "" --json; do
+		# shellcheck disable=SC2086
+		! sm $words $json >/dev/full 2>err ||
+			fail "$words $json: printed to a full disk"
+		eq "$words $json" "$(cat err)" \
+			"seqmirror: stdout: No space left on device"
+		# shellcheck disable=SC2086
+		! sm $words $json >&- 2>&- || fail "$words $json: printed"
+	done
+done
+sm check "$work/c" >/dev/null || fail "something was written to c"
