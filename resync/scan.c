@@ -574,8 +574,12 @@ int scan_tree(struct store *store, struct meta *meta, int dirfd, uint64_t dir,
 	};
 	int err = walk_push(&w, NULL, dir, dirfd);
 
-	while (!err && w.way.count)
+	while (!err && w.way.count) {
 		err = walk_step(&w);
+		if (!err && numbers->should_stop &&
+		    numbers->should_stop(numbers->stop_arg))
+			err = -ECANCELED;
+	}
 	if (err && w.in_txn)
 		meta_rollback(meta);
 	return err;

@@ -36,6 +36,9 @@ struct scan_numbers {
 	bool own_only;
 	/* Else, with -EXDEV: the name that one is mounted on. */
 	char foreign[META_NAME_MAX + 1];
+	/* Asked between directories; nonzero ends it with -ECANCELED. NULL: no. */
+	int (*should_stop)(void *arg);
+	void *stop_arg;
 };
 
 /* Can the caller give what it has made that owner and group? */

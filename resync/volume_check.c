@@ -154,6 +154,27 @@ static int check_directory(struct volume_check *c, const char *path,
 	return 0;
 }
 
+/* A map without any history: one that cannot be read is another matter. */
+static bool is_unfinished(const char *path)
+{
+	char priv[4200];
+	struct meta_epoch *v = NULL;
+	struct meta *meta = NULL;
+	struct meta_reader *rd;
+	size_t count = 1;
+
+	snprintf(priv, sizeof(priv), "%s/%s", path, STORE_PRIVATE);
+	if (meta_open(priv, META_OPEN_RO, &meta, NULL))
+		return false;
+	rd = meta_reader_get(meta);
+	if (!rd || meta_epochs(rd, &v, &count))
+		count = 1;
+	free(v);
+	meta_reader_put(rd);
+	meta_close(meta);
+	return !count;
+}
+
 static int check_fresh(struct volume_check *c, const char *path)
 {
 	struct store_identity id;
@@ -162,6 +183,11 @@ static int check_fresh(struct volume_check *c, const char *path)
 	char priv[4200];
 	int err = store_probe_identity(path, &id);
 
+	if (!err && is_unfinished(path))
+		return refuse_place(c, -EEXIST, path,
+				    "has a " STORE_PRIVATE
+				    " that was never finished; if an init or "
+				    "add was interrupted, remove it");
 	if (!err)
 		return volume_refuse(c, -EEXIST,
 				     "%s is a store already (%s of volume %s)",

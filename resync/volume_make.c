@@ -67,6 +67,8 @@ static int fill_other(struct making *mk, size_t i)
 		return err;
 	}
 	err = meta_commit(meta);
+	s->adopted.should_stop = mk->numbers.should_stop;
+	s->adopted.stop_arg = mk->numbers.stop_arg;
 	if (!err && !mk->check.v[i].empty)
 		err = volume_adopt(&mk->v[0].side, &s->side, &s->adopted);
 	return err;
@@ -236,6 +238,9 @@ static int fill_all(struct making *mk)
 			"make and mount the volume as root",
 			mk->v[0].id.name,
 			path_quote(text, sizeof(text), foreign));
+	if (err == -ECANCELED)
+		return volume_refuse(&mk->check, err,
+				     "interrupted, no volume was made");
 	if (err)
 		return volume_refuse(&mk->check, err,
 				     "cannot make the volume: %s",
@@ -267,6 +272,8 @@ static int make_all(struct making *mk, const struct volume_make_args *args)
 	char volume_uuid[UUID_TEXT_MAX];
 	int err = check_all(mk, args);
 
+	mk->numbers.should_stop = args->should_stop;
+	mk->numbers.stop_arg = args->arg;
 	if (!err)
 		err = uuid_generate(volume_uuid);
 	for (size_t i = 0; !err && i < mk->check.count; i++)

@@ -31,6 +31,8 @@ struct volume_make_args {
 	const char *const *names;
 	size_t name_count;
 	bool adopt; /* the others hold copies */
+	/* Asked now and then; nonzero ends it with -ECANCELED. NULL: no. */
+	int (*should_stop)(void *arg);
 	/* A sentence that a person should read; may be NULL. */
 	void (*warn)(void *arg, const char *sentence);
 	void *arg;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -132,6 +133,30 @@ static int print_text(const struct volume_make_result *made)
 	return 0;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+	(void)sig;
+	interrupted = 1;
+}
+
+static int should_stop(void *arg)
+{
+	(void)arg;
+	return interrupted;
+}
+
+/* What was made by then is taken away again. */
+static void interrupt_prepare(void)
+{
+	struct sigaction action = {.sa_handler = on_interrupt};
+
+	action.sa_flags = (int)SA_RESETHAND;
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+}
+
 static int make(const struct words *w, char **paths, int count)
 {
 	_cleanup_free_ struct volume_make_result *made =
@@ -142,9 +167,12 @@ static int make(const struct words *w, char **paths, int count)
 		.names = w->names.data,
 		.name_count = w->names.count,
 		.adopt = w->adopt,
+		.should_stop = should_stop,
 		.warn = say,
 	};
 	int err;
+
+	interrupt_prepare();
 
 	waits_for_any(args.paths, args.path_count);
 	err = made ? volume_make(&args, made) : -ENOMEM;

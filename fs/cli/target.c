@@ -20,6 +20,20 @@ void target_done(struct target *t)
 	t->map = NULL;
 }
 
+/* An error counts as yes: whoever reads more meets it again. */
+static bool has_history(struct meta *map)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	struct meta_epoch *v = NULL;
+	size_t count = 1;
+
+	if (!rd || meta_epochs(rd, &v, &count))
+		count = 1;
+	free(v);
+	meta_reader_put(rd);
+	return count > 0;
+}
+
 int target_open_map(const char *path, struct meta **ret_map,
 		    struct store_identity *ret_id)
 {
@@ -42,9 +56,18 @@ int target_open_map(const char *path, struct meta **ret_map,
 	else if (err)
 		ui_error(path, "its map cannot be read: %s",
 			 why ? why : ui_why(err));
-	if (err || strcmp(meta_store_uuid(*ret_map), ret_id->store_uuid) == 0)
+	if (err)
 		return err;
-	ui_error(path, "its map is that of another store");
+	if (strcmp(meta_store_uuid(*ret_map), ret_id->store_uuid) == 0 &&
+	    has_history(*ret_map))
+		return 0;
+	if (strcmp(meta_store_uuid(*ret_map), ret_id->store_uuid))
+		ui_error(path, "its map is that of another store");
+	else
+		ui_error(path, "its map was never finished; begin again what "
+			       "was interrupted: a rebuild, or an init or add, "
+			       "for which its " STORE_PRIVATE
+			       " is to be removed first");
 	meta_close(*ret_map);
 	*ret_map = NULL;
 	return -EUCLEAN;

@@ -38,3 +38,37 @@ diff before after || fail "building the other store changed the adopted tree"
 grown=$(($(df --output=used a | tail -n 1) - used))
 ((grown < 14000)) || fail "the adopted store grew by $grown KiB"
 same_tree "$work/a" "$work/b"
+
+# Whoever interrupts it finds nothing changed; after a kill it says what to do.
+rm -rf e
+mkdir e
+faulty d
+faults_pin d
+mkdir d/sub
+echo text | tee d/sub/file >e/file
+hangs()
+{
+	(($(fault_waits d) > 0))
+}
+for signal in INT KILL; do
+	faults d hang lookup file
+	env --default-signal=INT "$SEQMIRROR" init --adopt "$work/d" "$work/e" \
+		>out 2>err &
+	asked=$!
+	wait_until 20 hangs
+	kill -"$signal" "$asked"
+	faults d clear
+	! wait "$asked" || fail "$signal: it went on"
+	[[ $signal == KILL ]] || {
+		grep -q "interrupted, no volume was made" err || fail "$(cat err)"
+		eq "after $signal" "$(ls -A d e | xargs)" "d: sub e: file"
+	}
+done
+refused "$SEQMIRROR" init --adopt "$work/d" "$work/e"
+grep -q "never finished; if an init or add was interrupted, remove it" \
+	<<<"$refusal" || fail "after a kill: $refusal"
+refused "$SEQMIRROR" status "$work/d"
+grep -q "never finished" <<<"$refusal" || fail "status: $refusal"
+rm -r d/.seqmirror e/.seqmirror
+sm init --adopt "$work/d" "$work/e" >out
+faults_unpin d
