@@ -270,6 +270,12 @@ static int resync_one(struct offline *o, size_t i)
 		err = resync_lap(&args, counts);
 	counts->seconds =
 		(double)(clock_mono_ns() - begin_ns) / (double)CLOCK_NS_PER_SEC;
+	if (err == -ECANCELED)
+		return present_refuse(
+			&o->set, err,
+			"interrupted before store %s was in step%s",
+			present_name(&o->set, i),
+			o->dry ? "" : "; the same command goes on from here");
 	if (err) {
 		char why[300];
 

@@ -147,12 +147,12 @@ static int should_stop(void *arg)
 	return interrupted;
 }
 
-/* What was made by then is taken away again. */
+/* What was made by then is taken away again, however often it is asked: half a
+ * store would be left. */
 static void interrupt_prepare(void)
 {
 	struct sigaction action = {.sa_handler = on_interrupt};
 
-	action.sa_flags = (int)SA_RESETHAND;
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 }

@@ -25,11 +25,13 @@ cut()
 {
 	local rc=0
 
-	start_helper "$SEQMIRROR" resync --bwlimit 2M "${@:3}"
+	start_helper "$SEQMIRROR" resync --bwlimit 2M "${@:3}" 2>cut.err
 	wait_until 20 begun "$2"
 	kill "-$1" "$helper_pid"
 	wait "$helper_pid" || rc=$?
 	((rc != 0)) || fail "done before it was cut"
+	[[ $1 == KILL ]] || grep -q "interrupted before store .* was in step" cut.err ||
+		fail "said: $(cat cut.err)"
 }
 
 mkdir a b c
