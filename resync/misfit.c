@@ -26,7 +26,7 @@
 
 bool misfit_is_refusal(int err)
 {
-	return err == -EPERM || err == -EACCES;
+	return err == -EPERM || err == -EACCES || err == -EBUSY;
 }
 
 /* Errors that say something of the object, and not of the disk. */

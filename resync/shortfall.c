@@ -135,6 +135,8 @@ int shortfall_check(const struct resync_lap_args *args,
 
 static const char *refusal_hint(int err)
 {
+	if (err == -EBUSY)
+		return " (is another filesystem mounted there? unmount it)";
 	if (err != -EPERM)
 		return "";
 	return geteuid() == 0 ? " (is it immutable? lsattr)"

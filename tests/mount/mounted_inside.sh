@@ -89,6 +89,18 @@ umount a/s/d b/s/d
 mount_volume "$work/a/s" "$work/b/s"
 wait_until 60 volume_is healthy
 eq "what was hidden" "$(cat "$mnt/d/file")" old
+
+# Nor is a resync let there, which has something to change: it says where.
+detach b
+mount --bind other b/s/d
+rm "$mnt/d/file"
+echo old >"$mnt/d/again"
+refused timeout 60 "$SEQMIRROR" attach --wait "$mnt" b
+[[ $refusal == *": d: "*"is another filesystem mounted there? unmount it"* ]] ||
+	fail "said: $refusal"
+umount b/s/d
+attach b
 unmount_volume
+same_tree a/s/d b/s/d
 untouched
 umount {a,b}/s/{device,near}
