@@ -9,7 +9,7 @@
  *	   or ahead, nobody can tell.
  *	2. Pick the source; refuse a fork, and an unclean end without a member
  *	   that may have gone on alone.
- *	3. Recover the source if anything is in doubt.
+ *	3. Ask whoever mounts; then recover the source if anything is in doubt.
  *	4. Who agrees with it starts online; the others are resynced later.
  *
  * Nothing is changed before 3, and no tree is read in any step.
@@ -60,6 +60,9 @@ struct assembly {
 	 * out: each map has a row of them. */
 	VEC(struct left_out) left_out;
 	size_t source;
+	/* of whoever mounts; may be NULL */
+	int (*may)(void *arg, const struct resync_found *found);
+	void *may_arg;
 };
 
 static int load_members(struct assembly *a, size_t from)
@@ -303,33 +306,11 @@ static int leave_strange(struct assembly *a)
 	return 0;
 }
 
-static bool absolute_path(const char *path, char *buf, size_t size)
-{
-	_cleanup_free_ char *cwd = NULL;
-	char real[PATH_MAX] = "";
-	struct stat st;
-	bool found = !reach_stat(path, &st, real);
-	size_t len;
-	int n;
-
-	if (found || path[0] == '/') {
-		n = snprintf(buf, size, "%s", found ? real : path);
-	} else {
-		cwd = getcwd(NULL, 0);
-		n = snprintf(buf, size, "%s/%s", cwd ? cwd : "", path);
-	}
-	if (n < 0 || (size_t)n >= size)
-		return false;
-	for (len = (size_t)n; len > 1 && buf[len - 1] == '/'; len--)
-		buf[len - 1] = '\0';
-	return true;
-}
-
 static bool is_place_of(const char *path, const struct meta_member *row)
 {
 	char place[sizeof(row->path_hint)];
 
-	return absolute_path(path, place, sizeof(place)) &&
+	return reach_absolute(path, place, sizeof(place)) &&
 	       !strcmp(row->path_hint, place);
 }
 
@@ -594,6 +575,22 @@ static int hand_over(struct assembly *a, struct resync_assembly *ret)
 	return 0;
 }
 
+static int ask(const struct assembly *a)
+{
+	struct resync_found found = {
+		.rows = a->rows,
+		.count = a->row_count,
+		.path_count = a->set.count,
+		.recovers = present_needs_recovery(&a->set, a->source),
+	};
+
+	if (!a->may)
+		return 0;
+	for (size_t i = 0; i < a->set.count; i++)
+		found.paths[i] = store_path(a->set.v[i].store);
+	return a->may(a->may_arg, &found);
+}
+
 static int assemble(struct assembly *a, const char *const *paths, size_t count,
 		    bool degraded, struct resync_assembly *ret)
 {
@@ -609,6 +606,8 @@ static int assemble(struct assembly *a, const char *const *paths, size_t count,
 		err = leave_strange(a);
 	if (!err)
 		err = pick_source(a, degraded);
+	if (!err)
+		err = ask(a);
 	if (!err)
 		err = present_forget(&a->set, a->source);
 	if (!err && present_needs_recovery(&a->set, a->source))
@@ -648,9 +647,9 @@ static bool assembly_hangs(const struct resync_assembly *a)
 
 /* @ret_hangs: one of the stores was given up, and is closed when it answers:
  * until then it is not there. */
-static int assemble_once(const char *const *paths, size_t path_count,
-			 bool degraded, struct resync_assembly *ret,
-			 bool *ret_hangs)
+static int assemble_once(const struct assembly *like, const char *const *paths,
+			 size_t path_count, bool degraded,
+			 struct resync_assembly *ret, bool *ret_hangs)
 {
 	struct assembly *a = calloc(1, sizeof(*a));
 	int err;
@@ -659,6 +658,8 @@ static int assemble_once(const char *const *paths, size_t path_count,
 	*ret_hangs = false;
 	if (!a)
 		return -ENOMEM;
+	a->may = like->may;
+	a->may_arg = like->may_arg;
 	err = assemble(a, paths, path_count, degraded, ret);
 	if (err) {
 		const char *why = a->set.why[0] ? a->set.why : strerror(-err);
@@ -681,17 +682,29 @@ static int assemble_once(const char *const *paths, size_t path_count,
 	return err;
 }
 
-int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
-		    struct resync_assembly *ret)
+int resync_assemble_asking(const char *const *paths, size_t path_count,
+			   bool degraded,
+			   int (*may)(void *arg,
+				      const struct resync_found *found),
+			   void *arg, struct resync_assembly *ret)
 {
+	const struct assembly like = {.may = may, .may_arg = arg};
 	bool hangs;
 	int err;
 
 	/* What a store did that then gave no answer, it may have done before a
 	 * crash just as well. */
 	for (unsigned int tries = 0;; tries++) {
-		err = assemble_once(paths, path_count, degraded, ret, &hangs);
+		err = assemble_once(&like, paths, path_count, degraded, ret,
+				    &hangs);
 		if (!err || !hangs || tries == META_STORE_MAX)
 			return err;
 	}
+}
+
+int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
+		    struct resync_assembly *ret)
+{
+	return resync_assemble_asking(paths, path_count, degraded, NULL, NULL,
+				      ret);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -273,6 +274,28 @@ int reach_stat(const char *path, struct stat *ret, char ret_real[PATH_MAX])
 		memcpy(ret_real, q->real, sizeof(q->real));
 	*ret = q->st;
 	return 0;
+}
+
+bool reach_absolute(const char *path, char *buf, size_t size)
+{
+	_cleanup_free_ char *cwd = NULL;
+	char real[PATH_MAX] = "";
+	struct stat st;
+	bool found = !reach_stat(path, &st, real);
+	size_t len;
+	int n;
+
+	if (found || path[0] == '/') {
+		n = snprintf(buf, size, "%s", found ? real : path);
+	} else {
+		cwd = getcwd(NULL, 0);
+		n = snprintf(buf, size, "%s/%s", cwd ? cwd : "", path);
+	}
+	if (n < 0 || (size_t)n >= size)
+		return false;
+	for (len = (size_t)n; len > 1 && buf[len - 1] == '/'; len--)
+		buf[len - 1] = '\0';
+	return true;
 }
 
 /* ---- a map that is only read ---- */

@@ -82,6 +82,10 @@ MUST_CHECK int reach_identity(const char *path, struct store_identity *ret_id);
 MUST_CHECK int reach_stat(const char *path, struct stat *ret,
 			  char ret_real[PATH_MAX]);
 
+/** reach_absolute - where @path really leads; absolute as well where nothing is
+ * found there. False: it is too long. */
+bool reach_absolute(const char *path, char *buf, size_t size);
+
 /** reach_peek - store_peek(), store_peek_xattrs(); -ETIMEDOUT */
 MUST_CHECK int reach_peek(const char *root, const char *path, struct stat *ret);
 MUST_CHECK int reach_peek_xattrs(const char *root, const char *path,

@@ -178,6 +178,24 @@ struct resync_assembly {
  */
 MUST_CHECK int resync_assemble(const char *const *paths, size_t path_count,
 			       bool degraded, struct resync_assembly *ret);
+/* What was found, before anything on it is changed. */
+struct resync_found {
+	const struct meta_member *rows; /* as in resync_assembly.members */
+	size_t count;
+	const char *paths[META_STORE_MAX]; /* of the stores that are there */
+	size_t path_count;
+	bool recovers; /* a recovery follows */
+};
+/**
+ * resync_assemble_asking - the same, for who has refusals of his own.
+ * @may: asked once it is known what there is, and before anything on a store is
+ * changed; what it returns but 0 ends it, and it has told why.  May be asked
+ * again, where a store gave no answer after that.
+ */
+MUST_CHECK int resync_assemble_asking(
+	const char *const *paths, size_t path_count, bool degraded,
+	int (*may)(void *arg, const struct resync_found *found), void *arg,
+	struct resync_assembly *ret);
 /* Close what was not taken out (store and meta NULL). */
 void resync_assembly_close(struct resync_assembly *a);
 

@@ -93,19 +93,12 @@ int mount_request_check(const struct mount_request *r)
 }
 
 int mount_request_check_found(const struct mount_request *r,
-			      const struct resync_assembly *a)
+			      const struct resync_found *found)
 {
 	_cleanup_free_ char *point = NULL;
 	int err = find_point(r, &point);
 
-	for (size_t i = 0; !err && i < a->count; i++) {
-		const struct store *store = a->members[i].store
-						    ? a->members[i].store
-						    : a->late_store[i];
-
-		if (store)
-			err = check_store(point, r->mountpoint,
-					  store_path(store));
-	}
+	for (size_t i = 0; !err && i < found->path_count; i++)
+		err = check_store(point, r->mountpoint, found->paths[i]);
 	return err;
 }

@@ -142,9 +142,67 @@ static void tell_assembly(const struct resync_assembly *a,
 			online, min_stores);
 }
 
+/* read=prefer=, by the names that the members have. */
+static int find_prefer(const struct resync_found *found,
+		       struct mount_options *options)
+{
+	if (!*options->prefer)
+		return 0;
+	for (size_t i = 0; i < found->count; i++) {
+		if (strcmp(found->rows[i].name, options->prefer) != 0)
+			continue;
+		options->mirror.prefer_slot = (int)i;
+		return 0;
+	}
+	ui_error("mount", "read=prefer=%s: no such store", options->prefer);
+	return -EINVAL;
+}
+
+static int tell_refused(const struct mount_request *r, int err)
+{
+	const struct mount_options *o = &r->options;
+	const char *missing;
+
+	if (err == -EOPNOTSUPP && o->uring == MOUNT_ON &&
+	    (missing = mount_uring_missing()))
+		ui_error("io_uring=on", "%s", missing);
+	else if (err == -EOPNOTSUPP && o->low_latency == MOUNT_ON &&
+		 (missing = mount_latency_missing()))
+		ui_error("low_latency=on", "%s", missing);
+	else
+		ui_error(r->mountpoint, "cannot be mounted: %s", ui_why(err));
+	return err;
+}
+
+struct asked {
+	struct mount_request *r;
+	bool told;
+};
+
+/* Whatever can be refused is refused here: a recovery changes stores, and what
+ * only it could have told of them is gone then. Where none follows, a mount that
+ * the kernel refuses has changed nothing. */
+static int may_mount(void *arg, const struct resync_found *found)
+{
+	struct asked *asked = arg;
+	struct mount_request *r = asked->r;
+	int err = mount_request_check_found(r, found);
+
+	if (!err)
+		err = find_prefer(found, &r->options);
+	if (!err && found->recovers) {
+		err = mount_session_try(&r->options, r->mountpoint, r->fsname);
+		if (err)
+			(void)tell_refused(r, err);
+	}
+	asked->told = err;
+	return err;
+}
+
 static int assemble(struct volume *v, struct mount_request *r)
 {
 	struct resync_assembly *a = calloc(1, sizeof(*a));
+	struct asked asked = {.r = r};
 	int err;
 
 	v->assembly = a;
@@ -162,17 +220,16 @@ static int assemble(struct volume *v, struct mount_request *r)
 	}
 	/* Which one, only the assembly knows: it finds some by itself. */
 	waits_for("a store of the volume");
-	err = resync_assemble((const char *const *)r->stores.data,
-			      r->stores.count, r->options.degraded, a);
+	err = resync_assemble_asking((const char *const *)r->stores.data,
+				     r->stores.count, r->options.degraded,
+				     may_mount, &asked, a);
 	waits_end();
 	if (err) {
-		ui_error("mount", "%s", *a->why ? a->why : ui_why(err));
+		if (!asked.told)
+			ui_error("mount", "%s", *a->why ? a->why : ui_why(err));
 		a->count = 0;
 		return err;
 	}
-	err = mount_request_check_found(r, a);
-	if (err)
-		return err;
 	if (is_given_up()) {
 		ui_error("mount", "given up: nothing is mounted");
 		return -ECANCELED;
@@ -181,28 +238,11 @@ static int assemble(struct volume *v, struct mount_request *r)
 	return 0;
 }
 
-static int find_prefer(const struct resync_assembly *a,
-		       struct mount_options *options)
-{
-	if (!*options->prefer)
-		return 0;
-	for (size_t i = 0; i < a->count; i++) {
-		if (strcmp(a->members[i].row.name, options->prefer) != 0)
-			continue;
-		options->mirror.prefer_slot = (int)i;
-		return 0;
-	}
-	ui_error("mount", "read=prefer=%s: no such store", options->prefer);
-	return -EINVAL;
-}
-
 static int open_mirror(struct volume *v, struct mount_request *r)
 {
 	struct resync_assembly *a = v->assembly;
-	int err = find_prefer(a, &r->options);
+	int err;
 
-	if (err)
-		return err;
 	err = mirror_open(a->members, a->count, a->lead, &r->options.mirror,
 			  &v->mirror);
 	if (err) {
@@ -281,21 +321,6 @@ static void start_control(struct volume *v, const struct mount_options *options)
 		ui_warn("no control socket: %s", ui_why(err));
 }
 
-static void explain_session(const struct mount_request *r, int err)
-{
-	const struct mount_options *o = &r->options;
-	const char *missing;
-
-	if (err == -EOPNOTSUPP && o->uring == MOUNT_ON &&
-	    (missing = mount_uring_missing()))
-		ui_error("io_uring=on", "%s", missing);
-	else if (err == -EOPNOTSUPP && o->low_latency == MOUNT_ON &&
-		 (missing = mount_latency_missing()))
-		ui_error("low_latency=on", "%s", missing);
-	else
-		ui_error(r->mountpoint, "cannot be mounted: %s", ui_why(err));
-}
-
 static int bring_up(struct volume *v, struct mount_request *r)
 {
 	int err = mount_request_check(r);
@@ -308,10 +333,8 @@ static int bring_up(struct volume *v, struct mount_request *r)
 		return err;
 	err = mount_session_new(v->mirror, &r->options, r->mountpoint,
 				r->fsname, &v->session);
-	if (err) {
-		explain_session(r, err);
-		return err;
-	}
+	if (err)
+		return tell_refused(r, err);
 	signalled = v->session;
 	err = start_engine(v, &r->options);
 	if (!err)

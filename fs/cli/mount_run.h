@@ -33,7 +33,7 @@ MUST_CHECK int mount_request_check(const struct mount_request *r);
 /** mount_request_check_found - the same of the members that nobody named and
  * that were found: of who forgets the mount point, the last store is it. */
 MUST_CHECK int mount_request_check_found(const struct mount_request *r,
-					 const struct resync_assembly *a);
+					 const struct resync_found *found);
 
 /** mount_run - Return: enum mount_exit, errors reported. */
 MUST_CHECK int mount_run(struct mount_request *r);

@@ -137,9 +137,7 @@ static const struct fuse_lowlevel_ops ops = {
 	.removexattr = op_removexattr,
 };
 
-/* The library's own messages, as lines of our log. */
-static __attribute__((__format__(__printf__, 2, 0))) void library_log(
-	enum fuse_log_level level, const char *fmt, va_list ap)
+void session_library_log(enum fuse_log_level level, const char *fmt, va_list ap)
 {
 	char text[512];
 	size_t len;
@@ -169,7 +167,7 @@ int session_thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
 }
 
 /* The library would mount over a plain file as well. */
-static int find_path(const char *mountpoint, char **ret_path)
+int session_find_path(const char *mountpoint, char **ret_path)
 {
 	_cleanup_free_ char *path = realpath(mountpoint, NULL);
 	struct stat st;
@@ -183,7 +181,7 @@ static int find_path(const char *mountpoint, char **ret_path)
 }
 
 /* What the library does not know. Asks the daemon, who is not up, nothing. */
-static int set_flags(const char *path, unsigned long flags)
+int session_set_flags(const char *path, unsigned long flags)
 {
 	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSYMFOLLOW};
 
@@ -205,7 +203,7 @@ static int session_mount(struct mount_session *s,
 	err = mount_options_args(options, fsname, &args);
 	if (err)
 		goto out;
-	fuse_set_log_func(library_log);
+	fuse_set_log_func(session_library_log);
 	s->fuse = fuse_session_new(&args, &ops, sizeof(ops), s);
 	if (!s->fuse) {
 		err = -EINVAL;
@@ -216,7 +214,7 @@ static int session_mount(struct mount_session *s,
 		err = errno ? -errno : -EIO;
 		goto out;
 	}
-	err = set_flags(s->path, options->flags);
+	err = session_set_flags(s->path, options->flags);
 	if (!err)
 		err = device_attach(s);
 	if (!err)
@@ -254,7 +252,7 @@ int mount_session_new(struct mirror *mirror,
 		err = -EOPNOTSUPP;
 	latency_open(&s->device.latency, options->low_latency);
 	if (!err)
-		err = find_path(mountpoint, &s->path);
+		err = session_find_path(mountpoint, &s->path);
 	if (!err)
 		err = session_mount(s, options, fsname);
 	if (err) {

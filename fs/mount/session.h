@@ -14,8 +14,10 @@
  */
 #pragma once
 
+#include <fuse_log.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -64,6 +66,16 @@ static inline struct mirror *mirror_of(fuse_req_t req)
 {
 	return session_of(req)->mirror;
 }
+
+/** session_library_log - the library's own messages, as lines of our log. */
+void session_library_log(enum fuse_log_level level, const char *fmt, va_list ap)
+	__attribute__((__format__(__printf__, 2, 0)));
+
+/** session_find_path - the mount point, absolute, to be freed; a directory. */
+MUST_CHECK int session_find_path(const char *mountpoint, char **ret_path);
+
+/** session_set_flags - of mount(2), those that the library does not know. */
+MUST_CHECK int session_set_flags(const char *path, unsigned long flags);
 
 /** session_thread_start - a thread that no signal of the process reaches. */
 MUST_CHECK int session_thread_start(pthread_t *ret_thread, void *(*fn)(void *),
