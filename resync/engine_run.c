@@ -459,7 +459,10 @@ static void take_added(struct run *run)
 		if (err)
 			log_warn("a member that was added meanwhile is not "
 				 "taken over: store=%s why=%s",
-				 row->name, strerror(-err));
+				 row->name,
+				 err == -ENOTUNIQ ? "another one has its name; "
+						    "add it again by another"
+						  : strerror(-err));
 		else
 			log_info("a member was added meanwhile: store=%s",
 				 row->name);

@@ -66,6 +66,9 @@ static int add_member(struct work *w, const struct store *store)
 	for (size_t i = 0; r == 0 && i < count; i++)
 		if (!strcmp(v[i].uuid, id->store_uuid))
 			return 0;
+	for (size_t i = 0; r == 0 && i < count; i++)
+		if (!strcmp(v[i].name, id->name))
+			r = -ENOTUNIQ;
 	if (r == 0 && count == META_STORE_MAX)
 		r = -E2BIG;
 	if (r < 0)
@@ -127,7 +130,11 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 	r = add_member(w, store);
 	if (r < 0)
 		return refuse(w, r, "store %s cannot become a member: %s", name,
-			      strerror(-r));
+			      r == -ENOTUNIQ
+				      ? "another member of the volume has its "
+					"name ('seqmirror remove' that one, or "
+					"'seqmirror add' an empty directory)"
+				      : strerror(-r));
 	r = rebuild_like(&source, store, c ? c->should_stop : NULL,
 			 c ? c->arg : NULL, &meta, &counts, w->why, w->why_len);
 	meta_close(meta);

@@ -66,6 +66,11 @@ static int make_member(struct control_op *op, const char *path,
 		return op_fail(op, err, path,
 			       "no room for another member until the next "
 			       "mount");
+	if (err == -ENOTUNIQ) /* since it was looked for */
+		return op_fail(op, err, path,
+			       "the volume has a store named %s already; use "
+			       "--name",
+			       ret_row->name);
 	return op_fail(op, err, path, "cannot become a member: %s",
 		       ui_why(err));
 }

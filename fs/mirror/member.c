@@ -347,6 +347,23 @@ void mirror_unattach(struct mirror *m, unsigned int slot,
 	slots_notify(m);
 }
 
+/* Whoever asked before that was asked too early: another may have come since. */
+static int member_like(const struct mirror *m, const struct meta_member *row)
+	REQUIRES(m->lock)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < m->slot_count; i++) {
+		if (!m->slot[i].used)
+			continue;
+		if (!strcmp(m->slot[i].row.uuid, row->uuid))
+			return -EEXIST;
+		if (!strcmp(m->slot[i].row.name, row->name))
+			r = -ENOTUNIQ;
+	}
+	return r;
+}
+
 int mirror_member_add(struct mirror *m, const struct meta_member *row,
 		      unsigned int *ret_slot)
 {
@@ -355,12 +372,9 @@ int mirror_member_add(struct mirror *m, const struct meta_member *row,
 
 	mutex_lock(&m->lock);
 	record_begin(m);
-	for (i = 0; i < m->slot_count; i++)
-		if (m->slot[i].used &&
-		    !strcmp(m->slot[i].row.uuid, row->uuid)) {
-			r = -EEXIST;
-			goto out;
-		}
+	r = member_like(m, row);
+	if (r)
+		goto out;
 	for (i = 0; i < m->slot_count && m->slot[i].used; i++)
 		;
 	if (i >= m->place_count) {

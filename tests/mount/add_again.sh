@@ -53,3 +53,18 @@ refused "$SEQMIRROR" add "$mnt" d
 [[ $refusal != *"rm -r"* ]] || fail "$refusal"
 unmount_volume
 same_tree a d
+
+echo "-- the name of one that comes back to a map made anew has been given away"
+rm -rf a b d
+mkdir a b d
+sm init --name a,b a b >/dev/null 2>&1
+rm a/.seqmirror/meta.db*
+sm check --rebuild a >/dev/null
+mv b away
+mount_volume a
+sm add --wait --name b "$mnt" d >/dev/null 2>&1
+unmount_volume
+refused "$SEQMIRROR" resync --prefer a a away
+[[ $refusal == *"store b cannot become a member: another member"* ]] ||
+	fail "$refusal"
+eq members "$(status_of '[.stores[].name] | join(" ")' a)" "a b"

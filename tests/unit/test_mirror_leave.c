@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <sys/mman.h>
 
+#include "base/text.h"
 #include "fs/mirror/internal.h"
 #include "fs/mirror/nameless.h"
 #include "tests/unit/three_fixture.h"
@@ -199,6 +200,24 @@ Test(mirror_leave, a_store_is_not_attached_as_another)
 	cr_expect_eq(state_of(1), META_STORE_DETACHED);
 	meta_close(map);
 	store_close(s);
+}
+
+/* Of two that are added at once, or one that a store brings along, each has looked
+ * before the other was there. */
+Test(mirror_leave, no_two_members_have_one_name)
+{
+	struct meta_member row = {.state = META_STORE_MISSING};
+	unsigned int before = mirror_slot_count(m), slot;
+
+	cr_assert_eq(uuid_generate(row.uuid), 0);
+	snprintf(row.name, sizeof(row.name), "new");
+	cr_expect_eq(mirror_member_add(m, &row, &slot), 0);
+	cr_expect_eq(mirror_member_add(m, &row, &slot), -EEXIST);
+	cr_assert_eq(uuid_generate(row.uuid), 0);
+	cr_expect_eq(mirror_member_add(m, &row, &slot), -ENOTUNIQ);
+	snprintf(row.name, sizeof(row.name), "%s", m->slot[2].row.name);
+	cr_expect_eq(mirror_member_add(m, &row, &slot), -ENOTUNIQ);
+	cr_expect_eq(mirror_slot_count(m), before + 1);
 }
 
 /* Laps that were cut short took it further than when it left. */
