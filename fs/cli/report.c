@@ -145,6 +145,8 @@ static json_t *complete(const struct mirror_slot_info *info)
 {
 	if (info->whole)
 		return json_true();
+	if (info->half)
+		return json_false();
 	switch (info->state) {
 	case META_STORE_ONLINE:
 	case META_STORE_DETACHED:

@@ -93,6 +93,13 @@ static int behind_note(struct ui_table *t, const json_t *store)
 			     seconds >= 0.0 ? ui_seconds(time, seconds) : "");
 }
 
+/* Not of one that is being resynced: that it is not done is what it says. */
+static bool is_half(const json_t *store)
+{
+	return json_is_false(json_object_get(store, "complete")) &&
+	       strcmp(json_text(store, "state"), "resyncing") != 0;
+}
+
 static int store_notes(struct ui_table *t, const json_t *store,
 		       const char *word)
 {
@@ -113,7 +120,7 @@ static int store_notes(struct ui_table *t, const json_t *store,
 	/* What the state says already is not said twice. */
 	if (!err && *why && strcmp(why, word) != 0)
 		err = ui_table_note(t, "why: %s", why);
-	if (!err && !strcmp(word, given_up.word))
+	if (!err && is_half(store))
 		err = ui_table_note(t, "may be half overwritten: no complete "
 				       "copy before a resync is done");
 	if (!err && (reads || writes))

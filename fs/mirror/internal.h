@@ -53,6 +53,7 @@ struct slot {
 	bool closing, adding; /* adding: its row is not on the maps yet */
 	enum meta_store_state state, was; /* was: before it was attached, */
 	bool untouched; /* and nothing was changed on it since */
+	bool half;	/* a lap has begun on it, and it has not joined since */
 	struct meta_member row;
 	struct store *store;
 	struct meta *meta;

@@ -237,6 +237,7 @@ int mirror_attach(struct mirror *m, unsigned int slot, struct store *store,
 		if (!s->untouched)
 			s->was = s->state;
 		s->untouched = !its.half || s->was == META_STORE_GIVEN_UP;
+		s->half = its.half;
 		s->state = META_STORE_RESYNCING;
 		s->durable_seq = its.durable; /* of laps before it went, too */
 		slot_guard_on(m, slot);
@@ -288,6 +289,7 @@ int mirror_join(struct mirror *m, unsigned int slot, uint64_t epochs)
 	s->state = META_STORE_ONLINE;
 	s->online = true;
 	s->untouched = false;
+	s->half = false;
 	s->recorded = true;
 	s->durable_seq = m->durable;
 	s->why[0] = '\0';
@@ -322,6 +324,7 @@ void mirror_touches(struct mirror *m, unsigned int slot)
 {
 	mutex_lock(&m->lock);
 	m->slot[slot].untouched = false;
+	m->slot[slot].half = true;
 	mutex_unlock(&m->lock);
 }
 

@@ -310,6 +310,7 @@ struct mirror_slot_info {
 	uint64_t repaired;	/* ranges it could not read, rewritten */
 	uint64_t free_bytes;	/* 0 when away */
 	bool whole;		/* left in good order, and not touched since */
+	bool half;		/* a resync has changed it and was not done */
 	uint64_t away_since_ns; /* realtime; 0 when online */
 	char why[256];		/* why it is away, for people */
 	/* With a timeout: how long its oldest call under way has lasted. */

@@ -525,6 +525,7 @@ void mirror_slot_look(struct mirror *m, unsigned int slot,
 	ret->used = s->used && !s->adding;
 	ret->whole = !s->online && s->untouched &&
 		     s->was == META_STORE_DETACHED;
+	ret->half = !s->online && s->half;
 	ret->durable_seq = s->durable_seq;
 	ret->away_since_ns = s->online ? 0 : s->away_since_ns;
 	ret->hangs = s->hangs;

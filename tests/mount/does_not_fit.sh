@@ -20,7 +20,8 @@ mkdir -p "$mnt/$long" "$mnt/dir"
 echo f >"$mnt/$long/some file"
 echo g >"$mnt/dir/g"
 
-# kept_out WORDS: b does not come back, and everyone says it in these words.
+# kept_out WORDS COMPLETE: b does not come back, and everyone says it in these words,
+# and whether it is a whole copy still.
 kept_out()
 {
 	refused "$SEQMIRROR" attach --wait "$mnt" b
@@ -29,6 +30,12 @@ kept_out()
 		fail "status says: $(status_of .stores)"
 	[[ $(tail -n 1 "$daemon_log") == *"$1"* ]] ||
 		fail "the log says: $(tail -n 1 "$daemon_log")"
+	eq "b is complete" "$(status_of \
+		'.stores[] | select(.name == "b") | .complete')" "$2"
+	sm status "$mnt" >shown
+	if [[ $2 == false ]]; then
+		grep -q 'no complete copy' shown || fail "shown: $(cat shown)"
+	fi
 }
 kept_out_unmounted()
 {
@@ -43,7 +50,7 @@ detach b
 python3 -c 'import os, sys
 os.setxattr(sys.argv[1], "user.big", b"x" * 20000)' "$mnt/$long/some file"
 words='.../"some file": extended attribute user.big of 20000 bytes: No space'
-kept_out "$words"
+kept_out "$words" false
 grep -q "a store cannot hold this: .*$long/some file" "$daemon_log" ||
 	fail "no whole path in the log"
 python3 -c 'import os, sys
@@ -53,13 +60,13 @@ attach b
 detach b
 truncate -s 20T "$mnt/dir/g"
 words="dir/g: size of $((20 << 40)) bytes: File too large"
-kept_out "$words"
+kept_out "$words" false
 mv "$mnt/dir/g" "$mnt/dir/h"
 cp --sparse=always --attributes-only "$mnt/dir/h" "$mnt/dir/new"
 truncate -s 20T "$mnt/dir/new"
 rm "$mnt/dir/h"
 words="dir/new: size of $((20 << 40)) bytes: File too large"
-kept_out "$words"
+kept_out "$words" false
 kept_out_unmounted "$words"
 rm "$mnt/dir/new"
 attach b
@@ -84,7 +91,7 @@ eq "inodes short" "$(sm resync --dry-run --json "$mnt" b | jq .inodes_short)" 10
 sm resync --dry-run "$mnt" b | grep -q 'too few inodes: 10 more' ||
 	fail "not in words"
 words='too few inodes: 10 more than are free'
-kept_out "$words"
+kept_out "$words" true
 [[ -e b/store/dir/old.1 ]] || fail "a resync without inodes removed a file"
 kept_out_unmounted "$words"
 rmdir "$mnt"/dir/more.*

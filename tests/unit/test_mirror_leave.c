@@ -333,6 +333,7 @@ Test(mirror_leave, what_a_resync_did_not_touch_is_what_it_was)
 	mirror_slot_info(m, slot_of[1], &info);
 	cr_expect_eq(info.state, META_STORE_GIVEN_UP);
 	cr_expect_not(info.whole);
+	cr_expect(info.half);
 	cr_expect_eq(recorded(1), META_STORE_GIVEN_UP);
 	/* Half it was, and half it stays. */
 	attach(1);
@@ -360,6 +361,7 @@ Test(mirror_leave, what_is_half_by_its_own_map_is_not_whole)
 	mirror_unattach(m, slot_of[1], META_STORE_FAILED, "no room");
 	mirror_slot_info(m, slot_of[1], &info);
 	cr_expect_not(info.whole);
+	cr_expect(info.half);
 	cr_expect_eq(recorded(1), META_STORE_FAILED);
 }
 
