@@ -96,6 +96,7 @@ struct check_result {
 	uint64_t rows;
 	uint64_t intents;
 	bool clean;	/* the map says that it was left so */
+	bool armed;	/* intents are of operations, not only of a failure */
 	bool resyncing; /* a resync was not finished */
 	bool copied;
 };

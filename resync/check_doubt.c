@@ -12,8 +12,11 @@ int check_doubt_load(struct check *c)
 	r = meta_number_get(c->rd, META_NUM_DURABLE_SEQ, &c->doubt.durable);
 	if (r == 0)
 		r = meta_iter_intents(c->rd, &it);
-	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0)
+	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0) {
+		c->n->armed |= in.generation != META_DOUBT_GENERATION ||
+			       in.kind == META_INTENT_NAME;
 		r = vec_push(&c->doubt.intents, in);
+	}
 	return r;
 }
 

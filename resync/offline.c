@@ -326,6 +326,13 @@ static int remark_on_source(struct offline *o)
 		if (r)
 			who = (int)i;
 	}
+	if (who >= 0 && o->set.v[who].clean && o->set.v[who].doubts_only)
+		return present_refuse(
+			&o->set, 0,
+			"what store %s has in doubt, for the sake of a store "
+			"that failed, would be compared anew first; more than "
+			"this may differ",
+			present_name(&o->set, (size_t)who));
 	if (who >= 0)
 		return present_refuse(
 			&o->set, 0,

@@ -195,6 +195,7 @@ static int read_numbers(struct present *p)
 	meta_reader_put(rd);
 	p->durable_seq = of.view.durable_seq;
 	p->epochs = of.view.count;
+	p->doubts_only = of.view.doubts_only;
 	copy = of.view.copy;
 	lineage_done(&of);
 	if (r < 0)

@@ -23,6 +23,7 @@ struct present {
 	bool resyncing;
 	bool clean;
 	uint64_t intents;
+	bool doubts_only; /* all of them about files of a store that failed */
 	uint64_t durable_seq;
 	size_t epochs;
 };

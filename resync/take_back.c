@@ -101,6 +101,21 @@ static int open_preferred(struct work *w)
 	return 0;
 }
 
+/*
+ * What it has in doubt for the sake of a store that failed is compared and
+ * numbered anew first, as by a mount of it alone.
+ */
+static int settle_doubts(struct work *w)
+{
+	uint64_t bytes;
+	int r;
+
+	if (!w->set.v[0].intents)
+		return 0;
+	r = present_recover(&w->set, 0, &bytes);
+	return r < 0 ? refuse(w, r, "%s", w->set.why) : 0;
+}
+
 static int take_back(struct work *w, struct store *store, const char *lost)
 {
 	const struct resync_control *c = w->args->control;
@@ -116,7 +131,8 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 		return refuse(w, -EINVAL,
 			      "store %s belongs to another volume than %s",
 			      name, present_name(&w->set, 0));
-	if (p->resyncing || !p->clean || p->intents || p->copy)
+	if (p->resyncing || !p->clean || p->copy ||
+	    (p->intents && !p->doubts_only))
 		return refuse(w, -EBUSY,
 			      "store %s was not left cleanly (or is a copy): "
 			      "mount it without %s first, then attach that "
@@ -127,6 +143,9 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 			      "all of store %s would be compared (%s); a dry "
 			      "run cannot tell what differs",
 			      name, lost ? lost : "It shares no history.");
+	r = settle_doubts(w);
+	if (r < 0)
+		return r;
 	r = add_member(w, store);
 	if (r < 0)
 		return refuse(w, r, "store %s cannot become a member: %s", name,

@@ -175,6 +175,10 @@ static void end_doubt(const struct check_result *n)
 	if (n->resyncing)
 		(void)printf("A resync of this store was not finished; the "
 			     "next one settles what is left.\n");
+	else if (n->clean && n->intents && !n->armed)
+		(void)printf("A store failed in a way that leaves %s in doubt; "
+			     "the next mount or resync compares that.\n",
+			     ui_count(count, n->intents, "place", "places"));
 	else if (n->intents || !n->clean)
 		(void)printf("The store was not left cleanly; the next mount "
 			     "compares what was in work then.\n");

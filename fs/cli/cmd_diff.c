@@ -120,8 +120,9 @@ static void print_head(struct show *s, const json_t *head)
 		print_resyncing(s, head);
 	else if (!strcmp(relation, "doubt"))
 		(void)printf("no fork: %s and %s are through the same number, "
-			     "but a crash left something in doubt, which the "
-			     "next mount or resync compares\n",
+			     "but a crash or a store that failed left "
+			     "something in doubt, which the next mount or "
+			     "resync compares\n",
 			     s->names[0], s->names[1]);
 	else if (!strcmp(relation, "behind"))
 		print_behind(s, json_object_get(head, "behind"));

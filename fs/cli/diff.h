@@ -27,7 +27,7 @@ typedef int (*diff_fn)(void *arg, const json_t *item);
  * The head: relation (equal, doubt, behind, fork, resyncing, foreign), stores
  * (of both: name, uuid, path, durable_seq, in_doubt, resyncing), from_seq; behind (store, nodes,
  * bytes, seconds, exact) or null.  The relation is doubt when both are durable
- * through one number, and a crash left something to be compared.  A store is
+ * through one number, and a crash or a failing store left something to compare. A store is
  * in_doubt when its map may lack some of what it changed last.
  *
  * The relation is resyncing when a resync of a store was not finished that is

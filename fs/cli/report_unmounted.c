@@ -9,6 +9,7 @@
 
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
+#include "resync/lineage.h"
 
 struct snapshot {
 	struct meta_member members[META_STORE_MAX];
@@ -17,6 +18,7 @@ struct snapshot {
 	uint64_t clean;
 	uint64_t resyncing;
 	uint64_t intents;
+	bool armed; /* some of them by operations */
 };
 
 static int number(struct meta_reader *rd, enum meta_number what, uint64_t *ret)
@@ -33,6 +35,7 @@ static int number(struct meta_reader *rd, enum meta_number what, uint64_t *ret)
 static int snapshot_read(struct meta *map, struct snapshot *ret)
 {
 	struct meta_reader *rd = meta_reader_get(map);
+	struct lineage_of of = {0};
 	int err;
 
 	if (!rd)
@@ -46,7 +49,11 @@ static int snapshot_read(struct meta *map, struct snapshot *ret)
 		err = number(rd, META_NUM_RESYNCING, &ret->resyncing);
 	if (!err)
 		err = meta_intent_count(rd, &ret->intents);
+	if (!err)
+		err = lineage_load(map, rd, NULL, &of);
 	meta_reader_put(rd);
+	ret->armed = of.view.intents && !of.view.doubts_only;
+	lineage_done(&of);
 	return err;
 }
 
@@ -150,7 +157,7 @@ int report_unmounted(const char *path, struct meta *map, const char *store_name,
 	    json_object_set_new(report, "mounted", json_false()) ||
 	    json_put_bytes(report, "told_by", store_name) ||
 	    json_object_set_new(report, "clean",
-				json_boolean(s->clean && !s->intents)) ||
+				json_boolean(s->clean && !s->armed)) ||
 	    json_put_number(report, "intents", s->intents))
 		return -ENOMEM;
 	err = put_stores(s, path, map, report);

@@ -237,10 +237,16 @@ static void print_head(const json_t *report, const struct told *told)
 		return;
 	}
 	(void)text_escape(shown, sizeof(shown), told->by);
-	(void)printf("not mounted, seq %s, as %s knows it: %s\n\n", seq, shown,
+	(void)printf("not mounted, seq %s, as %s knows it: %s\n", seq, shown,
 		     told->clean ? "closed in good order"
 				 : "NOT closed in good order, the next mount "
 				   "repairs it");
+	if (told->clean && json_number(report, "intents"))
+		(void)printf("A store failed in a way that leaves %s in doubt; "
+			     "the next mount or resync compares that.\n",
+			     ui_count(seq, json_number(report, "intents"),
+				      "place", "places"));
+	(void)printf("\n");
 }
 
 static void print_resync(const json_t *resync)

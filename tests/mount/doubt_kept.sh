@@ -143,6 +143,32 @@ for way in detach unmount; do
 	rm -rf a b b.below c
 done
 
+# Unmounted, the volume is said to be left in good order, with something in doubt;
+# a store whose map is lost is taken back all the same, and then b.
+begin
+mkdir c
+sm add --wait --name c "$mnt" c >/dev/null 2>&1
+unmount_volume
+eq "clean" "$(status_of .clean a)" true
+sm status a >shown
+grep -q 'closed in good order$' shown || fail "status: $(cat shown)"
+grep -q 'leaves 1 place in doubt' shown || fail "status: $(cat shown)"
+! grep -q 'in use at a crash' shown || fail "status: $(cat shown)"
+sm check a >shown
+grep -q 'leaves 1 place in doubt' shown || fail "check: $(cat shown)"
+sm resync --dry-run a b >shown
+grep -q '^note: what store a has in doubt' shown || fail "note: $(cat shown)"
+rm c/.seqmirror/meta.db*
+sm resync --prefer a a c >/dev/null
+eq "in doubt" "$(status_of .intents a)" 0
+faults b clear
+sm resync a b >/dev/null 2>&1
+eq "b has" "$(cat b.below/d/file)" right
+same_tree a b.below
+same_tree a c
+umount b
+rm -rf a b b.below c
+
 # What is in doubt is no change: who has done nothing follows.
 begin
 mkdir c
