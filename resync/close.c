@@ -122,7 +122,24 @@ static int close_lineage(struct lap *lap)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* Is a member besides the target away? */
+/* With too few stores it is recorded nowhere that one has left. */
+static bool misses_one_live(const struct lap *lap)
+{
+	struct mirror *m = lap->src->live;
+	bool misses = false;
+
+	for (unsigned int i = 0; i < mirror_slot_count(m); i++) {
+		struct mirror_slot_info info;
+
+		mirror_slot_look(m, i, &info);
+		misses |= info.used && info.state != META_STORE_ONLINE &&
+			  strcmp(info.uuid, meta_store_uuid(lap->dst->meta));
+	}
+	return misses;
+}
+
+/* Is a member besides the target away? Asked when the doubts about it are in the
+ * maps, since those that begin later end the lap without a join. */
 static int misses_one(struct lap *lap)
 {
 	_cleanup_free_ struct meta_member *v =
@@ -130,6 +147,8 @@ static int misses_one(struct lap *lap)
 	size_t count = 0;
 	int r = v ? meta_members(lap->s, v, &count) : -ENOMEM;
 
+	if (r == 0 && lap->src->live)
+		return misses_one_live(lap);
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = v[i].state != META_STORE_ONLINE &&
 		    strcmp(v[i].uuid, meta_store_uuid(lap->dst->meta)) != 0;
@@ -142,14 +161,14 @@ static int misses_one(struct lap *lap)
  * when that one comes back. In the last lap: here it has been compared, and
  * nothing will look at it again before.
  */
-static int close_doubts(struct lap *lap)
+static int close_doubts(struct lap *lap, bool misses)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_intent in;
-	int r = lap->args->last ? misses_one(lap) : 0;
+	int r;
 
-	if (r <= 0)
-		return r;
+	if (!misses)
+		return 0;
 	r = meta_iter_intents(lap->s, &it);
 	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0)
 		r = in.generation == META_DOUBT_GENERATION &&
@@ -161,6 +180,7 @@ static int close_doubts(struct lap *lap)
 
 int lap_close(struct lap *lap)
 {
+	bool misses;
 	int r = 0;
 
 	/* The last lap of a live source is short: others came before it. */
@@ -172,8 +192,11 @@ int lap_close(struct lap *lap)
 		r = lap_check_limbo(lap);
 	if (r == 0)
 		r = keep_close(lap);
+	if (r == 0 && lap->args->last)
+		r = misses_one(lap);
 	if (r < 0)
 		return r;
+	misses = r;
 	FAULT_POINT("resync.close.before");
 	r = lap_begin(lap);
 	if (r == 0)
@@ -181,7 +204,7 @@ int lap_close(struct lap *lap)
 	if (r == 0)
 		r = keep_put_all(lap);
 	if (r == 0)
-		r = close_doubts(lap);
+		r = close_doubts(lap, misses);
 	for (size_t i = 0; r == 0 && i < lap->dir_rows.count; i++)
 		r = meta_node_put(lap->dst->meta, &lap->dir_rows.data[i]);
 	if (r == 0)

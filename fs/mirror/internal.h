@@ -150,7 +150,8 @@ struct mirror {
 	struct record *record;	 /* for which there is room at any time */
 	uint64_t seq, seq_reserved;
 	uint64_t next_node, node_reserved;
-	uint64_t gen, epochs; /* epochs that were begun since the mount */
+	uint64_t gen, epochs;  /* begun since the mount, and doubts likewise */
+	unsigned int doubting; /* slot_doubt_begin() without its end */
 	uint32_t inflight[2];
 	struct op *ops;
 	uint64_t durable; /* every online store is durable through it */
@@ -282,6 +283,14 @@ void slots_unpin(struct mirror *m, slot_mask mask);
 bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err);
 /* A node on it is not what its map says: in doubt until a lap heals it. */
 void slot_suspect(struct mirror *m, unsigned int i, struct node *n);
+/*
+ * From before others' maps take a doubt about a store until that one is out: a
+ * store that joins in between has it in no map.  mirror_epochs() waits for the
+ * end, and what begins later is one more for mirror_join().  Not within each
+ * other's way: any number may be under way.
+ */
+void slot_doubt_begin(struct mirror *m);
+void slot_doubt_end(struct mirror *m);
 /* Whoever comes back gets what is in doubt and its own map did not take. */
 MUST_CHECK int slot_doubts_give(struct mirror *m, struct meta *meta);
 void slots_notify(struct mirror *m);

@@ -256,7 +256,8 @@ uint64_t mirror_epochs(struct mirror *m)
 	uint64_t epochs;
 
 	mutex_lock(&m->lock);
-	while (m->recording) /* one may be on some maps and not on others */
+	/* One may be on some maps and not on others. */
+	while (m->recording || m->doubting)
 		cond_wait(&m->recorded, &m->lock);
 	epochs = m->epochs;
 	mutex_unlock(&m->lock);

@@ -365,14 +365,15 @@ struct mirror_giving {
 MUST_CHECK int mirror_nameless_give(struct mirror *m,
 				    const struct mirror_giving *how);
 
-/* How many epochs have begun: asked before the lap that ends in a join. */
+/* How many epochs have begun, and doubts about a store that is to leave for them:
+ * asked before the lap that ends in a join. Waits for what is under way. */
 uint64_t mirror_epochs(struct mirror *m);
 /*
  * The target of a finished lap takes part from now on. Under mirror_hold(),
  * its map closed at the cut of the last lap: begins an epoch with it on all
  * members, itself included. -EAGAIN: another one has begun since there were
- * @epochs of them (a store was put out, perhaps the source), of which its map
- * knows nothing; another lap is needed.
+ * @epochs of them (a store was put out, perhaps the source), or a doubt, of which
+ * its map knows nothing; another lap is needed.
  */
 MUST_CHECK int mirror_join(struct mirror *m, unsigned int slot,
 			   uint64_t epochs);

@@ -35,6 +35,7 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 		const char *what)
 {
 	int device = err == -EIO ? device_error(m, i) : 0;
+	bool doubt = err == -ESTALE && about;
 	unsigned int failures;
 
 	if (store_error_is_ours(err) || err == -ETIME ||
@@ -42,11 +43,15 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 		return;
 	atomic_fetch_add(&m->slot[i].errors_read, 1);
 	failures = atomic_fetch_add(&m->slot[i].failures, 1) + 1;
-	if (err == -ESTALE && about)
+	if (doubt) {
+		slot_doubt_begin(m);
 		slot_suspect(m, i, about);
+	}
 	if (device || err == -ESTALE || store_error_is_fatal(err) ||
 	    failures >= READ_ERRORS_MAX)
 		(void)slot_put_out(m, i, what, device ? device : err);
+	if (doubt)
+		slot_doubt_end(m);
 }
 
 static int read_slot(struct mirror *m, unsigned int i, void *arg)

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/vec.h"
 #include "fs/mirror/map_change.h"
@@ -159,6 +160,22 @@ bool slot_put_out(struct mirror *m, unsigned int i, const char *what, int err)
 	return out;
 }
 
+void slot_doubt_begin(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	m->doubting++;
+	m->epochs++;
+	mutex_unlock(&m->lock);
+}
+
+void slot_doubt_end(struct mirror *m)
+{
+	mutex_lock(&m->lock);
+	m->doubting--;
+	cond_broadcast(&m->recorded);
+	mutex_unlock(&m->lock);
+}
+
 static int suspect_put(struct meta *meta, const void *in)
 {
 	return meta_intent_put(meta, in);
@@ -203,9 +220,12 @@ static void suspect(struct mirror *m, unsigned int i, struct meta_intent in)
 			 "%s",
 			 m->slot[i].row.name, (unsigned long long)in.node,
 			 strerror(-r));
+		slot_doubt_begin(m);
 		known = suspect_elsewhere(m, i, &in);
+		FAULT_POINT("mirror.suspect.told");
 		if (!store_error_is_ours(r))
 			known &= slot_put_out(m, i, "map", r);
+		slot_doubt_end(m);
 		if (!known)
 			mirror_break(m, "what is in doubt cannot be recorded");
 	}

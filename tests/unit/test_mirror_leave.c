@@ -277,6 +277,65 @@ Test(mirror_leave, who_joins_knows_of_every_departure)
 	mirror_release(m);
 }
 
+#ifdef SEQMIRROR_FAULT_INJECTION
+
+/* In the map of store 0. */
+static unsigned int doubts(void)
+{
+	struct meta_reader *rd = meta_reader_get(m->slot[slot_of[0]].meta);
+	struct meta_intent in;
+	struct meta_iter it;
+	unsigned int count = 0;
+
+	cr_assert_not_null(rd);
+	cr_assert_eq(meta_iter_intents(rd, &it), 0);
+	while (meta_next_intent(&it, &in) > 0)
+		count += in.generation == META_DOUBT_GENERATION;
+	meta_iter_done(&it);
+	meta_reader_put(rd);
+	return count;
+}
+
+static int call_blame(const struct call *c)
+{
+	struct node *n;
+	int r = node_get(m, c->id, &n);
+
+	if (r)
+		return r;
+	slot_blame(m, slot_of[1], n, -ESTALE, "read");
+	node_put(m, n);
+	return 0;
+}
+
+/* Who is not online when a store is suspected does not get that in its map, and
+ * may be all that is left when the suspected one comes back. */
+Test(mirror_leave, who_joins_knows_of_every_doubt)
+{
+	struct call c = {.fn = call_blame, .id = file("f")};
+	uint64_t before;
+
+	cr_assert_eq(mirror_detach(m, slot_of[2]), 0);
+	attach(2);
+	before = mirror_epochs(m);
+	/* The first commit is of its own map. */
+	cr_assert_eq(fault_configure("meta.commit.error:eio:1,"
+				     "mirror.suspect.told:delay=500"),
+		     0);
+	begin(&c);
+	WAIT_UNTIL(doubts() > 0);
+	mirror_hold(m);
+	cr_expect_eq(mirror_join(m, slot_of[2], before), -EAGAIN);
+	before = mirror_epochs(m); /* what a lap finds from now on is all */
+	cr_expect_eq(state_of(1), META_STORE_FAILED);
+	cr_expect_eq(recorded_state(0, 1), META_STORE_FAILED);
+	cr_expect_eq(mirror_join(m, slot_of[2], before), 0);
+	mirror_release(m);
+	cr_expect_eq(end(&c), 0);
+}
+
+#endif
+
 /* That it came back and left again says nothing about its departure. */
 Test(mirror_leave, a_resync_given_up_does_not_record_a_departure)
 {
