@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "fs/cli/check_print.h"
@@ -269,7 +268,8 @@ static int repair_once(struct session *s, struct meta **map)
 /*
  * To look at what shuts its owner out, the mode was lifted, and that moves the
  * time by which the next check would know a change. All of it has just been
- * compared: the map is as new. Root lifts nothing.
+ * compared: the map is as new. Only then: what somebody else changes before this
+ * is over would be as old.
  */
 static int renew_time(struct session *s, struct meta **map)
 {
@@ -317,7 +317,7 @@ static int repair(struct session *s)
 			break; /* it does not get better */
 		before = s->result.wrong;
 	}
-	if (!err && !s->result.wrong && geteuid())
+	if (!err && !s->result.wrong && store_has_lifted(s->store))
 		err = renew_time(s, &map);
 	meta_close(map);
 	err = print_end(s, err);

@@ -31,6 +31,11 @@ void store_keep_modes(struct store *s)
 	s->keeps_modes = true;
 }
 
+bool store_has_lifted(const struct store *s)
+{
+	return atomic_load(&s->state->lifted);
+}
+
 /* Lock held. @ret_lift->fd stays -1 where there is nothing to lift. */
 static int lift_locked(const struct store *s, int fd, mode_t bits,
 		       struct mode_lift *ret_lift) REQUIRES(s->state->lift)
@@ -50,6 +55,7 @@ static int lift_locked(const struct store *s, int fd, mode_t bits,
 	if (err < 0)
 		return err;
 	lift.mode = st.st_mode & 07777;
+	atomic_store(&s->state->lifted, true);
 	err = chmod_fd(lift.fd, lift.mode | bits);
 	if (err)
 		close_fd(&lift.fd);

@@ -56,6 +56,7 @@ struct store_state {
 	_Atomic(struct store_inject *) inject; /* in force, or NULL */
 	struct store_inject *injects;	       /* all; writer: the one test */
 	atomic_bool noted;		       /* the lock file has a line */
+	atomic_bool lifted;		       /* a mode was, at some time */
 };
 
 struct store {

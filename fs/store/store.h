@@ -196,6 +196,8 @@ int store_found_fd(const struct store *s);
  * the first other call.
  */
 void store_keep_modes(struct store *s);
+/** store_has_lifted - was the change time of any object moved that way? */
+bool store_has_lifted(const struct store *s);
 /* Identity of the .seqmirror/store file itself: differs in a copied store. */
 MUST_CHECK int store_self_backing(const struct store *s, uint64_t *ret_ino,
 				  uint64_t *ret_gen);
