@@ -60,9 +60,7 @@ struct assembly {
 	 * out: each map has a row of them. */
 	VEC(struct left_out) left_out;
 	size_t source;
-	/* of whoever mounts; may be NULL */
-	int (*may)(void *arg, const struct resync_found *found);
-	void *may_arg;
+	const struct resync_question *question; /* may be NULL */
 };
 
 static int load_members(struct assembly *a, size_t from)
@@ -584,11 +582,11 @@ static int ask(const struct assembly *a)
 		.recovers = present_needs_recovery(&a->set, a->source),
 	};
 
-	if (!a->may)
+	if (!a->question)
 		return 0;
 	for (size_t i = 0; i < a->set.count; i++)
 		found.paths[i] = store_path(a->set.v[i].store);
-	return a->may(a->may_arg, &found);
+	return a->question->may(a->question->arg, &found);
 }
 
 static int assemble(struct assembly *a, const char *const *paths, size_t count,
@@ -647,9 +645,10 @@ static bool assembly_hangs(const struct resync_assembly *a)
 
 /* @ret_hangs: one of the stores was given up, and is closed when it answers:
  * until then it is not there. */
-static int assemble_once(const struct assembly *like, const char *const *paths,
-			 size_t path_count, bool degraded,
-			 struct resync_assembly *ret, bool *ret_hangs)
+static int assemble_once(const struct resync_question *question,
+			 const char *const *paths, size_t path_count,
+			 bool degraded, struct resync_assembly *ret,
+			 bool *ret_hangs)
 {
 	struct assembly *a = calloc(1, sizeof(*a));
 	int err;
@@ -658,8 +657,7 @@ static int assemble_once(const struct assembly *like, const char *const *paths,
 	*ret_hangs = false;
 	if (!a)
 		return -ENOMEM;
-	a->may = like->may;
-	a->may_arg = like->may_arg;
+	a->question = question;
 	err = assemble(a, paths, path_count, degraded, ret);
 	if (err) {
 		const char *why = a->set.why[0] ? a->set.why : strerror(-err);
@@ -684,27 +682,18 @@ static int assemble_once(const struct assembly *like, const char *const *paths,
 
 int resync_assemble_asking(const char *const *paths, size_t path_count,
 			   bool degraded,
-			   int (*may)(void *arg,
-				      const struct resync_found *found),
-			   void *arg, struct resync_assembly *ret)
+			   const struct resync_question *question,
+			   struct resync_assembly *ret)
 {
-	const struct assembly like = {.may = may, .may_arg = arg};
 	bool hangs;
 	int err;
 
 	/* What a store did that then gave no answer, it may have done before a
 	 * crash just as well. */
 	for (unsigned int tries = 0;; tries++) {
-		err = assemble_once(&like, paths, path_count, degraded, ret,
+		err = assemble_once(question, paths, path_count, degraded, ret,
 				    &hangs);
 		if (!err || !hangs || tries == META_STORE_MAX)
 			return err;
 	}
-}
-
-int resync_assemble(const char *const *paths, size_t path_count, bool degraded,
-		    struct resync_assembly *ret)
-{
-	return resync_assemble_asking(paths, path_count, degraded, NULL, NULL,
-				      ret);
 }

@@ -168,16 +168,7 @@ struct resync_assembly {
 	uint64_t recovered_bytes;
 	char why[512]; /* for people, when an error is returned */
 };
-/**
- * resync_assemble - open, relate, pick the source, recover it.
- * @paths: stores named by the user; members not named are looked for at their
- * path hints.  Refuses (-EINVAL, -EBUSY, -EEXIST two stores with one UUID,
- * -EREMCHG a fork, -ENODEV a member that was online at a crash is missing and
- * !degraded, ...) with a sentence in why, everything closed and unchanged.
- * A store that does not answer for the limit (resync/reach.h) is missing.
- */
-MUST_CHECK int resync_assemble(const char *const *paths, size_t path_count,
-			       bool degraded, struct resync_assembly *ret);
+
 /* What was found, before anything on it is changed. */
 struct resync_found {
 	const struct meta_member *rows; /* as in resync_assembly.members */
@@ -186,16 +177,34 @@ struct resync_found {
 	size_t path_count;
 	bool recovers; /* a recovery follows */
 };
+
+/* Refusals of whoever mounts: asked before anything on a store is changed; what
+ * it returns but 0 ends it, and it has told why.  May be asked again, where a
+ * store gave no answer after that. */
+struct resync_question {
+	int (*may)(void *arg, const struct resync_found *found);
+	void *arg;
+};
+
 /**
- * resync_assemble_asking - the same, for who has refusals of his own.
- * @may: asked once it is known what there is, and before anything on a store is
- * changed; what it returns but 0 ends it, and it has told why.  May be asked
- * again, where a store gave no answer after that.
+ * resync_assemble_asking - open, relate, pick the source, ask, recover it.
+ * @paths: stores named by the user; members not named are looked for at their
+ * path hints.  Refuses (-EINVAL, -EBUSY, -EEXIST two stores with one UUID,
+ * -EREMCHG a fork, -ENODEV a member that was online at a crash is missing and
+ * !degraded, ...) with a sentence in why, everything closed and unchanged.
+ * A store that does not answer for the limit (resync/reach.h) is missing.
  */
-MUST_CHECK int resync_assemble_asking(
-	const char *const *paths, size_t path_count, bool degraded,
-	int (*may)(void *arg, const struct resync_found *found), void *arg,
-	struct resync_assembly *ret);
+MUST_CHECK int resync_assemble_asking(const char *const *paths,
+				      size_t path_count, bool degraded,
+				      const struct resync_question *question,
+				      struct resync_assembly *ret);
+static inline MUST_CHECK int resync_assemble(const char *const *paths,
+					     size_t path_count, bool degraded,
+					     struct resync_assembly *ret)
+{
+	return resync_assemble_asking(paths, path_count, degraded, NULL, ret);
+}
+
 /* Close what was not taken out (store and meta NULL). */
 void resync_assembly_close(struct resync_assembly *a);
 

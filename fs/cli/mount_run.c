@@ -181,7 +181,7 @@ struct asked {
 
 /* Whatever can be refused is refused here: a recovery changes stores, and what
  * only it could have told of them is gone then. Where none follows, a mount that
- * the kernel refuses has changed nothing. */
+ * the kernel refuses changes times of maps. */
 static int may_mount(void *arg, const struct resync_found *found)
 {
 	struct asked *asked = arg;
@@ -190,8 +190,9 @@ static int may_mount(void *arg, const struct resync_found *found)
 
 	if (!err)
 		err = find_prefer(found, &r->options);
-	if (!err && found->recovers) {
-		err = mount_session_try(&r->options, r->mountpoint, r->fsname);
+	if (!err) {
+		err = mount_session_try(&r->options, r->mountpoint, r->fsname,
+					found->recovers);
 		if (err)
 			(void)tell_refused(r, err);
 	}
@@ -203,6 +204,7 @@ static int assemble(struct volume *v, struct mount_request *r)
 {
 	struct resync_assembly *a = calloc(1, sizeof(*a));
 	struct asked asked = {.r = r};
+	const struct resync_question question = {may_mount, &asked};
 	int err;
 
 	v->assembly = a;
@@ -222,7 +224,7 @@ static int assemble(struct volume *v, struct mount_request *r)
 	waits_for("a store of the volume");
 	err = resync_assemble_asking((const char *const *)r->stores.data,
 				     r->stores.count, r->options.degraded,
-				     may_mount, &asked, a);
+				     &question, a);
 	waits_end();
 	if (err) {
 		if (!asked.told)

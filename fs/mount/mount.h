@@ -143,11 +143,13 @@ const char *mount_latency_missing(void);
  * mount_session_try - would mount_session_new() be refused?
  *
  * To be asked before anything is changed for the sake of the mount. Mounts, and
- * unmounts at once: root where nobody sees it, a user at the mount point.
+ * unmounts at once: root where nobody sees it, a user at the mount point, for
+ * which reason only if it @matters.
  * Return: as mount_session_new(), and what there is to be said was logged
  */
 MUST_CHECK int mount_session_try(const struct mount_options *options,
-				 const char *mountpoint, const char *fsname);
+				 const char *mountpoint, const char *fsname,
+				 bool matters);
 
 /**
  * mount_session_new - mount.

@@ -78,12 +78,12 @@ static int trial_apart(struct trial *t)
 }
 
 int mount_session_try(const struct mount_options *options,
-		      const char *mountpoint, const char *fsname)
+		      const char *mountpoint, const char *fsname, bool matters)
 {
 	struct trial t = {.options = options, .fsname = fsname};
 	int err = session_find_path(mountpoint, &t.path);
 
-	if (!err && options->uring == MOUNT_URING_ON && mount_uring_missing())
+	if (!err && options->uring == MOUNT_ON && mount_uring_missing())
 		err = -EOPNOTSUPP;
 	if (!err && options->low_latency == MOUNT_ON && mount_latency_missing())
 		err = -EOPNOTSUPP;
@@ -91,7 +91,7 @@ int mount_session_try(const struct mount_options *options,
 		goto out;
 	/* auto_unmount leaves a process behind that waits for the end of this
 	 * one: the library's opinion must do. */
-	t.attach = !options->auto_unmount;
+	t.attach = !options->auto_unmount && (matters || geteuid() == 0);
 	if (t.attach && geteuid() == 0) {
 		err = trial_apart(&t);
 	} else {
