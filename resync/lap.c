@@ -639,6 +639,10 @@ static int lap_run(const struct resync_lap_args *args,
 	lap->dst = &lap->target;
 	lap->n = counts;
 	lap->dry = args->control && args->control->dry_run;
+	if (args->control) {
+		lap->target.should_stop = args->control->should_stop;
+		lap->target.stop_arg = args->control->arg;
+	}
 	lap->tight = tight;
 	/* A live source goes on counting while the lap looks at it. */
 	lap->limit = args->source.live ? mirror_seq(args->source.live)

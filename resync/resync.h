@@ -96,6 +96,9 @@ struct resync_side {
 	 * another file than the map says. */
 	const struct idmap *unproved;
 	struct side_dirs *dirs; /* side_dirs.h; NULL: none */
+	/* Asked while a copy is settled; nonzero ends it with -ECANCELED. NULL: no. */
+	int (*should_stop)(void *arg);
+	void *stop_arg;
 };
 
 enum resync_relation {

@@ -122,6 +122,8 @@ int side_settle(const struct resync_side *side)
 			r = settle_find(&s, side, rd);
 		if (r == 0 && s.rows.count)
 			r = settle_write(&s, side->meta);
+		if (r == 0)
+			r = side_poll(side);
 	}
 	meta_reader_put(rd);
 	vec_done(&s.rows);

@@ -138,6 +138,8 @@ static int same_range(struct links *l, int fd, int other_fd, struct range at)
 		if (!len)
 			return 1;
 		at.start += (uint64_t)len;
+		if (side_poll(l->side))
+			return -ECANCELED;
 	}
 	return 1;
 }
@@ -404,6 +406,8 @@ int side_settle_links(const struct resync_side *side, struct meta_reader *rd)
 		return -ENOMEM;
 	while ((r = links_next(&l, &node)) > 0) {
 		r = links_node(&l, node);
+		if (!r)
+			r = side_poll(side);
 		if (r)
 			break;
 	}

@@ -56,6 +56,13 @@ bool side_is_unproved(const struct resync_side *side, uint64_t dir,
 	return row->backing.ino == 0 && is_unproved(side, dir);
 }
 
+int side_poll(const struct resync_side *side)
+{
+	return side->should_stop && side->should_stop(side->stop_arg)
+		       ? -ECANCELED
+		       : 0;
+}
+
 static int path_add(struct path *p, const struct meta_dentry *d)
 {
 	struct path_part part = {p->names.count, d->name_len};

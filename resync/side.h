@@ -43,6 +43,9 @@ bool side_matches(const struct meta_node *row, const struct store_stat *st);
 bool side_is_unproved(const struct resync_side *side, uint64_t dir,
 		      const struct meta_node *row);
 
+/** side_poll - is it to go on? Return: 0, -ECANCELED */
+MUST_CHECK int side_poll(const struct resync_side *side);
+
 /**
  * side_open_dir - as side_open_node() of a directory, to list it or to work
  * in it; META_LIMBO_ID is limbo/.

@@ -194,6 +194,30 @@ eq "what was kept" "$(dd if=b/.seqmirror/found/link-3-0 bs=1 skip=2G count=1 \
 rm b/.seqmirror/found/link-3-0
 linked
 
+# Whoever interrupts that waits for the file that is compared, and for no other.
+put_back
+faulty slow "$work/b"
+faults_pin slow
+hangs()
+{
+	(($(fault_waits slow) > 0))
+}
+faults slow hang read one
+env --default-signal=INT "$SEQMIRROR" resync "$work/a" "$work/slow" \
+	>said 2>&1 &
+asked=$!
+wait_until 20 hangs
+kill -INT "$asked"
+faults slow clear
+! wait "$asked" || fail "it went on: $(cat said)"
+grep -q "interrupted before store b was in step" said || fail "$(cat said)"
+eq "links that were made after that" "$(stat -c %h b/d/pipe b/e/link | xargs)" \
+	"1 1"
+faults_unpin slow
+umount slow
+sm resync "$work/a" "$work/b" >/dev/null
+linked
+
 # The copy was left cleanly and is followed by one that was not: what that has in
 # doubt is no doubt about the copy.
 numbers()
