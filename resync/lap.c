@@ -279,12 +279,14 @@ int lap_copied_open(struct lap *lap, const struct meta_node *row, int flags)
 		return r < 0 ? r : -ENOENT;
 	fd = store_open_path(lap->dst->store, path, flags);
 	if (fd < 0)
-		return fd;
+		return fd == -EXDEV ? -ESTALE : fd;
 	r = store_fstat(lap->dst->store, fd, 0, &st);
 	if (r < 0)
 		return r;
-	return meta_kind_of(st.st.st_mode) == row->kind ? steal_fd(&fd)
-							: -ESTALE;
+	return meta_kind_of(st.st.st_mode) == row->kind &&
+			       !store_stat_is_apart(&st)
+		       ? steal_fd(&fd)
+		       : -ESTALE;
 }
 
 int lap_target_open(struct lap *lap, uint64_t node, int flags,

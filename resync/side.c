@@ -40,7 +40,7 @@ bool side_matches(const struct meta_node *row, const struct store_stat *st)
 	if (meta_kind_of(st->st.st_mode) != row->kind)
 		return false;
 	if (row->backing.ino == 0)
-		return true;
+		return !store_stat_is_apart(st);
 	return row->backing.ino == (uint64_t)st->st.st_ino &&
 	       (row->backing.gen == 0 || row->backing.gen == st->gen);
 }

@@ -36,7 +36,8 @@ MUST_CHECK int side_open_parent(const struct resync_side *side,
 				struct meta_reader *rd, uint64_t node,
 				struct meta_dentry *ret_dentry);
 
-/* Is what was found the node of this row? A void identity matches by kind. */
+/* Is what was found the node of this row? A void identity matches by kind,
+ * but not what is mounted there. */
 bool side_matches(const struct meta_node *row, const struct store_stat *st);
 
 /* Would a name in @dir prove nothing about the node of @row? */

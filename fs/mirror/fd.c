@@ -326,6 +326,8 @@ static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
 	if (r)
 		return r;
 	if (!want.ino) { /* a restored copy: trusted by its place */
+		if (store_stat_is_apart(&st))
+			return -ESTALE;
 		want.ino = st.st.st_ino;
 		want.gen = st.gen;
 		place_set_backing(m, &n->place[i], want);

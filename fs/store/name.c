@@ -3,7 +3,8 @@
  * Directory entries: opened, made, moved, removed.
  *
  * Single names are opened with O_NOFOLLOW. A path of several components is
- * left to openat2(2), which stays below the root and follows no symlink.
+ * left to openat2(2), which stays below the root, follows no symlink and enters
+ * no other mount.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -52,7 +53,8 @@ static int open_how(int dirfd, const char *path, int flags)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned int)flags,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+			   RESOLVE_NO_XDEV,
 	};
 
 	return (int)RETRY_EINTR(

@@ -128,9 +128,10 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 			out.gen = gen_hash(&out.btime_ns, sizeof(out.btime_ns));
 		out.no_gen = err && !out.btime_ns;
 	}
-	/* A descriptor of the root, which may be a mount point, is ours. */
-	out.foreign = out.st.st_dev != s->dev ||
-		      (name[0] && (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT));
+	/* The root may be a mount point, and is ours. */
+	out.mounted = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) &&
+		      (name[0] || out.st.st_ino != s->root_ino);
+	out.foreign = out.st.st_dev != s->dev || out.mounted;
 	*ret = out;
 	return 0;
 }

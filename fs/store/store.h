@@ -101,7 +101,17 @@ struct store_stat {
 	/* Something is mounted here, or a btrfs subvolume begins: what lies
 	 * below is not of this store. */
 	bool foreign;
+	bool mounted; /* the former: a mount's root, which is not the store's */
 };
+
+/*
+ * Is it surely not of this store? Less than foreign: on overlayfs files may lie
+ * on another device than their directories.
+ */
+static inline bool store_stat_is_apart(const struct store_stat *st)
+{
+	return st->mounted || (st->foreign && S_ISDIR(st->st.st_mode));
+}
 
 /*
  * What a stat is asked for besides.  Since Linux 6.13 whoever asks for the times

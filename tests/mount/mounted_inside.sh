@@ -104,3 +104,68 @@ unmount_volume
 same_tree a/s/d b/s/d
 untouched
 umount {a,b}/s/{device,near}
+
+# A copy finds its files by path: not in what is mounted there, on another device
+# or on the same one, whether it is behind or not.
+for place in other near; do
+	mkdir c d
+	sm init --name c,d "$work/c" "$work/d" >/dev/null
+	mount_volume "$work/c" "$work/d"
+	mkdir -p "$mnt/e/dir"
+	echo old | tee "$mnt/e/file" "$mnt/e/dir/file" >"$mnt/file"
+	unmount_volume
+	for step in same behind; do
+		if [[ $step == behind ]]; then
+			mv d away
+			mount_volume -o degraded "$work/c"
+			echo new >"$mnt/e/file"
+			rm "$mnt/e/dir/file"
+			unmount_volume
+			mv away d
+		fi
+		mv d old
+		cp -a old d
+		rm -r old
+		mount --bind "$place" d/e
+		timeout 60 "$SEQMIRROR" resync "$work/c" "$work/d" >said 2>&1 ||
+			grep -q 'unmount it' said || fail "$place: $(cat said)"
+		if [[ $step == same ]]; then
+			mount_volume -o no_auto_attach "$work/c" "$work/d"
+			echo online >"$mnt/e/file"
+			touch "$mnt/e/dir/more"
+			eq "a file" "$(cat "$mnt/e/dir/file")" old
+			unmount_volume
+		fi
+		untouched
+		umount d/e
+		sound "$work/d"
+		sm resync "$work/c" "$work/d" >/dev/null
+		sound "$work/d"
+		same_tree c d
+	done
+	rm -r c d
+done
+
+# On an overlay, files lie on another device than their directories: no mount.
+mkdir overlay upper c
+mount -t tmpfs none upper
+mkdir upper/{up,work}
+if mount -t overlay -o lowerdir=near,upperdir=upper/up,workdir=upper/work \
+	none overlay 2>said; then
+	mkdir overlay/d
+	sm init --name c,d "$work/c" "$work/overlay/d" >/dev/null
+	mount_volume "$work/c" "$work/overlay/d"
+	echo one >"$mnt/file"
+	detach d
+	echo two >"$mnt/file"
+	attach d
+	unmount_volume
+	cp -a overlay/d overlay/copy
+	rm -r overlay/d
+	mv overlay/copy overlay/d
+	sm resync "$work/c" "$work/overlay/d" >/dev/null
+	same_tree c overlay/d
+	eq "kept" "$(ls overlay/d/.seqmirror/found)" ""
+	umount overlay
+fi
+umount upper
