@@ -22,10 +22,12 @@
 #include "base/range.h"
 #include "base/text.h"
 #include "base/vec.h"
+#include "resync/map_path.h"
 #include "resync/side.h"
 
 #define LINKS_BUFFER ((size_t)64 * 1024)
 #define LINKS_TARGET 4096u
+#define PATH_QUOTED  4200
 
 /* Names that have the same. */
 struct version {
@@ -59,6 +61,25 @@ static void place_done(struct link_place *p)
 }
 #define _cleanup_place_ _cleanup_(place_done)
 
+/* What is hidden cannot be made one with the rest. 0: it is not there at all. */
+static int look_hidden(struct links *l, const struct meta_dentry *d)
+{
+	_cleanup_free_ char *path = NULL;
+	char quoted[PATH_QUOTED];
+	int r = side_is_hidden(l->side, l->rd, d->parent);
+
+	if (r <= 0)
+		return r;
+	r = map_path(l->rd, d, &path);
+	if (r < 0)
+		return r;
+	log_err("another filesystem is mounted over a hard link of a copy, "
+		"unmount it: store=%s name=%s",
+		store_path(l->side->store),
+		path_quote(quoted, sizeof(quoted), r ? path : d->name));
+	return -EXDEV;
+}
+
 /* 1: the node; 0: something else, or nothing that proves anything. */
 static int place_look(struct links *l, const struct meta_dentry *d,
 		      struct link_place *p)
@@ -70,8 +91,9 @@ static int place_look(struct links *l, const struct meta_dentry *d,
 		return 0;
 	p->dirfd = side_open_dir(l->side, l->rd, d->parent);
 	if (p->dirfd < 0)
-		return p->dirfd == -ENOENT || p->dirfd == -ESTALE ? 0
-								  : p->dirfd;
+		return p->dirfd == -ENOENT || p->dirfd == -ESTALE
+			       ? look_hidden(l, d)
+			       : p->dirfd;
 	r = side_stat_entry(l->side, p->dirfd, d->name, &l->row, &p->st);
 	return r == -ENOENT ? 0 : r;
 }

@@ -384,6 +384,33 @@ int side_open_dir(const struct resync_side *side, struct meta_reader *rd,
 	return side_open_node(side, rd, dir, flags, NULL);
 }
 
+int side_is_hidden(const struct resync_side *side, struct meta_reader *rd,
+		   uint64_t dir)
+{
+	_cleanup_(path_done) struct path path = {0};
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = -1;
+	struct meta_dentry d;
+	struct store_stat st;
+	int r;
+
+	if (dir == META_ROOT_ID || dir == META_LIMBO_ID)
+		return 0;
+	r = meta_dentry_of(rd, dir, &d);
+	if (!r)
+		r = path_climb(side, rd, &d, &path);
+	if (r)
+		return r == -ENOENT || r == -ESTALE ? 0 : r;
+	text = path_text(&path);
+	if (!text)
+		return -ENOMEM;
+	fd = store_open_path(side->store, text, O_PATH);
+	if (fd < 0)
+		return fd == -EXDEV;
+	r = store_fstat(side->store, fd, 0, &st);
+	return r < 0 ? r : st.foreign;
+}
+
 int side_stat_entry(const struct resync_side *side, int dirfd, const char *name,
 		    const struct meta_node *row, struct store_stat *ret)
 {

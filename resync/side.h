@@ -54,6 +54,11 @@ MUST_CHECK int side_poll(const struct resync_side *side);
 MUST_CHECK int side_open_dir(const struct resync_side *side,
 			     struct meta_reader *rd, uint64_t dir);
 
+/** side_is_hidden - is another filesystem mounted on @dir, or above it? 1, 0,
+ * -errno */
+MUST_CHECK int side_is_hidden(const struct resync_side *side,
+			      struct meta_reader *rd, uint64_t dir);
+
 /**
  * side_stat_entry - identity of what lies under a name, and whether it is
  * the node of @row: 1 yes, 0 something else lies there, -ENOENT, -errno.

@@ -218,6 +218,17 @@ umount slow
 sm resync "$work/a" "$work/b" >/dev/null
 linked
 
+# Where another filesystem hides some of the names, the rest is no file of its own.
+put_back
+mkdir other
+mount --bind other b/e
+! sm resync "$work/a" "$work/b" >said 2>&1 || fail "in step: $(cat said)"
+grep -q "mounted.*unmount it: store=$work/b name=e/" said ||
+	fail "said: $(cat said)"
+umount b/e
+sm resync "$work/a" "$work/b" >/dev/null
+linked
+
 # The copy was left cleanly and is followed by one that was not: what that has in
 # doubt is no doubt about the copy.
 numbers()
