@@ -9,7 +9,7 @@
  *	   or ahead, nobody can tell.
  *	2. Pick the source; refuse a fork, and an unclean end without a member
  *	   that may have gone on alone.
- *	3. Ask whoever mounts; then recover the source if anything is in doubt.
+ *	3. Ask whoever mounts; then settle a source that is a copy, and recover.
  *	4. Who agrees with it starts online; the others are resynced later.
  *
  * Nothing is changed before 3, and no tree is read in any step.
@@ -579,7 +579,8 @@ static int ask(const struct assembly *a)
 		.rows = a->rows,
 		.count = a->row_count,
 		.path_count = a->set.count,
-		.recovers = present_needs_recovery(&a->set, a->source),
+		.changes = a->set.v[a->source].copy ||
+			   present_needs_recovery(&a->set, a->source),
 	};
 
 	if (!a->question)

@@ -178,7 +178,7 @@ struct resync_found {
 	size_t count;
 	const char *paths[META_STORE_MAX]; /* of the stores that are there */
 	size_t path_count;
-	bool recovers; /* a recovery follows */
+	bool changes; /* a recovery follows, or a copy's files are found anew */
 };
 
 /* Refusals of whoever mounts: asked before anything on a store is changed; what

@@ -180,8 +180,8 @@ struct asked {
 };
 
 /* Whatever can be refused is refused here: a recovery changes stores, and what
- * only it could have told of them is gone then. Where none follows, a mount that
- * the kernel refuses changes times of maps. */
+ * only it could have told of them is gone then; a copy gets its hard links again.
+ * Where neither follows, a mount that the kernel refuses changes times of maps. */
 static int may_mount(void *arg, const struct resync_found *found)
 {
 	struct asked *asked = arg;
@@ -192,7 +192,7 @@ static int may_mount(void *arg, const struct resync_found *found)
 		err = find_prefer(found, &r->options);
 	if (!err) {
 		err = mount_session_try(&r->options, r->mountpoint, r->fsname,
-					found->recovers);
+					found->changes);
 		if (err)
 			(void)tell_refused(r, err);
 	}

@@ -174,6 +174,14 @@ wait_until 30 no_daemon_left
 mv b old
 cp -r --preserve=mode,ownership,timestamps,xattr --no-dereference old b
 rm -rf old
+# A mount of it that is refused leaves it as it is.
+if ! grep -qs '^[[:space:]]*user_allow_other' /etc/fuse.conf; then
+	mv a away
+	! as_user "$SEQMIRROR" mount -o allow_other "$work/b" "$mnt" 2>err ||
+		fail "mounted with allow_other"
+	mv away a
+	grep -q "cannot be mounted" err || fail "said: $(cat err)"
+fi
 eq "links of the copy" "$(stat -c %h b/shut-file b/link2 | xargs)" "1 1"
 as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
 wait_until 60 is_healthy
