@@ -143,9 +143,6 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 			      "all of store %s would be compared (%s); a dry "
 			      "run cannot tell what differs",
 			      name, lost ? lost : "It shares no history.");
-	r = settle_doubts(w);
-	if (r < 0)
-		return r;
 	r = add_member(w, store);
 	if (r < 0)
 		return refuse(w, r, "store %s cannot become a member: %s", name,
@@ -154,6 +151,9 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 					"name ('seqmirror remove' that one, or "
 					"'seqmirror add' an empty directory)"
 				      : strerror(-r));
+	r = settle_doubts(w);
+	if (r < 0)
+		return r;
 	r = rebuild_like(&source, store, c ? c->should_stop : NULL,
 			 c ? c->arg : NULL, &meta, &counts, w->why, w->why_len);
 	meta_close(meta);

@@ -155,6 +155,7 @@ static void interrupt_prepare(void)
 
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
+	(void)sigaction(SIGHUP, &action, NULL); /* its terminal was closed */
 }
 
 static int make(const struct words *w, char **paths, int count)

@@ -50,9 +50,9 @@ hangs()
 {
 	(($(fault_waits d) > 0))
 }
-for signal in INT KILL; do
+for signal in INT HUP KILL; do
 	faults d hang lookup file
-	env --default-signal=INT "$SEQMIRROR" init --adopt "$work/d" "$work/e" \
+	env --default-signal=INT,HUP "$SEQMIRROR" init --adopt "$work/d" "$work/e" \
 		>out 2>err &
 	asked=$!
 	wait_until 20 hangs
