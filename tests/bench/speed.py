@@ -61,7 +61,7 @@ class Bench:
         self.place.setup()
         self.native = Contender("native", self.place)
         self.native.setup()
-        for name in dict.fromkeys(x for x in self.opt.contenders.split(",") if x):
+        for name in dict.fromkeys(x for x in self.opt.contenders.split(",") if x and x != "native"):
             try:
                 contender = KINDS[name](name, self.place)
                 contender.setup()
