@@ -157,9 +157,11 @@ static void open_map(const char *dir)
 
 static void close_map(const char *dir)
 {
-	static const char *const names[] = {"meta.db", "meta.db-wal"};
+	static const char *const names[] = {"meta.db", "meta.db-wal",
+					    "meta.mark"};
 	struct meta_reader *rd = meta_reader_get(map);
 	char path[128];
+	int r;
 
 	assert(rd && meta_integrity(rd) == 1);
 	meta_reader_put(rd);
@@ -168,7 +170,8 @@ static void close_map(const char *dir)
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
 		(void)unlink(path);
 	}
-	(void)rmdir(dir);
+	r = rmdir(dir);
+	assert(r == 0);
 }
 
 int main(void)
