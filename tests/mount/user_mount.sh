@@ -182,6 +182,11 @@ if ! grep -qs '^[[:space:]]*user_allow_other' /etc/fuse.conf; then
 	mv away a
 	grep -q "cannot be mounted" err || fail "said: $(cat err)"
 fi
+if [[ -e /dev/cpu_dma_latency ]]; then
+	! as_user "$SEQMIRROR" mount -o low_latency=on "$work/a" "$work/b" \
+		"$mnt" 2>err || fail "mounted with low_latency=on"
+	grep -q "low_latency=on: .* it takes root" err || fail "said: $(cat err)"
+fi
 eq "links of the copy" "$(stat -c %h b/shut-file b/link2 | xargs)" "1 1"
 as_user "$SEQMIRROR" mount "$work/a" "$work/b" "$mnt"
 wait_until 60 is_healthy
