@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "resync/lineage.h"
+
 int check_doubt_load(struct check *c)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
@@ -13,8 +15,7 @@ int check_doubt_load(struct check *c)
 	if (r == 0)
 		r = meta_iter_intents(c->rd, &it);
 	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0) {
-		c->n->armed |= in.generation != META_DOUBT_GENERATION ||
-			       in.kind == META_INTENT_NAME;
+		c->n->armed |= !lineage_is_doubt(&in);
 		r = vec_push(&c->doubt.intents, in);
 	}
 	return r;

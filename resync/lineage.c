@@ -295,7 +295,25 @@ static int load_other(struct meta_reader *rd, const char *other,
 	return 0;
 }
 
-/* That a file is in doubt for good is no operation. */
+bool lineage_is_doubt(const struct meta_intent *in)
+{
+	return in->generation == META_DOUBT_GENERATION &&
+	       in->kind != META_INTENT_NAME;
+}
+
+bool lineage_is_begun(struct meta *meta)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	struct meta_epoch *v = NULL;
+	size_t count = 1;
+
+	if (!rd || meta_epochs(rd, &v, &count))
+		count = 1;
+	free(v);
+	meta_reader_put(rd);
+	return count > 0;
+}
+
 static int look_for_intents(struct meta_reader *rd, struct lineage_view *ret)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
@@ -306,8 +324,7 @@ static int look_for_intents(struct meta_reader *rd, struct lineage_view *ret)
 	ret->intents = false;
 	while (r == 0 && !armed && (r = meta_next_intent(&it, &in)) > 0) {
 		ret->intents = true;
-		armed = in.generation != META_DOUBT_GENERATION ||
-			in.kind == META_INTENT_NAME;
+		armed = !lineage_is_doubt(&in);
 		r = 0;
 	}
 	ret->doubts_only = ret->intents && !armed;

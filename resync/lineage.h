@@ -92,6 +92,17 @@ bool lineage_completes(const struct lineage_view *whole,
  */
 void lineage_settle(struct lineage_verdict *verdict, bool newer);
 
+/** lineage_is_doubt - is a file in doubt since a failure, for good, and not for
+ * an operation under way? */
+bool lineage_is_doubt(const struct meta_intent *in);
+
+/**
+ * lineage_is_begun - has the map any epoch?  One that has none was never finished
+ * by the init, add or rebuild that made it.  An error counts as yes: whoever reads
+ * more meets it again.
+ */
+bool lineage_is_begun(struct meta *meta);
+
 /* ---- over two maps ---- */
 
 /* A lineage view and the rows it points into. */

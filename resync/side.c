@@ -405,8 +405,11 @@ int side_is_hidden(const struct resync_side *side, struct meta_reader *rd,
 	if (!text)
 		return -ENOMEM;
 	fd = store_open_path(side->store, text, O_PATH);
+	if (fd == -EXDEV)
+		return 1;
 	if (fd < 0)
-		return fd == -EXDEV;
+		return fd == -ENOENT || stale_if_foreign(fd) == -ESTALE ? 0
+									: fd;
 	r = store_fstat(side->store, fd, 0, &st);
 	return r < 0 ? r : st.foreign;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "resync/lineage.h"
 
 enum {
 	PATH_TEXT = 300,
@@ -158,21 +159,15 @@ static int check_directory(struct volume_check *c, const char *path,
 static bool is_unfinished(const char *path)
 {
 	char priv[4200];
-	struct meta_epoch *v = NULL;
 	struct meta *meta = NULL;
-	struct meta_reader *rd;
-	size_t count = 1;
+	bool begun;
 
 	snprintf(priv, sizeof(priv), "%s/%s", path, STORE_PRIVATE);
 	if (meta_open(priv, META_OPEN_RO, &meta, NULL))
 		return false;
-	rd = meta_reader_get(meta);
-	if (!rd || meta_epochs(rd, &v, &count))
-		count = 1;
-	free(v);
-	meta_reader_put(rd);
+	begun = lineage_is_begun(meta);
 	meta_close(meta);
-	return !count;
+	return !begun;
 }
 
 static int check_fresh(struct volume_check *c, const char *path)

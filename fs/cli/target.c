@@ -9,6 +9,7 @@
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/ui.h"
 #include "fs/cli/waits.h"
+#include "resync/lineage.h"
 
 #define ANSWER_MS 30000
 
@@ -18,20 +19,6 @@ void target_done(struct target *t)
 	meta_close(t->map);
 	t->client = NULL;
 	t->map = NULL;
-}
-
-/* An error counts as yes: whoever reads more meets it again. */
-static bool has_history(struct meta *map)
-{
-	struct meta_reader *rd = meta_reader_get(map);
-	struct meta_epoch *v = NULL;
-	size_t count = 1;
-
-	if (!rd || meta_epochs(rd, &v, &count))
-		count = 1;
-	free(v);
-	meta_reader_put(rd);
-	return count > 0;
 }
 
 int target_open_map(const char *path, struct meta **ret_map,
@@ -59,7 +46,7 @@ int target_open_map(const char *path, struct meta **ret_map,
 	if (err)
 		return err;
 	if (strcmp(meta_store_uuid(*ret_map), ret_id->store_uuid) == 0 &&
-	    has_history(*ret_map))
+	    lineage_is_begun(*ret_map))
 		return 0;
 	if (strcmp(meta_store_uuid(*ret_map), ret_id->store_uuid))
 		ui_error(path, "its map is that of another store");
