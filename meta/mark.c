@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 
 /* One line of this length, in one sector. */
@@ -206,7 +207,10 @@ static int open_mark(struct map_call *k)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
+	int r = FAULT_ERR("meta.mark.open");
 
+	if (r < 0)
+		return r;
 	fd = openat(k->dir_fd, META_MARK_NAME,
 		    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
 		    0600);
@@ -225,8 +229,12 @@ static int mark_open_file(struct meta *m)
 	};
 	int fd = map_call(m, &k);
 
+	if (fd == -ENOSPC || fd == -EDQUOT) {
+		mark_give_up(m, fd);
+		return 0;
+	}
 	if (fd < 0)
-		return fd == -ENOSPC || fd == -EDQUOT ? 0 : fd;
+		return fd;
 	m->mark_fd = fd;
 	return 0;
 }

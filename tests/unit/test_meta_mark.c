@@ -4,6 +4,7 @@
  * WAL is missing, cut, damaged, older or another map's, or the map itself is
  * an older one or another.
  */
+#include "base/fault.h"
 #include "meta/mark.h"
 #include "meta_fixture.h"
 #include "rng.h"
@@ -295,6 +296,46 @@ Test(meta_mark, no_mark)
 	drop_dir(crashed);
 	fixture_done(&f);
 }
+
+#ifdef SEQMIRROR_FAULT_INJECTION
+
+/* One that is there and cannot be opened for want of room is none afterwards: it
+ * does not know what is committed from now on. */
+Test(meta_mark, no_room_to_open)
+{
+	char older[64], crashed[64], closed[64];
+	struct fixture f;
+	struct meta *m;
+
+	crash(&f, older, crashed);
+	make_dir(closed);
+	must(fault_configure("meta.mark.open:enospc:1+"));
+	must(meta_open(crashed, META_OPEN_RW, &m, NULL));
+	put_some(m, 80, 2);
+	copy_all(crashed, older);
+	meta_close(m);
+	must(fault_configure(""));
+	cr_assert_eq(nodes_in(older), 82);
+	/* The same of one that was closed, which there is a mark of again. */
+	cr_assert_eq(nodes_in(crashed), 82);
+	must(meta_open(crashed, META_OPEN_RW, &m, NULL));
+	put_some(m, 82, 1);
+	meta_close(m);
+	must(fault_configure("meta.mark.open:enospc:1+"));
+	must(meta_open(crashed, META_OPEN_RW, &m, NULL));
+	put_some(m, 83, 1);
+	copy_all(crashed, closed);
+	meta_close(m);
+	must(fault_configure(""));
+	cr_assert_eq(nodes_in(closed), 84);
+	cr_assert_eq(nodes_in(crashed), 84);
+	drop_dir(older);
+	drop_dir(crashed);
+	drop_dir(closed);
+	fixture_done(&f);
+}
+
+#endif
 
 /* Writers that are killed one after the other never move what they wrote. */
 Test(meta_mark, killed_again_and_again)
