@@ -30,7 +30,7 @@ EXCHANGE, ZERO_RANGE = 2, 16
 KEEP_SIZE, PUNCH_HOLE = 1, 2
 AT_FDCWD = -100
 GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV, errno.ENOENT,
-        errno.EIO, errno.EINTR)
+        errno.EIO, errno.EINTR, errno.ECANCELED)
 SCRATCH = "x"
 PAUSE = 0.01
 libc = powermodel.libc

@@ -202,6 +202,7 @@ class Compare:
         self.root = root
         self.owners = owners
         self.differences = []
+        self.seen = set()  # pairs of inodes, of those with several names
         self.files = 0
         self.bytes = 0
 
@@ -214,13 +215,13 @@ class Compare:
             for root in (self.a, self.b):
                 fds.append(os.open(reach(root, path),
                                    os.O_RDONLY | os.O_NOFOLLOW))
-            if self.holes:
-                for fd in fds:
-                    settle(fd)
             maps = [seek_map(fd, size) for fd in fds]
             for start, end in union(*maps):
                 self.contents(path, fds, start, end)
-            if self.holes:
+            if self.holes and self.one_sided(fds, maps):
+                for fd in fds:
+                    settle(fd)
+                maps = [seek_map(fd, size) for fd in fds]
                 self.hole_maps(path, fds, maps)
         finally:
             for fd in fds:
@@ -238,14 +239,22 @@ class Compare:
                 return
             start += length
 
-    def hole_maps(self, path, fds, maps):
+    @staticmethod
+    def one_sided(fds, maps):
+        """[("A" or "B", the ranges that only the other one has)]."""
         maps = [blocks(m) for m in maps]
+        found = []
         for here, there, which in ((0, 1, "B"), (1, 0, "A")):
             extra = subtract(maps[here], maps[there])
             if extra:
                 extra = subtract(extra, blocks(fiemap(fds[there]) or []))
             if extra:
-                self.say(path, f"a hole in {which} only: {ranges_text(extra)}")
+                found.append((which, extra))
+        return found
+
+    def hole_maps(self, path, fds, maps):
+        for which, extra in self.one_sided(fds, maps):
+            self.say(path, f"a hole in {which} only: {ranges_text(extra)}")
 
     def regular(self, path, st, other):
         if st.st_size != other.st_size:
@@ -260,6 +269,11 @@ class Compare:
             return
         kind = stat.S_IFMT(st.st_mode)
         self.files += 1
+        if kind != stat.S_IFDIR and st.st_nlink > 1:
+            pair = (st.st_dev, st.st_ino, other.st_dev, other.st_ino)
+            if pair in self.seen:
+                return
+            self.seen.add(pair)
         if st.st_mode != other.st_mode:
             self.say(path, f"mode {st.st_mode:o} and {other.st_mode:o}")
         if self.owners and (st.st_uid, st.st_gid) != (

@@ -9,10 +9,11 @@
 need_root
 need jq
 
+others=(mkdir)
 # fill: other people's files beside the store, until there is room for none.
 fill()
 {
-	mkdir b/others
+	"${others[@]}" b/others >/dev/null
 	# Where they are few all inodes are used up, else what blocks allow.
 	(($(stat -f -c %c b) > 1000)) || fill_inodes
 	dd if=/dev/zero of=b/others/large bs=64k status=none 2>/dev/null || :
@@ -110,13 +111,14 @@ if ! can_make btrfs; then
 	exit 0
 fi
 echo "-- btrfs"
-image b 320 btrfs
+image b 160 btrfs
 rm -rf a
 mkdir a b/store
 sm init --name a,b a b/store >/dev/null
 mount_volume a b/store
 echo 1 >"$mnt/1"
 unmount_volume
+others=(btrfs subvolume create)
 fill
 : >"$daemon_log"
 mount_volume a b/store
@@ -124,7 +126,8 @@ store_is b online ||
 	grep -q 'map of store b: .*No space left.*going on without' \
 		"$daemon_log" || fail "not told: $(cat "$daemon_log")"
 rm "$mnt/1"
-rm -r b/others
+btrfs subvolume delete -c b/others >/dev/null
+btrfs subvolume sync b >/dev/null
 sync -f b
 wait_until 30 store_is b online
 unmount_volume

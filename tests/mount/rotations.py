@@ -48,7 +48,8 @@ import rotationsession  # noqa: E402
 import rotationstores as stores  # noqa: E402
 from rigs import Failure, wait_for  # noqa: E402
 
-GONE = (errno.ENOTCONN, errno.ECONNABORTED)
+# The last is what a ring says.
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED)
 
 
 class Rotations(rotationbench.Bench, rotationsession.Session):

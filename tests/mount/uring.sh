@@ -174,8 +174,8 @@ connection=connections/$(mountpoint -d "$mnt" | cut -d: -f2)
 echo kept >"$mnt/kept"
 sync "$mnt/kept"
 mkdir "$mnt/cut"
-start_helper python3 "$lib_dir/uring_load.py" "$mnt/cut" 4 1000 2>/dev/null
-wait_until 20 test -e "$mnt/cut/0-3"
+start_helper python3 "$lib_dir/uring_load.py" "$mnt/cut" 4 1000 2>load.err
+poll_until 20 test -e "$mnt/cut/0-3" || fail "no load: $(cat load.err)"
 echo 1 >"$connection/abort"
 wait_until 20 is_dead "$helper_pid"
 daemon_ended
@@ -187,8 +187,8 @@ mount_volume -o io_uring=on "$work/a" "$work/b"
 eq "what was synced before it was broken off" "$(cat "$mnt/kept")" kept
 mkdir "$mnt/killed"
 start_helper python3 "$lib_dir/uring_load.py" "$mnt/killed" 4 1000 no-seek \
-	2>/dev/null
-wait_until 20 test -e "$mnt/killed/0-3"
+	2>load.err
+poll_until 20 test -e "$mnt/killed/0-3" || fail "no load: $(cat load.err)"
 kill_daemon
 wait_until 20 is_dead "$helper_pid"
 mount_volume -o io_uring=on "$work/a" "$work/b"
