@@ -8,7 +8,7 @@
 #   gcc, clang    warnings are errors; all suites
 #   release       optimised gcc, as packaged
 #   fault         fault points on: what the crash suite needs
-#   asan          clang, address and undefined behaviour; unit conc mount
+#   asan          clang, address and undefined behaviour; unit tight conc mount
 #   tsan          clang, threads; conc mount
 #   valgrind      gcc; the unit suite under valgrind
 #   analyzer      gcc -fanalyzer; builds only
@@ -120,7 +120,7 @@ asan)
 	# The sanitizer's library is in the program, hence b_lundef.
 	CC=clang setup -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dlock_debug=true -Dfault_injection=true
-	sanitized_tests unit conc mount
+	sanitized_tests unit tight conc mount
 	;;
 tsan)
 	CC=clang setup -Db_sanitize=thread -Db_lundef=false \
