@@ -5,6 +5,7 @@
  */
 #include "fs/mirror/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -193,8 +194,8 @@ static int reconcile_from(struct op *op, struct node *n, unsigned int from,
 			return (int)i;
 		if (err && store_error_is_space(err) && !last)
 			return (int)i;
-		if (err)
-			(void)slot_put_out(m, i, "write", err);
+		if (err && !slot_put_out(m, i, "write", err))
+			op->in_part = false;
 	}
 	return -1;
 }
@@ -208,12 +209,16 @@ static int reconcile_from(struct op *op, struct node *n, unsigned int from,
 static void reconcile(struct op *op, struct node *n, unsigned int full,
 		      struct range r)
 {
+	unsigned int tries = 0;
 	int from = (int)full;
 
 	range_widen(n, op->hold);
-	for (unsigned int tries = 1; from >= 0; tries++)
+	op->in_part = true;
+	while (from >= 0)
 		from = reconcile_from(op, n, (unsigned int)from, r,
-				      tries >= RECONCILE_TRIES);
+				      ++tries >= RECONCILE_TRIES);
+	if (tries > 1) /* it is somebody else's part */
+		op->in_part = false;
 }
 
 /* A change that nobody has or everybody has in part. */
@@ -296,18 +301,22 @@ struct writing {
 	const void *buf;
 	size_t len;
 	uint64_t off;
+	bool some;   /* a part is better than an error */
+	size_t done; /* by the slot that was asked last */
 };
 
 static int write_slot(struct mirror *m, unsigned int slot, void *arg)
 {
-	const struct writing *k = arg;
+	struct writing *k = arg;
 	int fd, caps, r = FAULT_ERR("mirror.write");
 
+	k->done = 0;
 	if (!r)
 		r = node_fd_get(m, k->n, slot, false, &fd);
 	if (r)
 		return r;
-	r = store_write(m->slot[slot].store, fd, k->buf, k->len, k->off, NULL);
+	r = store_write(m->slot[slot].store, fd, k->buf, k->len, k->off,
+			&k->done);
 	/* Whatever became of it: a part may be written. */
 	caps = caps_put_back(m->slot[slot].store, fd, &k->caps);
 	node_fd_put(m, k->n, slot);
@@ -347,7 +356,45 @@ static int write_locked(struct op *op, struct writing *k)
 	FAULT_POINT("mirror.write.armed");
 	r = data_change(op, k->n, write_slot, k, k->off, end, "write");
 	FAULT_POINT("mirror.write.done");
+	if (r && k->some && op->in_part && k->done) {
+		k->len = k->done;
+		end = k->off + k->len;
+		r = 0;
+	}
 	return r ? r : dirty_note(op, k->n, k->off, end, false);
+}
+
+static int write_node(struct mirror *m, uint64_t node, struct writing *k,
+		      unsigned int kill)
+{
+	struct range_hold hold;
+	struct op op = {0};
+	int r;
+
+	if (!k->len)
+		return 0;
+	if (k->off > META_RANGE_MAX || k->len > META_RANGE_MAX - k->off)
+		return -EFBIG;
+	r = node_get(m, node, &k->n);
+	if (r)
+		return r == -ENOENT ? -ESTALE : r;
+	if (k->n->kind != META_FILE)
+		r = -EINVAL;
+	if (!r && (kill & ~MIRROR_KEEP_CAPS))
+		r = node_privs_drop(m, k->n, kill);
+	if (!r)
+		r = op_enter_data(m, &op, k->n, k->off, k->off + k->len);
+	if (!r) {
+		write_lock(k, &hold);
+		op.hold = &hold;
+		r = write_locked(&op, k);
+		range_unlock(k->n, &hold);
+	}
+	r = op_end(&op, r);
+	if (!r)
+		stream_note(m, k->n, k->off, k->off + k->len);
+	node_put(m, k->n);
+	return r;
 }
 
 int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
@@ -357,34 +404,19 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 			    .buf = buf,
 			    .len = len,
 			    .off = off};
-	struct range_hold hold;
-	struct op op = {0};
+
+	return write_node(m, node, &k, kill);
+}
+
+ssize_t mirror_write_some(struct mirror *m, uint64_t node, const void *buf,
+			  size_t len, uint64_t off, unsigned int kill)
+{
+	struct writing k = {.buf = buf, .len = len, .off = off, .some = true};
 	int r;
 
-	if (!len)
-		return 0;
-	if (off > META_RANGE_MAX || len > META_RANGE_MAX - off)
-		return -EFBIG;
-	r = node_get(m, node, &k.n);
-	if (r)
-		return r == -ENOENT ? -ESTALE : r;
-	if (k.n->kind != META_FILE)
-		r = -EINVAL;
-	if (!r && (kill & ~MIRROR_KEEP_CAPS))
-		r = node_privs_drop(m, k.n, kill);
-	if (!r)
-		r = op_enter_data(m, &op, k.n, off, off + len);
-	if (!r) {
-		write_lock(&k, &hold);
-		op.hold = &hold;
-		r = write_locked(&op, &k);
-		range_unlock(k.n, &hold);
-	}
-	r = op_end(&op, r);
-	if (!r)
-		stream_note(m, k.n, off, off + len);
-	node_put(m, k.n);
-	return r;
+	assert(!(kill & MIRROR_KEEP_CAPS));
+	r = write_node(m, node, &k, kill);
+	return r ? r : (ssize_t)k.len;
 }
 
 /* ---- seek ---- */

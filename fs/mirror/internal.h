@@ -79,6 +79,9 @@ struct op {
 	slot_mask mask; /* online when it took its number */
 	bool entered;
 	bool numbered;
+	/* A change of contents failed, and all stores have what the one that
+	 * was asked last did of it. */
+	bool in_part;
 	struct range_hold *hold; /* of a change of contents or size */
 	uint64_t room;		 /* what it has taken (room.c) */
 	struct op *prev, *next;	 /* in flight; guarded by mirror.lock */

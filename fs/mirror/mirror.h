@@ -235,6 +235,14 @@ MUST_CHECK ssize_t mirror_read(struct mirror *m, uint64_t node, void *buf,
 /* All of it or an error.  @kill: MIRROR_KILL_*, done first. */
 MUST_CHECK int mirror_write(struct mirror *m, uint64_t node, const void *buf,
 			    size_t len, uint64_t off, unsigned int kill);
+/*
+ * As much of it as there was room for, if all stores have just that: else who
+ * appends, and tries again after an error, would have the part twice. How much, or
+ * an error.  Not with MIRROR_KEEP_CAPS.
+ */
+MUST_CHECK ssize_t mirror_write_some(struct mirror *m, uint64_t node,
+				     const void *buf, size_t len, uint64_t off,
+				     unsigned int kill);
 /* mode as fallocate(2); COLLAPSE and INSERT are -EOPNOTSUPP. */
 MUST_CHECK int mirror_fallocate(struct mirror *m, uint64_t node, int mode,
 				uint64_t off, uint64_t len, unsigned int kill);

@@ -26,6 +26,7 @@
  */
 #include "fs/mount/ops.h"
 
+#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fuse.h>
 
@@ -74,31 +75,48 @@ void op_read(fuse_req_t req, fuse_ino_t node, size_t len, off_t off,
 	reply_buf(req, buf, got);
 }
 
+/*
+ * A part of it is an answer to a write through the kernel's pages alone. Of a page
+ * that it had gathered the kernel knows an error or none. A direct write that ends
+ * in an error it cuts off again, and makes EIO of a part; with writeback caching it
+ * puts the rest of one into its cache.
+ */
+static ssize_t write_to(struct mount_session *s, fuse_ino_t node,
+			const char *buf, size_t len, uint64_t off,
+			unsigned int kill, const struct fuse_file_info *fi)
+{
+	int err;
+
+	if (!fi->writepage && !s->writeback && !(fi->flags & O_DIRECT))
+		return mirror_write_some(s->mirror, node, buf, len, off, kill);
+	if (fi->writepage)
+		kill |= MIRROR_KEEP_CAPS;
+	err = mirror_write(s->mirror, node, buf, len, off, kill);
+	return err ? err : (ssize_t)len;
+}
+
 void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t len,
 	      off_t off, struct fuse_file_info *fi)
 {
 	struct mount_session *session = session_of(req);
 	unsigned int kill;
 	bool kills, had;
-	int err;
+	ssize_t count;
 
 	kills = device_request_kills(FUSE_WRITE, fuse_req_ctx(req)->uid) &&
 		session->killpriv && !fi->writepage;
 	kill = ops_kill(req, node, kills, &had);
-	if (fi->writepage)
-		kill |= MIRROR_KEEP_CAPS;
-	err = mirror_write(session->mirror, node, buf, len, (uint64_t)off,
-			   kill);
-	if (fi->writepage && (err == -ENOSPC || err == -EDQUOT)) {
-		mirror_refuse(session->mirror, node, err, len);
+	count = write_to(session, node, buf, len, (uint64_t)off, kill, fi);
+	if (fi->writepage && (count == -ENOSPC || count == -EDQUOT)) {
+		mirror_refuse(session->mirror, node, (int)count, len);
 		had = true;
 		/* Of all errors of its pages the kernel knows this one alone
 		 * when a file is closed: any other is EIO there. */
-		err = -ENOSPC;
+		count = -ENOSPC;
 	}
 	if (had)
 		notify_attributes(session, node);
-	reply_count(req, err ? err : (ssize_t)len);
+	reply_count(req, count);
 }
 
 void op_fsync(fuse_req_t req, fuse_ino_t node, int data_only,
