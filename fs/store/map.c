@@ -16,8 +16,13 @@
  * place when it returns: so FIEMAP comes after it, and mapped is what either
  * says.
  *
+ * Neither sees what has no place yet in a file of ext4 without extents (made as
+ * ext2 or ext3, or before its filesystem became an ext4), when it is asked from a
+ * hole before it: Linux 6.18 takes the hole to be as long as no block is listed.
+ * Such a file is written out before it is asked.
+ *
  * Ref: xfs_buffered_write_iomap_begin(), xfs_seek_iomap_begin(),
- *	ext4_iomap_begin_report() in the kernel's fs
+ *	ext4_iomap_begin_report(), ext4_ind_map_blocks() in the kernel's fs
  */
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -56,13 +61,43 @@ static int seek_plain(int fd, uint64_t off, int whence, uint64_t *ret_off)
 	return 0;
 }
 
+static bool reports_delayed(uint64_t fs_type)
+{
+	return fs_type == EXT4_SUPER_MAGIC || fs_type == XFS_SUPER_MAGIC ||
+	       fs_type == BTRFS_SUPER_MAGIC;
+}
+
+/* Is what has no place yet called a hole, by SEEK_DATA as well? */
+static bool hides_delayed(const struct store *s, int fd)
+{
+	int flags = 0; /* the kernel writes an int, whatever its name says */
+
+	return s->caps.fs_type == EXT4_SUPER_MAGIC &&
+	       (RETRY_EINTR(ioctl(fd, FS_IOC_GETFLAGS, &flags)) ||
+		!(flags & FS_EXTENT_FL));
+}
+
+/* Not by sync_file_range(2): of what fails, an fsync would not hear any more. */
+static int write_out(int fd)
+{
+	struct fiemap q = {.fm_length = 1, .fm_flags = FIEMAP_FLAG_SYNC};
+
+	return sys_result(RETRY_EINTR(ioctl(fd, FS_IOC_FIEMAP, &q)));
+}
+
 static int seek(const struct store *s, int fd, uint64_t off, int whence,
 		uint64_t *ret_off)
 {
 	off_t found;
+	int err;
 
 	if (!s->caps.seek_hole && whence != SEEK_SET)
 		return seek_plain(fd, off, whence, ret_off);
+	if (whence != SEEK_SET && hides_delayed(s, fd)) {
+		err = write_out(fd);
+		if (err)
+			return err;
+	}
 	found = RETRY_EINTR(lseek(fd, (off_t)off, whence));
 	if (found < 0)
 		return -errno;
@@ -83,12 +118,6 @@ int now_seek(const struct store *s, int fd, uint64_t off, int whence,
 	return seek(s, fd, off, whence, ret_off);
 }
 
-static bool reports_delayed(uint64_t fs_type)
-{
-	return fs_type == EXT4_SUPER_MAGIC || fs_type == XFS_SUPER_MAGIC ||
-	       fs_type == BTRFS_SUPER_MAGIC;
-}
-
 struct fiemap_answer {
 	struct fiemap head;
 	struct fiemap_extent room[FIEMAP_BATCH];
@@ -102,8 +131,10 @@ static int fiemap_ask(const struct store *s, int fd, uint64_t off,
 	*ret = (struct fiemap_answer){0};
 	ret->head.fm_start = off;
 	ret->head.fm_length = FIEMAP_MAX_OFFSET - off;
-	ret->head.fm_flags =
-		reports_delayed(s->caps.fs_type) ? 0 : FIEMAP_FLAG_SYNC;
+	ret->head.fm_flags = reports_delayed(s->caps.fs_type) &&
+					     !hides_delayed(s, fd)
+				     ? 0
+				     : FIEMAP_FLAG_SYNC;
 	ret->head.fm_extent_count = FIEMAP_BATCH;
 	if (!RETRY_EINTR(ioctl(fd, FS_IOC_FIEMAP, &ret->head)))
 		return 0;
