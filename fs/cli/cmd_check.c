@@ -7,13 +7,13 @@
  * that it could still put right.
  */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "fs/cli/check_print.h"
 #include "fs/cli/cli.h"
+#include "fs/cli/interrupt.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
@@ -46,14 +46,6 @@ struct session {
 	bool writes;		    /* the map is open for that */
 	const char *lost; /* why the map cannot be used at all; NULL: it can */
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-	(void)sig;
-	interrupted = 1;
-}
 
 /* ---- opening ---- */
 
@@ -162,7 +154,7 @@ static int on_poll(void *arg, uint64_t places)
 	struct session *s = arg;
 
 	check_print_progress(s->print, places);
-	return interrupted;
+	return interrupt_asked();
 }
 
 static int check_once(struct session *s, struct meta *map)
@@ -433,7 +425,6 @@ static int parse(const struct cli_command *self, int argc, char **argv,
 
 static int run(const struct cli_command *self, int argc, char **argv)
 {
-	struct sigaction action = {.sa_handler = on_interrupt};
 	struct words words = {0};
 	int status = parse(self, argc, argv, &words);
 	int err;
@@ -445,9 +436,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 		ui_error(words.word, "%s", ui_why(err));
 		return CLI_FAILED;
 	}
-	action.sa_flags = (int)SA_RESETHAND;
-	(void)sigaction(SIGINT, &action, NULL);
-	(void)sigaction(SIGTERM, &action, NULL);
+	interrupt_prepare(false);
 	waits_for(words.word);
 	err = words.rebuild ? rebuild(&words) : check(&words);
 	return err ? CLI_FAILED : CLI_DONE;

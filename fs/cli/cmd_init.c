@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "base/vec.h"
 #include "fs/cli/cli.h"
+#include "fs/cli/interrupt.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/ui.h"
 #include "fs/cli/waits.h"
@@ -133,31 +133,6 @@ static int print_text(const struct volume_make_result *made)
 	return 0;
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int sig)
-{
-	(void)sig;
-	interrupted = 1;
-}
-
-static int should_stop(void *arg)
-{
-	(void)arg;
-	return interrupted;
-}
-
-/* What was made by then is taken away again, however often it is asked: half a
- * store would be left. */
-static void interrupt_prepare(void)
-{
-	struct sigaction action = {.sa_handler = on_interrupt};
-
-	(void)sigaction(SIGINT, &action, NULL);
-	(void)sigaction(SIGTERM, &action, NULL);
-	(void)sigaction(SIGHUP, &action, NULL); /* its terminal was closed */
-}
-
 static int make(const struct words *w, char **paths, int count)
 {
 	_cleanup_free_ struct volume_make_result *made =
@@ -168,13 +143,14 @@ static int make(const struct words *w, char **paths, int count)
 		.names = w->names.data,
 		.name_count = w->names.count,
 		.adopt = w->adopt,
-		.should_stop = should_stop,
+		.should_stop = interrupt_stop,
 		.warn = say,
 	};
 	int err;
 
-	interrupt_prepare();
-
+	/* What was made by then is taken away again, or half a store would be
+	 * left. */
+	interrupt_prepare(true);
 	waits_for_any(args.paths, args.path_count);
 	err = made ? volume_make(&args, made) : -ENOMEM;
 	if (err) {

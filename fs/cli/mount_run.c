@@ -452,5 +452,8 @@ int mount_run(struct mount_request *r)
 		ui_error("mount", "%s", ui_why(forked));
 		return MOUNT_SYSTEM;
 	}
-	return forked ? run_here(r, pipe_fd) : status;
+	if (!forked)
+		return status;
+	waits_in_background();
+	return run_here(r, pipe_fd);
 }

@@ -3,7 +3,6 @@
  * `resync` between unmounted stores: done here, in this process.
  */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,26 +10,13 @@
 #include "fs/cli/changes.h"
 #include "fs/cli/cli.h"
 #include "fs/cli/follow.h"
+#include "fs/cli/interrupt.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/mountinfo.h"
 #include "fs/cli/report.h"
 #include "fs/cli/target.h"
 #include "fs/cli/ui.h"
 #include "fs/cli/waits.h"
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal)
-{
-	(void)signal;
-	interrupted = 1;
-}
-
-static int should_stop(void *arg)
-{
-	(void)arg;
-	return interrupted;
-}
 
 static void on_progress(void *arg, const struct resync_progress *p)
 {
@@ -126,7 +112,7 @@ static int resync(const struct resync_request *request,
 	struct ui_progress progress;
 	struct resync_control control = {
 		.dry_run = request->dry_run,
-		.should_stop = should_stop,
+		.should_stop = interrupt_stop,
 		.progress = on_progress,
 		.arg = &progress,
 	};
@@ -176,7 +162,6 @@ static int all_stores(const char *const *paths, int count)
 int resync_unmounted(const struct resync_request *request, char **paths,
 		     int count)
 {
-	struct sigaction action = {.sa_handler = on_interrupt};
 	char absolute[META_STORE_MAX][PATH_MAX];
 	const char *list[META_STORE_MAX];
 	int err;
@@ -193,10 +178,7 @@ int resync_unmounted(const struct resync_request *request, char **paths,
 		}
 		list[i] = absolute[i];
 	}
-	/* The second time it means what it always does. */
-	action.sa_flags = (int)SA_RESETHAND;
-	(void)sigaction(SIGINT, &action, NULL);
-	(void)sigaction(SIGTERM, &action, NULL);
+	interrupt_prepare(false);
 	err = all_stores(list, count);
 	waits_for_any(list, (size_t)count);
 	if (!err)

@@ -25,6 +25,7 @@ static struct {
 	char names[NAMES_MAX]; /* empty: nobody waits */
 	clockid_t clock;       /* of the thread that waits */
 	bool watched;
+	bool background; /* set before the first wait */
 } waits = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void waits_lock(void)
@@ -77,9 +78,12 @@ static void *watch(void *arg)
 			asleep_ms = 0;
 		used = now;
 		if (asleep_ms >= tell_ms) {
-			ui_warn("no answer from %s for %u s, still waiting "
-				"(Ctrl-C takes effect when it answers)",
-				names, asleep_ms / 1000);
+			ui_warn("no answer from %s for %u s, still waiting%s",
+				names, asleep_ms / 1000,
+				waits.background
+					? ""
+					: " (Ctrl-C takes effect when it "
+					  "answers)");
 			tell_ms *= 2;
 		}
 		clock_sleep_ms(LOOK_MS);
@@ -129,6 +133,11 @@ void waits_for_any(const char *const *paths, size_t count)
 void waits_for(const char *path)
 {
 	waits_for_any(&path, 1);
+}
+
+void waits_in_background(void)
+{
+	waits.background = true;
 }
 
 void waits_end(void)

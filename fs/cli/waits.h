@@ -15,5 +15,9 @@ void waits_for(const char *path);
 /** waits_for_any - the same, with several. */
 void waits_for_any(const char *const *paths, size_t count);
 
+/** waits_in_background - whoever asked can end this at any time: the parent waits
+ * for this process, and takes a Ctrl-C for itself. */
+void waits_in_background(void);
+
 /** waits_end - not any more: it waits for nothing, or for a daemon. */
 void waits_end(void);

@@ -341,11 +341,12 @@ all_told()
 		grep -q "warning: no answer from .*b for 5 s" "told.$i" ||
 			return 1
 	done
+	grep -q "warning: no answer from .* for 5 s" told.mount
 }
 
 case_told()
 {
-	local i pids=() before
+	local i pids=() mount before
 
 	begin
 	unmount_volume
@@ -358,9 +359,16 @@ case_told()
 			>"told.$i" 2>&1 &
 		pids[i]=$!
 	done
+	env --default-signal=INT "$SEQMIRROR" mount b "$mnt" >told.mount 2>&1 &
+	mount=$!
 	wait_until 30 all_told
-	kill -INT "${pids[@]}"
+	! grep Ctrl-C told.mount || fail "it ends at once, and says when it will"
+	kill -INT "${pids[@]}" "$mount"
+	wait_until 5 is_dead "$mount"
+	wait "$mount" || :
 	faults b clear
+	wait_until 20 daemons_gone
+	not_mounted "$mnt" || fail "a mount that was given up"
 	for i in "${!asks[@]}"; do
 		wait "${pids[i]}" || : # or it was at its end
 		eq "lines of ${asks[i]}" "$(grep -c "no answer" "told.$i")" 1
