@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -82,8 +84,18 @@ static int exit_status(int pidfd, pid_t pid)
 	return MAX(status, 0);
 }
 
-/* As an ordinary user only the set-uid helper may. */
-static int run_fusermount(const char *point)
+/* Somebody else has unmounted it since it was looked up. */
+static bool is_gone(const struct mount_entry *entry)
+{
+	struct mount_entry now;
+	int err = mountinfo_find(entry->point, &now);
+
+	return err ? err == -ENOENT
+		   : now.major != entry->major || now.minor != entry->minor;
+}
+
+/* As an ordinary user only the set-uid helper may; it says why not. */
+static int run_fusermount(const char *point, int said_fd)
 {
 	int status;
 	pid_t pid = fork();
@@ -91,6 +103,8 @@ static int run_fusermount(const char *point)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
+		if (dup2(said_fd, STDERR_FILENO) < 0)
+			_exit(127);
 		(void)execlp("fusermount3", "fusermount3", "-u", "--", point,
 			     (char *)NULL);
 		ui_error("fusermount3", "%s", strerror(errno));
@@ -99,19 +113,44 @@ static int run_fusermount(const char *point)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
-	/* It has said why. */
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
-static int detach_mount(const char *point)
+/* What the helper said of a mount that is gone meanwhile is nothing to tell. */
+static int detach_by_helper(const struct mount_entry *entry, bool *ret_gone)
 {
+	_cleanup_close_ int said_fd = memfd_create("said", MFD_CLOEXEC);
+	char said[1024];
+	ssize_t len = -1;
+	int err = said_fd < 0 ? -errno : run_fusermount(entry->point, said_fd);
+
+	*ret_gone = err && is_gone(entry);
+	if (!err || *ret_gone)
+		return 0;
+	if (err == -EPERM)
+		len = pread(said_fd, said, sizeof(said), 0);
+	if (len > 0)
+		(void)fwrite(said, 1, (size_t)len, stderr);
+	else
+		ui_error(entry->point, "%s", ui_why(err));
+	return err;
+}
+
+/* @ret_gone: somebody else was faster. */
+static int detach_mount(const struct mount_entry *entry, bool *ret_gone)
+{
+	const char *point = entry->point;
 	int err;
 
 	if (geteuid() != 0)
-		return run_fusermount(point);
+		return detach_by_helper(entry, ret_gone);
+	*ret_gone = false;
 	if (umount2(point, UMOUNT_NOFOLLOW) == 0)
 		return 0;
 	err = -errno;
+	*ret_gone = is_gone(entry);
+	if (*ret_gone)
+		return 0;
 	if (err == -EBUSY)
 		ui_error(point, "in use (`fuser -vm %s` says by whom)", point);
 	else
@@ -263,7 +302,7 @@ static int unmount(const char *word, const struct mount_entry *entry)
 	_cleanup_client_ struct client *client = NULL;
 	_cleanup_close_ int pidfd = -1;
 	char held[HELD_MAX] = "";
-	bool stuck = false;
+	bool stuck = false, gone = false;
 	pid_t pid = 0;
 	int err = client_try_mount(word, &client);
 
@@ -277,8 +316,13 @@ static int unmount(const char *word, const struct mount_entry *entry)
 		find_held(client, held);
 	client_close(client);
 	client = NULL;
-	if (detach_mount(entry->point))
+	if (detach_mount(entry, &gone))
 		return -EIO;
+	if (err && gone) {
+		ui_error(word, "another unmount was faster, and is the one "
+			       "that says when the stores are released");
+		return err;
+	}
 	if (err) {
 		if (err == -ENOENT || err == -ECONNREFUSED)
 			forget_socket(entry);

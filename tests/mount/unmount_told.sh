@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # unmount says it, and fails, when the daemon ended without its last checkpoint:
-# killed in it, or because no store could be written any more.
+# killed in it, or because no store could be written any more. Two at once tell
+# both what became of the mount.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -50,6 +51,28 @@ sm unmount "$mnt" >out 2>&1 || fail "$(<out)"
 daemon_ended
 faults b clear
 eq "left in good order" "$(status_of .clean a)" true
+
+# Somebody else unmounts it while this one asks the daemon: it is unmounted, and
+# that is what it waits for and says.
+asks_daemon()
+{
+	find "/proc/$1/fd" -lname '*pidfd*' 2>/dev/null | grep -q .
+}
+
+in_step
+kill -STOP "$daemon_pid"
+"$SEQMIRROR" unmount "$mnt" >out 2>&1 &
+second=$!
+wait_until 10 asks_daemon "$second"
+# umount(8) would ask the daemon first.
+python3 -c 'import ctypes, sys
+if ctypes.CDLL(None).umount2(sys.argv[1].encode(), 8):
+    sys.exit("umount2")' "$mnt"
+kill -CONT "$daemon_pid"
+wait "$second" || fail "not unmounted: $(<out)"
+eq "what it said" "$(<out)" ""
+is_dead "$daemon_pid" || fail "it did not wait for the daemon"
+daemon_ended
 
 # Both.
 in_step
