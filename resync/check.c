@@ -44,6 +44,9 @@ static const struct {
 	[CHECK_OUTSIDE_LINK] = {"outside_link",
 				"a hard link to it lies outside of the volume; "
 				"whoever writes there writes here"},
+	[CHECK_LOST_LINK] = {"lost_link",
+			     "a file of its own, where the map has a hard "
+			     "link"},
 	[CHECK_MOUNTED] = {"mounted", "another filesystem is mounted there"},
 	[CHECK_UNREADABLE] = {"unreadable", "it cannot be read"},
 	[CHECK_DATA] = {"data", "data where the map has a hole"},
@@ -149,7 +152,7 @@ static int own_member(struct check *c, bool *ret_there)
 
 static int read_numbers(struct check *c)
 {
-	uint64_t clean = 0, resyncing = 0;
+	uint64_t clean = 0, resyncing = 0, copy = 0;
 	int r = meta_number_get(c->rd, META_NUM_SEQ_RESERVED, &c->seq_reserved);
 
 	if (!r)
@@ -160,10 +163,13 @@ static int read_numbers(struct check *c)
 	if (!r)
 		r = meta_number_get(c->rd, META_NUM_RESYNCING, &resyncing);
 	if (!r)
+		r = meta_number_get(c->rd, META_NUM_COPY, &copy);
+	if (!r)
 		r = side_is_copied(c->side, c->rd);
 	if (r < 0)
 		return r;
 	c->n->copied = r > 0;
+	c->unsettled = r > 0 || copy;
 	c->n->clean = clean;
 	c->n->resyncing = resyncing;
 	return 0;
@@ -256,9 +262,9 @@ static int check_private(struct check *c)
 
 /* ---- the tree ---- */
 
-static int tell_place(struct check *c, const struct check_place *p,
-		      enum check_class class, enum check_kind kind,
-		      const char *detail)
+int check_tell_place(struct check *c, const struct check_place *p,
+		     enum check_class class, enum check_kind kind,
+		     const char *detail)
 {
 	if (class == CHECK_WRONG)
 		c->dir_differs = true;
@@ -278,13 +284,14 @@ static int name_differs(struct check *c, const struct check_place *p)
 	enum check_class class = p->doubt ? CHECK_DOUBT : CHECK_WRONG;
 
 	if (!p->st)
-		return tell_place(c, p, class, CHECK_MISSING, NULL);
+		return check_tell_place(c, p, class, CHECK_MISSING, NULL);
 	/* Not the volume's, unless it hides something that is. */
 	if (p->st->foreign)
-		return tell_place(c, p, p->dentry ? CHECK_WRONG : CHECK_NOTE,
-				  CHECK_MOUNTED, NULL);
+		return check_tell_place(c, p,
+					p->dentry ? CHECK_WRONG : CHECK_NOTE,
+					CHECK_MOUNTED, NULL);
 	if (!p->dentry)
-		return tell_place(
+		return check_tell_place(
 			c, p, class, CHECK_UNKNOWN,
 			p->moved ? "a directory that the map has elsewhere"
 			: S_ISDIR(p->st->st.st_mode)
@@ -293,15 +300,16 @@ static int name_differs(struct check *c, const struct check_place *p)
 	if (!p->row)
 		return 0; /* dangling: told by the rows */
 	if (meta_kind_of(p->st->st.st_mode) != p->row->kind)
-		return tell_place(c, p, class, CHECK_KIND, NULL);
-	return tell_place(c, p, class, CHECK_IDENTITY, NULL);
+		return check_tell_place(c, p, class, CHECK_KIND, NULL);
+	return check_tell_place(c, p, class, CHECK_IDENTITY, NULL);
 }
 
 /*
  * Was it changed behind our back? The clock of files ticks coarsely, and the
  * map is written after them. A clock that was set back since puts files into
  * the future: what the map knows to have this very time has not changed. That
- * it knows another says nothing, it is not kept up through a crash.
+ * it knows another says nothing, it is not kept up through a crash. In a copy
+ * the times are those of the copying, and of links that are made again.
  */
 static bool is_later(const struct check *c, const struct meta_node *row,
 		     const struct store_stat *st)
@@ -309,7 +317,7 @@ static bool is_later(const struct check *c, const struct meta_node *row,
 	uint64_t changed = (uint64_t)st->st.st_ctim.tv_sec * CLOCK_NS_PER_SEC +
 			   (uint64_t)st->st.st_ctim.tv_nsec;
 
-	return c->args->map_time_ns && !c->n->copied &&
+	return c->args->map_time_ns && !c->n->copied && row->backing.ino &&
 	       changed > c->args->map_time_ns &&
 	       changed != (uint64_t)row->ctime.backing;
 }
@@ -374,13 +382,15 @@ static int check_links(struct check *c, const struct check_place *p)
 	r = meta_dentry_count(c->rd, p->row->id, &names);
 	if (r || p->st->st.st_nlink <= names)
 		return r;
-	return tell_place(c, p, CHECK_NOTE, CHECK_OUTSIDE_LINK, NULL);
+	return check_tell_place(c, p, CHECK_NOTE, CHECK_OUTSIDE_LINK, NULL);
 }
 
 static int check_object(struct check *c, const struct check_place *p)
 {
-	int r = is_first_name(c, p);
+	int r = check_lost_link(c, p);
 
+	if (!r)
+		r = is_first_name(c, p);
 	if (r <= 0)
 		return r;
 	r = check_changed(c, p);
@@ -389,8 +399,8 @@ static int check_object(struct check *c, const struct check_place *p)
 	if (!r && p->row->kind == META_FILE)
 		r = check_file(c, p);
 	if (r == -EIO || r == -EACCES || r == -EPERM)
-		r = tell_place(c, p, CHECK_WRONG, CHECK_UNREADABLE,
-			       strerror(-r));
+		r = check_tell_place(c, p, CHECK_WRONG, CHECK_UNREADABLE,
+				     strerror(-r));
 	return r;
 }
 
@@ -411,8 +421,8 @@ static int on_place(void *arg, const struct check_place *p, bool *ret_doubt)
 	if (!c->at)
 		return -ENOMEM;
 	if (p->error)
-		return tell_place(c, p, CHECK_WRONG, CHECK_UNREADABLE,
-				  strerror(-p->error));
+		return check_tell_place(c, p, CHECK_WRONG, CHECK_UNREADABLE,
+					strerror(-p->error));
 	*ret_doubt = is_dir &&
 		     (born_in_doubt(c, p) ||
 		      check_doubt_has(&c->doubt, p->row->id, META_INTENT_NAME));

@@ -6,6 +6,7 @@
  *	check.c		all of it in order; the store's own files
  *	check_walk.[ch]	tree and map side by side
  *	check_file.c	one file's mapped ranges
+ *	check_lost.c	hard links that a copy has lost
  *	check_rows.c	rows against rows
  *	check_doubt.c	what the map itself has in doubt
  *	check_repair.c	the files are right: numbered anew
@@ -49,6 +50,7 @@ enum check_kind {
 	CHECK_KIND,	    /* another kind of file than the row says */
 	CHECK_IDENTITY,	    /* another file than the one the row knows */
 	CHECK_OUTSIDE_LINK, /* a further link from outside of the store */
+	CHECK_LOST_LINK,    /* a file of its own, where it should be a link */
 	CHECK_MOUNTED,	    /* another filesystem is mounted there */
 	CHECK_UNREADABLE,   /* it cannot be read */
 	/* contents */

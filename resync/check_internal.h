@@ -23,6 +23,7 @@ struct check {
 	uint64_t seq_reserved;
 	uint64_t node_reserved;
 	uint64_t horizon;
+	bool unsettled;	     /* a copy: a mount finds the files by path */
 	uint64_t hole_files; /* CHECK_HOLES is told once, at the end */
 	uint64_t hole_bytes;
 	char *at; /* where the walk is, for messages; owned */
@@ -35,6 +36,10 @@ struct check {
 
 /** check_tell - count it and hand it over. */
 MUST_CHECK int check_tell(struct check *c, const struct check_finding *f);
+/** check_tell_place - the same, of a name. @detail may be NULL. */
+MUST_CHECK int check_tell_place(struct check *c, const struct check_place *p,
+				enum check_class class, enum check_kind kind,
+				const char *detail);
 /** check_poll - another @count names or rows were looked at. */
 MUST_CHECK int check_poll(struct check *c, uint64_t names, uint64_t rows);
 
@@ -53,6 +58,11 @@ bool check_doubt_range(const struct check_doubt *d, uint64_t node,
 
 /* A file that is the node of its row. */
 MUST_CHECK int check_file(struct check *c, const struct check_place *p);
+
+/* ---- check_lost.c ---- */
+
+/* Of a name that is the node of its row: the same file as under the others? */
+MUST_CHECK int check_lost_link(struct check *c, const struct check_place *p);
 
 /* ---- check_rows.c ---- */
 

@@ -233,6 +233,7 @@ static int put_step(struct check_repair *r, const struct step *s)
 	case CHECK_MISSING:
 	case CHECK_KIND:
 	case CHECK_IDENTITY:
+	case CHECK_LOST_LINK:
 		return doubt_moved(r, s);
 	case CHECK_DATA:
 		/* Whoever wrote there may have written elsewhere in it. */
