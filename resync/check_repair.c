@@ -312,16 +312,37 @@ static int put_all(struct check_repair *r)
 	return meta_commit(r->meta);
 }
 
-/* In a copy no file is the one that the map means: all that is in doubt would be
+static bool has_intents(struct meta_reader *rd, int *ret_err)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_intent in;
+
+	*ret_err = meta_iter_intents(rd, &it);
+	if (!*ret_err)
+		*ret_err = meta_next_intent(&it, &in);
+	return *ret_err > 0;
+}
+
+/*
+ * In a copy no file is the one that the map means: all that is in doubt would be
  * lost and found as something new, or be looked for in vain. A mount finds the
- * files by their paths. */
-static int check_copied(const struct resync_side *side)
+ * files by their paths. One that was ended in the middle of that has left the
+ * mark of a copy; where its names prove what they lead to, the repair does the
+ * rest first (side_settle()), or with the mark it would be forgotten.
+ */
+static int check_copied(const struct resync_side *side, bool clean)
 {
 	struct meta_reader *rd = meta_reader_get(side->meta);
-	int copied = rd ? side_is_copied(side, rd) : -ENOMEM;
+	uint64_t copy = 0;
+	int err = rd ? side_is_copied(side, rd) : -ENOMEM;
+	bool is_copied = err > 0;
 
+	if (!err)
+		err = meta_number_get(rd, META_NUM_COPY, &copy);
+	if (!err && copy)
+		is_copied = !clean || has_intents(rd, &err);
 	meta_reader_put(rd);
-	return copied > 0 ? -ESTALE : copied;
+	return err < 0 ? err : is_copied ? -ESTALE : 0;
 }
 
 /* Whether this store may say by itself what is right. */
@@ -346,7 +367,7 @@ static int may_repair(const struct resync_side *side)
 			  strcmp(v[i].uuid, meta_store_uuid(side->meta)) != 0;
 	if (!err && (resyncing || (!clean && online)))
 		err = -EBUSY;
-	return err ? err : check_copied(side);
+	return err ? err : check_copied(side, clean);
 }
 
 static int durable_seq(struct meta *meta, uint64_t *ret)
@@ -379,6 +400,8 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 	err = may_repair(side);
 	if (!err)
 		err = meta_ballast_spend(r->meta);
+	if (!err)
+		err = side_settle(side);
 	if (!err)
 		err = put_all(r);
 	if (!err)

@@ -234,7 +234,11 @@ static int repair_refused(const struct words *w, int err)
  * the map is evidence, so it is not touched before it is to be changed. */
 static int repair_once(struct session *s, struct meta **map)
 {
-	struct resync_side side = {.store = s->store, .meta = *map};
+	struct resync_side side = {
+		.store = s->store,
+		.meta = *map,
+		.should_stop = interrupt_stop,
+	};
 	uint64_t seq = 0;
 	int err = check_once(s, *map);
 

@@ -166,6 +166,13 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	[[ -e b/e/three ]] || fail "the name is gone after a kill"
 	rm b/.seqmirror/found/*
 	umount -l "$mnt" 2>/dev/null || :
+
+	# A repair of it finishes that first: nobody would do it afterwards.
+	told_lost b "e/2pair e/link e/pipe2 e/three"
+	echo unknown >b/d/unknown
+	checked --repair "$work/b"
+	eq "wrong after the repair" "$(jq .wrong "$report")" 0
+	told_lost b ""
 fi
 mount_volume -o degraded "$work/b"
 eq "links" "$(stat -c %h "$mnt/d/one")" 3
