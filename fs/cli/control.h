@@ -149,5 +149,12 @@ typedef int (*client_item_fn)(void *arg, const json_t *item);
 MUST_CHECK int client_call(struct client *c, json_t *request, int wait_ms,
 			   client_item_fn fn, void *arg, json_t **ret_reply);
 
+/**
+ * client_ask - the same without items; what the daemon refuses is the caller's to
+ * tell (-EREMOTEIO, @ret_refusal: the message, a new reference).
+ */
+MUST_CHECK int client_ask(struct client *c, json_t *request, int wait_ms,
+			  json_t **ret_reply, json_t **ret_refusal);
+
 /** client_sync - write the kernel's dirty pages of the mount out. */
 MUST_CHECK int client_sync(const struct client *c);

@@ -202,7 +202,7 @@ static bool is_hang_up(int err)
 
 /* One message of the answer. Return: 1 the last, 0 an item, -errno. */
 static int receive(struct client *c, int wait_ms, client_item_fn fn, void *arg,
-		   json_t **ret_reply)
+		   json_t **ret_reply, json_t **ret_refusal)
 {
 	_cleanup_json_ json_t *message = NULL;
 	const json_t *item;
@@ -224,15 +224,20 @@ static int receive(struct client *c, int wait_ms, client_item_fn fn, void *arg,
 	if (!json_flag(message, "ok")) {
 		const char *text = json_text(message, "error");
 
-		ui_error_line(*text ? text : "control socket: bad reply");
+		if (ret_refusal)
+			*ret_refusal = steal_pointer(&message);
+		else
+			ui_error_line(*text ? text
+					    : "control socket: bad reply");
 		return -EREMOTEIO;
 	}
 	*ret_reply = steal_pointer(&message);
 	return 1;
 }
 
-int client_call(struct client *c, json_t *request, int wait_ms,
-		client_item_fn fn, void *arg, json_t **ret_reply)
+static int call(struct client *c, json_t *request, int wait_ms,
+		client_item_fn fn, void *arg, json_t **ret_reply,
+		json_t **ret_refusal)
 {
 	int err = request ? wire_send(&c->wire, request) : -ENOMEM;
 
@@ -244,9 +249,21 @@ int client_call(struct client *c, json_t *request, int wait_ms,
 		return err;
 	}
 	do
-		err = receive(c, wait_ms, fn, arg, ret_reply);
+		err = receive(c, wait_ms, fn, arg, ret_reply, ret_refusal);
 	while (!err);
 	return err < 0 ? err : 0;
+}
+
+int client_call(struct client *c, json_t *request, int wait_ms,
+		client_item_fn fn, void *arg, json_t **ret_reply)
+{
+	return call(c, request, wait_ms, fn, arg, ret_reply, NULL);
+}
+
+int client_ask(struct client *c, json_t *request, int wait_ms,
+	       json_t **ret_reply, json_t **ret_refusal)
+{
+	return call(c, request, wait_ms, NULL, NULL, ret_reply, ret_refusal);
 }
 
 static int sync_once(const struct client *c)

@@ -64,16 +64,35 @@ static void say_paused(const struct client *client, const char *what,
 	*said = paused;
 }
 
+/* What the daemon knows no more was removed: it names what it was asked for, which
+ * is a UUID. */
+static void tell_refusal(const json_t *refusal, const char *uuid,
+			 const char *what)
+{
+	const char *text = json_text(refusal, "error");
+
+	if (strncmp(text, uuid, strlen(uuid)) == 0)
+		ui_error(what, "ended: the store was removed from the volume "
+			       "meanwhile");
+	else
+		ui_error_line(*text ? text : "control socket: bad reply");
+}
+
 /* Return: 1 ended, 0 still at it, -errno (reported). */
 static int look(struct client *client, const char *uuid, const char *what,
 		struct ui_progress *p, bool *said, json_t **ret_state)
 {
+	_cleanup_json_ json_t *refusal = NULL;
 	_cleanup_json_ json_t *state = NULL;
-	int err = client_call(
+	int err = client_ask(
 		client,
 		json_pack("{s:s, s:s}", "op", "resync-state", "store", uuid),
-		ANSWER_MS, NULL, NULL, &state);
+		ANSWER_MS, &state, &refusal);
 
+	if (refusal) {
+		ui_progress_end(p);
+		tell_refusal(refusal, uuid, what);
+	}
 	if (err)
 		return err;
 	/* One that waits for its turn runs not, and is at it all the same. */

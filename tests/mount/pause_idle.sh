@@ -86,3 +86,24 @@ eq "paused" "$(status_of .resync_paused)" false
 unmount_volume
 same_tree a b
 same_tree a c
+
+echo "-- who waits for one that is removed is told that"
+is_stopped()
+{
+	grep -q '^State:.T' "/proc/$1/status"
+}
+
+mount_volume a b c
+sm detach "$mnt" b >/dev/null
+sm resync --pause "$mnt" >/dev/null
+"$SEQMIRROR" attach --wait "$mnt" b >waits.out 2>waits.err &
+first=$!
+wait_until 10 warned
+kill -STOP "$first"
+wait_until 10 is_stopped "$first"
+sm remove "$mnt" b >/dev/null
+kill -CONT "$first"
+! wait "$first" || fail "a success: $(cat waits.out)"
+eq "said" "$(tail -n 1 waits.err)" "seqmirror: resync of b: ended: the store was \
+removed from the volume meanwhile"
+unmount_volume
