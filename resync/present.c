@@ -455,6 +455,9 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 		return present_refuse(set, r,
 				      "cannot compare stores %s and %s: %s", x,
 				      y, strerror(-r));
+	/* What is to be done must not be cut off: each stands there twice. */
+	if (2 * (strlen(one) + strlen(other)) > PRESENT_WHY_MAX - 512)
+		one = other = "STORE";
 	if (r)
 		return present_refuse_half(set, b, a);
 	if (relation == RESYNC_FOREIGN)

@@ -11,7 +11,7 @@
 #include "resync/added.h"
 #include "resync/lineage.h"
 
-#define PRESENT_WHY_MAX 512
+#define PRESENT_WHY_MAX RESYNC_WHY_MAX
 
 struct present {
 	struct store *store;

@@ -162,6 +162,9 @@ MUST_CHECK int resync_recover(struct resync_side *source,
 
 /* ---- assembling a volume from present stores (mount) ---- */
 
+/* Room for four paths of some hundred bytes, and what is said of them. */
+#define RESYNC_WHY_MAX 2048
+
 struct resync_assembly {
 	struct mirror_member_in members[META_STORE_MAX];
 	/* present but not in step: to be attached after mirror_open() */
@@ -170,7 +173,7 @@ struct resync_assembly {
 	size_t count;
 	unsigned int lead;
 	uint64_t recovered_bytes;
-	char why[512]; /* for people, when an error is returned */
+	char why[RESYNC_WHY_MAX]; /* for people, when an error is returned */
 };
 
 /* What was found, before anything on it is changed. */

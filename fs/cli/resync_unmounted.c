@@ -117,7 +117,7 @@ static int resync(const struct resync_request *request,
 		.arg = &progress,
 	};
 	unsigned int source = 0;
-	char why[512] = "";
+	char why[RESYNC_WHY_MAX] = "";
 	int prefer = -1;
 	int err;
 

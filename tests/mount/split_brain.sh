@@ -74,6 +74,21 @@ grep -q '^fork: a and b' shown || fail "diff does not say fork"
 fingerprint >after
 diff before after || fail "a refusal changed something"
 
+# Paths of any length leave what is to be done whole.
+deep=$work/$(printf 'n%.0s' {1..200})
+for depth in 1 2 3; do
+	mkdir -p "$deep"
+	for name in a b; do
+		mkdir "$deep/$name"
+		mount --bind "$work/$name" "$deep/$name"
+	done
+	refused "$SEQMIRROR" mount -f "$deep/a" "$deep/b" "$mnt"
+	[[ $refusal == *"--prefer STORE "*"'" ]] ||
+		fail "cut, at depth $depth: $refusal"
+	umount "$deep/a" "$deep/b"
+	deep=$deep/$(printf 'n%.0s' {1..200})
+done
+
 # Also when one of them is mounted and the other reappears.
 image_umount b
 mount_volume "$work/a"
