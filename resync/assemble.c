@@ -26,14 +26,10 @@
 #include "base/vec.h"
 #include "resync/present.h"
 #include "resync/reach.h"
+#include "resync/shut.h"
 
 enum {
 	PATH_TEXT = 400,
-};
-
-struct lost_store {
-	struct store_identity id;
-	char why[PRESENT_WHY_MAX];
 };
 
 /* A path that was named, and what it holds if that can be told. */
@@ -43,22 +39,16 @@ struct absent_path {
 	char why[PRESENT_WHY_MAX];
 };
 
-struct left_out {
-	char uuid[META_UUID_LEN + 1];
-};
-
 struct assembly {
 	struct present_set set;
 	struct meta_member *rows; /* META_STORE_MAX of them */
 	size_t row_count;
 	/* named paths that hold no store, or one that cannot be opened */
 	VEC(struct absent_path) absent;
-	/* stores without a map that could be used */
-	VEC(struct lost_store) lost;
+	/* those without a map that could be used, and those that cannot be
+	 * opened where they were: each map has a row of them */
+	struct shut_list shut;
 	char warned[PRESENT_WHY_MAX];
-	/* UUIDs of those that cannot be opened where they were, and are left
-	 * out: each map has a row of them. */
-	VEC(struct left_out) left_out;
 	size_t source;
 	const struct resync_question *question; /* may be NULL */
 };
@@ -91,57 +81,24 @@ static bool is_absence(int err)
 	       err == -ETIMEDOUT || err == -EHOSTDOWN;
 }
 
-static int note_lost(struct assembly *a)
-{
-	struct lost_store lost = {.id = a->set.lost};
-
-	memcpy(lost.why, a->set.why, sizeof(lost.why));
-	return vec_push(&a->lost, lost);
-}
-
-static bool is_lost(const struct assembly *a, const char *uuid)
-{
-	vec_for_each (lost, &a->lost) {
-		if (!strcmp(lost->id.store_uuid, uuid))
-			return true;
-	}
-	return false;
-}
-
-static bool is_left_out(const struct assembly *a, const char *uuid)
-{
-	vec_for_each (left, &a->left_out) {
-		if (!strcmp(left->uuid, uuid))
-			return true;
-	}
-	return false;
-}
-
-static int leave_out(struct assembly *a, const char *uuid)
-{
-	struct left_out left;
-
-	(void)snprintf(left.uuid, sizeof(left.uuid), "%s", uuid);
-	return vec_push(&a->left_out, left);
-}
-
 /* Said only when the volume goes on without them. */
 static void warn_of_lost(const struct assembly *a)
 {
-	vec_for_each (lost, &a->lost)
-		log_warn("going on without a store: %s", lost->why);
+	vec_for_each (shut, &a->shut.v)
+		if (shut->lost)
+			log_warn("going on without a store: %s", shut->why);
 }
 
 static int check_lost_volume(struct assembly *a)
 {
 	const struct store_identity *id = store_identity(a->set.v[0].store);
 
-	vec_for_each (lost, &a->lost) {
-		if (strcmp(lost->id.volume_uuid, id->volume_uuid))
+	vec_for_each (shut, &a->shut.v) {
+		if (strcmp(shut->id.volume_uuid, id->volume_uuid))
 			return present_refuse(&a->set, -EINVAL,
 					      "store %s belongs to another "
 					      "volume than %s",
-					      lost->id.name, id->name);
+					      shut->id.name, id->name);
 	}
 	return 0;
 }
@@ -178,9 +135,9 @@ static int open_named(struct assembly *a, const char *const *paths,
 		if (!err)
 			continue;
 		/* A map that is lost says more than a disk that is away. */
-		if (!first[0] || (a->set.map_lost && !a->lost.count))
+		if (!first[0] || (a->set.map_lost && !a->shut.v.count))
 			memcpy(first, a->set.why, sizeof(first));
-		err = a->set.map_lost ? note_lost(a)
+		err = a->set.map_lost ? shut_note_lost(&a->shut, &a->set)
 				      : note_absent(a, paths[i], err);
 		if (err)
 			return err;
@@ -188,7 +145,7 @@ static int open_named(struct assembly *a, const char *const *paths,
 	if (a->set.count)
 		return check_lost_volume(a);
 	memcpy(a->set.why, first, sizeof(first));
-	return a->lost.count ? -EUCLEAN : -EINVAL;
+	return a->shut.v.count ? -EUCLEAN : -EINVAL;
 }
 
 /* A store that was opened by another path than its hint: does a second one of
@@ -233,7 +190,7 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 
 	if (at >= 0)
 		return check_twin(a, row, (size_t)at);
-	if (is_lost(a, row->uuid) || is_left_out(a, row->uuid))
+	if (shut_find(&a->shut, row->uuid))
 		return 0;
 	if (!row->path_hint[0] || meta_store_stays_out(row->state))
 		return 0;
@@ -248,9 +205,9 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 	if (err == -EBUSY || err == -EINVAL || err == -EEXIST)
 		return err;
 	if (a->set.map_lost)
-		return note_lost(a);
+		return shut_note_lost(&a->shut, &a->set);
 	log_warn("%s; going on without it", a->set.why);
-	return leave_out(a, row->uuid);
+	return shut_note_left(&a->shut, &a->set, row->uuid);
 }
 
 /* Every map may know members that the others do not. */
@@ -296,7 +253,7 @@ static int leave_strange(struct assembly *a)
 			"that of store %s; take it back with 'seqmirror "
 			"attach --rebuild', which compares all of it",
 			a->set.lost.name, store_identity(first->store)->name);
-		err = note_lost(a);
+		err = shut_note_lost(&a->shut, &a->set);
 		if (err)
 			return err;
 		present_leave(&a->set, i);
@@ -409,7 +366,7 @@ static int refuse_missing(struct assembly *a, const struct meta_member *row,
 {
 	char text[PATH_TEXT];
 
-	if (is_lost(a, row->uuid))
+	if (shut_is_lost(&a->shut, row->uuid))
 		return present_refuse(
 			&a->set, -ENODEV,
 			"%s and the map of store %s is damaged, missing or "
@@ -450,7 +407,7 @@ static int check_missing(struct assembly *a)
 			       store_identity(p->store)->name);
 	for (size_t k = 0; k < a->row_count; k++) {
 		const struct meta_member *row = &a->rows[k];
-		bool asked = !p->clean || is_lost(a, row->uuid);
+		bool asked = !p->clean || shut_is_lost(&a->shut, row->uuid);
 
 		if (row->state != META_STORE_ONLINE ||
 		    present_find(&a->set, row->uuid) >= 0)
@@ -500,6 +457,19 @@ static bool starts_online(const struct assembly *a, const struct present *p,
 	       source->clean && !p->copy && row->state == META_STORE_ONLINE;
 }
 
+/* What was found in place of a member, for those who ask later. "": nothing was. */
+static const char *why_away(const struct assembly *a,
+			    const struct meta_member *row)
+{
+	const struct shut_store *shut = shut_find(&a->shut, row->uuid);
+
+	vec_for_each (p, &a->absent) {
+		if (!shut && is_of(p, row))
+			return p->why;
+	}
+	return shut ? shut->why : "";
+}
+
 static int fill_member(struct assembly *a, size_t k,
 		       struct resync_assembly *ret)
 {
@@ -514,6 +484,10 @@ static int fill_member(struct assembly *a, size_t k,
 		if (in->row.state == META_STORE_ONLINE ||
 		    in->row.state == META_STORE_RESYNCING)
 			in->row.state = META_STORE_MISSING;
+		if (!meta_store_stays_out(in->row.state))
+			(void)snprintf(in->why, sizeof(in->why), "%.*s",
+				       MIRROR_WHY_MAX - 1,
+				       why_away(a, &a->rows[k]));
 		return 0;
 	}
 	p = &a->set.v[at];
@@ -674,8 +648,7 @@ static int assemble_once(const struct resync_question *question,
 	}
 	present_done(&a->set);
 	vec_done(&a->absent);
-	vec_done(&a->lost);
-	vec_done(&a->left_out);
+	shut_done(&a->shut);
 	free(a->rows);
 	free(a);
 	return err;

@@ -65,7 +65,7 @@ struct slot {
 	_Atomic unsigned int bad_ranges; /* found since it came online, */
 	_Atomic unsigned int failures;	 /* and reads that failed otherwise */
 	uint64_t away_since_ns;
-	char why[256];
+	char why[MIRROR_WHY_MAX];
 	bool hangs;		   /* its guards were given up */
 	_Atomic uint64_t waits_ms; /* how long its oldest call has lasted */
 };

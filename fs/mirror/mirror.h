@@ -53,11 +53,15 @@ struct mirror_options {
 };
 
 /* A member as mounting found it. store and meta are NULL when not present. */
+/* A sentence for people, with a name and what to do. */
+#define MIRROR_WHY_MAX 512
+
 struct mirror_member_in {
 	struct meta_member row;
 	struct store *store; /* owned by the mirror from mirror_open on */
 	struct meta *meta;
-	bool in_step; /* equal to the lead: starts online */
+	bool in_step;		  /* equal to the lead: starts online */
+	char why[MIRROR_WHY_MAX]; /* of one that is away: if that is known */
 };
 
 /**
@@ -320,7 +324,7 @@ struct mirror_slot_info {
 	bool whole;		/* left in good order, and not touched since */
 	bool half;		/* a resync has changed it and was not done */
 	uint64_t away_since_ns; /* realtime; 0 when online */
-	char why[256];		/* why it is away, for people */
+	char why[MIRROR_WHY_MAX]; /* why it is away, for people */
 	/* With a timeout: how long its oldest call under way has lasted. */
 	uint64_t waits_ms;
 	/* Put out for that, and calls on it have still not ended: it cannot

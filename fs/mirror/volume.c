@@ -59,6 +59,7 @@ static int slots_load(struct mirror *m, const struct mirror_member_in *members,
 			    s->state == META_STORE_RESYNCING)
 				s->state = META_STORE_MISSING;
 			s->away_since_ns = clock_real_ns();
+			memcpy(s->why, members[i].why, sizeof(s->why));
 			if (s->state == META_STORE_GIVEN_UP)
 				(void)snprintf(s->why, sizeof(s->why), "%s",
 					       MIRROR_GIVEN_UP);

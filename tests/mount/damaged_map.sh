@@ -80,6 +80,8 @@ for how in "${harms[@]}"; do
 	eq "file" "$(cat "$mnt/sub/file")" one
 	grep -q "map of store a is" "$daemon_log" ||
 		fail "$how: nothing was said"
+	status_of '.stores[] | select(.name == "a") | .why' |
+		grep -q "map of store a is" || fail "$how: $(sm status "$mnt")"
 	refused "$SEQMIRROR" attach "$mnt" a
 	grep -q -- "--rebuild" <<<"$refusal" || fail "$how: $refusal"
 
