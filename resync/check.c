@@ -134,6 +134,21 @@ uint64_t check_map_time(const char *privdir)
 	return newest;
 }
 
+uint64_t check_time_now(const char *privdir)
+{
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+
+	if (asprintf(&path, "%s/lock", privdir) < 0) {
+		path = NULL;
+		return 0;
+	}
+	if (utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    lstat(path, &st) < 0)
+		return 0;
+	return clock_timespec_ns(&st.st_ctim);
+}
+
 /* ---- the map as a whole, and the store's own files ---- */
 
 static int own_member(struct check *c, bool *ret_there)

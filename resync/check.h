@@ -106,6 +106,10 @@ struct check_result {
 /** check_map_time - when the map of @privdir was written last; 0: unknown. */
 uint64_t check_map_time(const char *privdir);
 
+/** check_time_now - what the clock of @privdir's filesystem says; 0: unknown.
+ * Moves the times of the store's lock. */
+uint64_t check_time_now(const char *privdir);
+
 /**
  * check_store - tell all that disagrees.
  * @error_path (may be NULL): where an error came from, to be freed.

@@ -230,6 +230,27 @@ static int repair_refused(const struct words *w, int err)
 	return err;
 }
 
+static int read_number(struct meta *map, enum meta_number what, uint64_t *ret)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	int err = rd ? meta_number_get(rd, what, ret) : -ENOMEM;
+
+	meta_reader_put(rd);
+	return err;
+}
+
+/*
+ * From now on the map is newer than all that was changed behind it, what somebody
+ * changes while this looks and repairs among it. So the next look takes for changed
+ * what is younger than the one before it (@begun_ns): but for what this has moved
+ * itself, a mode that was lifted, and the links of a copy.
+ */
+static int next_look(struct session *s, uint64_t begun_ns, bool copy)
+{
+	s->map_time_ns = copy || store_has_lifted(s->store) ? 0 : begun_ns;
+	return 1;
+}
+
 /* 1: something was put right, look again; 0: nothing is left to do. The time of
  * the map is evidence, so it is not touched before it is to be changed. */
 static int repair_once(struct session *s, struct meta **map)
@@ -239,7 +260,8 @@ static int repair_once(struct session *s, struct meta **map)
 		.meta = *map,
 		.should_stop = interrupt_stop,
 	};
-	uint64_t seq = 0;
+	uint64_t begun_ns = check_time_now(store_privdir(s->store));
+	uint64_t seq = 0, copy = 0;
 	int err = check_once(s, *map);
 
 	if (err || !s->result.wrong)
@@ -251,14 +273,13 @@ static int repair_once(struct session *s, struct meta **map)
 	if (err)
 		return err;
 	side.meta = *map;
-	err = check_repair_run(s->repair, &side, &seq);
-	if (err < 0)
-		return repair_refused(s->words, err);
-	if (err > 0)
-		check_print_repaired(s->print, seq);
-	/* From now on the map is newer than what was changed behind it. */
-	s->map_time_ns = 0;
-	return err;
+	err = read_number(*map, META_NUM_COPY, &copy);
+	if (!err)
+		err = check_repair_run(s->repair, &side, &seq);
+	if (err <= 0)
+		return err ? repair_refused(s->words, err) : 0;
+	check_print_repaired(s->print, seq);
+	return next_look(s, begun_ns, copy);
 }
 
 /*
@@ -269,15 +290,12 @@ static int repair_once(struct session *s, struct meta **map)
  */
 static int renew_time(struct session *s, struct meta **map)
 {
-	struct meta_reader *rd;
 	uint64_t clean = 0;
 	int err = open_for_writing(s, map);
 
 	if (err)
 		return err;
-	rd = meta_reader_get(*map);
-	err = rd ? meta_number_get(rd, META_NUM_CLEAN, &clean) : -ENOMEM;
-	meta_reader_put(rd);
+	err = read_number(*map, META_NUM_CLEAN, &clean);
 	if (!err)
 		err = meta_begin(*map);
 	if (!err) {
@@ -309,8 +327,10 @@ static int repair(struct session *s)
 			err = repair_once(s, &map);
 		check_repair_free(s->repair);
 		s->repair = NULL;
-		if (s->result.wrong >= before)
-			break; /* it does not get better */
+		/* It does not get better; but once, for what was changed during
+		 * the first look. */
+		if (round > 1 && s->result.wrong >= before)
+			break;
 		before = s->result.wrong;
 	}
 	if (!err && !s->result.wrong && store_has_lifted(s->store))

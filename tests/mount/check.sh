@@ -271,3 +271,32 @@ refused "$SEQMIRROR" check "$work/b"
 unmount_volume
 mkdir nothing
 refused "$SEQMIRROR" check "$work/nothing"
+
+# What is edited in place after it was looked at, and before the repair writes the
+# map, is younger than the look and older than the map.
+faulty c
+sm init c >/dev/null
+mount_volume c
+mkdir "$mnt/d"
+echo old >"$mnt/edited"
+echo late >"$mnt/d/late"
+unmount_volume
+echo unknown >c.below/unknown
+echo 3 >/proc/sys/vm/drop_caches
+faults_pin c
+faults c hang lookup late
+"$SEQMIRROR" check --repair --json c >"$report" 2>&1 &
+looks=$!
+hangs()
+{
+	(($(fault_waits c) > 0))
+}
+wait_until 20 hangs
+printf new | dd of=c.below/edited conv=notrunc status=none
+faults c clear
+wait "$looks" || fail "wrong after the repair: $(cat "$report")"
+eq "what the second look found" "$(jq -r '.findings[] |
+	select(.class == "wrong" and .round == 1) | "\(.kind) \(.path)"' \
+	"$report")" "changed edited"
+faults_unpin c
+sound "$work/c"
