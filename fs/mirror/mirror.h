@@ -52,10 +52,10 @@ struct mirror_options {
 	bool noatime; /* reading moves no access times */
 };
 
-/* A member as mounting found it. store and meta are NULL when not present. */
 /* A sentence for people, with a name and what to do. */
 #define MIRROR_WHY_MAX 512
 
+/* A member as mounting found it. store and meta are NULL when not present. */
 struct mirror_member_in {
 	struct meta_member row;
 	struct store *store; /* owned by the mirror from mirror_open on */
