@@ -29,7 +29,7 @@ written_back()
 image a 400
 image b 400 btrfs
 btrfs quota enable b || skip "no quota groups"
-btrfs qgroup limit 80M b
+btrfs qgroup limit 56M b
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 for options in cache=writeback cache=writethrough; do
 	mount_volume -o "$options" "$work/a" "$work/b"
