@@ -16,6 +16,10 @@
 #include "resync/check_internal.h"
 #include "resync/side.h"
 
+/* Some filesystems have whole seconds. */
+#define TICK_NS_MAX  (2 * CLOCK_NS_PER_SEC)
+#define TICK_LOOK_MS 1
+
 /* ---- words ---- */
 
 static const struct {
@@ -134,7 +138,8 @@ uint64_t check_map_time(const char *privdir)
 	return newest;
 }
 
-uint64_t check_time_now(const char *privdir)
+/* By the clock of the store's filesystem; 0: unknown. */
+static uint64_t time_now(const char *privdir)
 {
 	_cleanup_free_ char *path = NULL;
 	struct stat st;
@@ -147,6 +152,19 @@ uint64_t check_time_now(const char *privdir)
 	    lstat(path, &st) < 0)
 		return 0;
 	return clock_timespec_ns(&st.st_ctim);
+}
+
+uint64_t check_time_tick(const char *privdir)
+{
+	const uint64_t until_ns = clock_mono_ns() + TICK_NS_MAX;
+	const uint64_t first = time_now(privdir);
+	uint64_t now = first;
+
+	while (now && now == first && clock_mono_ns() < until_ns) {
+		clock_sleep_ms(TICK_LOOK_MS);
+		now = time_now(privdir);
+	}
+	return now == first ? now : now - 1;
 }
 
 /* ---- the map as a whole, and the store's own files ---- */
@@ -323,8 +341,10 @@ static int name_differs(struct check *c, const struct check_place *p)
  * Was it changed behind our back? The clock of files ticks coarsely, and the
  * map is written after them. A clock that was set back since puts files into
  * the future: what the map knows to have this very time has not changed. That
- * it knows another says nothing, it is not kept up through a crash. In a copy
- * the times are those of the copying, and of links that are made again.
+ * it knows another says nothing, it is not kept up through a crash, and of what
+ * was put right since the look before it knows none: the future is no time of a
+ * change since then. In a copy the times are those of the copying, and of links
+ * that are made again.
  */
 static bool is_later(const struct check *c, const struct meta_node *row,
 		     const struct store_stat *st)
@@ -332,9 +352,12 @@ static bool is_later(const struct check *c, const struct meta_node *row,
 	uint64_t changed = (uint64_t)st->st.st_ctim.tv_sec * CLOCK_NS_PER_SEC +
 			   (uint64_t)st->st.st_ctim.tv_nsec;
 
-	return c->args->map_time_ns && !c->n->copied && row->backing.ino &&
-	       changed > c->args->map_time_ns &&
-	       changed != (uint64_t)row->ctime.backing;
+	if (!c->args->map_time_ns || c->n->copied || !row->backing.ino ||
+	    changed <= c->args->map_time_ns ||
+	    changed == (uint64_t)row->ctime.backing)
+		return false;
+	return !c->args->since_look ||
+	       changed <= time_now(store_privdir(c->side->store));
 }
 
 /*

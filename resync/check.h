@@ -83,6 +83,7 @@ struct check_finding {
 struct check_args {
 	struct resync_side side; /* unmounted */
 	uint64_t map_time_ns;	 /* check_map_time(), before it was opened */
+	bool since_look; /* check_time_tick() instead, before an earlier look */
 	/* Nonzero ends the check and is returned. */
 	int (*found)(void *arg, const struct check_finding *f);
 	/* Now and then; nonzero ends it with -ECANCELED. NULL: never. */
@@ -106,9 +107,11 @@ struct check_result {
 /** check_map_time - when the map of @privdir was written last; 0: unknown. */
 uint64_t check_map_time(const char *privdir);
 
-/** check_time_now - what the clock of @privdir's filesystem says; 0: unknown.
- * Moves the times of the store's lock. */
-uint64_t check_time_now(const char *privdir);
+/** check_time_tick - wait until the clock by which @privdir's filesystem gives
+ * times has ticked. All that was changed before that is as old as what is returned,
+ * or older, and whatever is changed from now on is younger; 0: unknown. Moves the
+ * times of the store's lock. */
+uint64_t check_time_tick(const char *privdir);
 
 /**
  * check_store - tell all that disagrees.

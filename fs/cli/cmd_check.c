@@ -43,6 +43,7 @@ struct session {
 	uint64_t map_time_ns;
 	struct check_result result; /* of the last round */
 	bool complete;		    /* that round came to its end */
+	bool since_look;	    /* map_time_ns is that of the look before */
 	bool writes;		    /* the map is open for that */
 	const char *lost; /* why the map cannot be used at all; NULL: it can */
 };
@@ -162,6 +163,7 @@ static int check_once(struct session *s, struct meta *map)
 	const struct check_args args = {
 		.side = {.store = s->store, .meta = map},
 		.map_time_ns = s->map_time_ns,
+		.since_look = s->since_look,
 		.found = on_found,
 		.poll = on_poll,
 		.arg = s,
@@ -243,12 +245,21 @@ static int read_number(struct meta *map, enum meta_number what, uint64_t *ret)
  * From now on the map is newer than all that was changed behind it, what somebody
  * changes while this looks and repairs among it. So the next look takes for changed
  * what is younger than the one before it (@begun_ns): but for what this has moved
- * itself, a mode that was lifted, and the links of a copy.
+ * itself, a mode that was lifted, and the links of a copy. To close a map writes it:
+ * that comes before the look, since what is changed during the last one is for the
+ * next check to find.
  */
-static int next_look(struct session *s, uint64_t begun_ns, bool copy)
+static int next_look(struct session *s, struct meta **map, uint64_t begun_ns,
+		     bool copy)
 {
+	_cleanup_free_ char *why = NULL;
+	int err;
+
 	s->map_time_ns = copy || store_has_lifted(s->store) ? 0 : begun_ns;
-	return 1;
+	s->since_look = true;
+	meta_close(steal_pointer(map));
+	err = open_as(s, META_OPEN_RO, map, &why);
+	return err ? map_error(s->words, err, why) : 1;
 }
 
 /* 1: something was put right, look again; 0: nothing is left to do. The time of
@@ -260,7 +271,7 @@ static int repair_once(struct session *s, struct meta **map)
 		.meta = *map,
 		.should_stop = interrupt_stop,
 	};
-	uint64_t begun_ns = check_time_now(store_privdir(s->store));
+	uint64_t begun_ns = check_time_tick(store_privdir(s->store));
 	uint64_t seq = 0, copy = 0;
 	int err = check_once(s, *map);
 
@@ -279,7 +290,7 @@ static int repair_once(struct session *s, struct meta **map)
 	if (err <= 0)
 		return err ? repair_refused(s->words, err) : 0;
 	check_print_repaired(s->print, seq);
-	return next_look(s, begun_ns, copy);
+	return next_look(s, map, begun_ns, copy);
 }
 
 /*

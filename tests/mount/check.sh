@@ -7,7 +7,7 @@
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
-need jq
+need jq debugfs
 
 # A repair of a, which b then gets.
 repaired()
@@ -67,6 +67,19 @@ echo 17 >a/d/n17
 checked "$work/a"
 wrong changed d/n17
 repaired
+
+# A time in the future is no later one when a repair looks once more.
+image_umount a
+debugfs -w -R "set_inode_field /d/n18 ctime 20380101" a.img 2>/dev/null
+image_mount a
+checked --repair "$work/a"
+wrong changed d/n18
+eq "wrong after the repair" "$(jq .wrong "$report")" 0
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+chmod u+x "$mnt/d/n18"
+unmount_volume
+same_tree "$work/a" "$work/b"
 wait_until 10 later_than_map
 
 # Each kind, in store a.
@@ -273,15 +286,18 @@ mkdir nothing
 refused "$SEQMIRROR" check "$work/nothing"
 
 # What is edited in place after it was looked at, and before the repair writes the
-# map, is younger than the look and older than the map.
-faulty c
+# map, is younger than the look and older than the map. This filesystem gives times
+# in whole seconds.
+image seconds 20 ext4 -I 128
+faulty c "$work/seconds/c"
 sm init c >/dev/null
 mount_volume c
-mkdir "$mnt/d"
+mkdir "$mnt/d" "$mnt/z"
 echo old >"$mnt/edited"
 echo late >"$mnt/d/late"
+echo last >"$mnt/z/last"
 unmount_volume
-echo unknown >c.below/unknown
+echo unknown >seconds/c/unknown
 echo 3 >/proc/sys/vm/drop_caches
 faults_pin c
 faults c hang lookup late
@@ -292,11 +308,36 @@ hangs()
 	(($(fault_waits c) > 0))
 }
 wait_until 20 hangs
-printf new | dd of=c.below/edited conv=notrunc status=none
+printf new | dd of=seconds/c/edited conv=notrunc status=none
 faults c clear
 wait "$looks" || fail "wrong after the repair: $(cat "$report")"
 eq "what the second look found" "$(jq -r '.findings[] |
 	select(.class == "wrong" and .round == 1) | "\(.kind) \(.path)"' \
 	"$report")" "changed edited"
-faults_unpin c
 sound "$work/c"
+
+# What is edited during the last look is younger than the map.
+is_stopped()
+{
+	grep -q '^State:.[Tt]' "/proc/$looks/status"
+}
+
+echo unknown >seconds/c/another
+faults c hang lookup last
+"$SEQMIRROR" check --repair --json c >"$report" 2>&1 &
+looks=$!
+wait_until 20 hangs
+kill -STOP "$looks"
+faults c clear
+wait_until 20 is_stopped
+faults c hang lookup late
+kill -CONT "$looks"
+wait_until 20 hangs
+printf NEW | dd of=seconds/c/edited conv=notrunc status=none
+faults c clear
+wait "$looks" || fail "wrong after the repair: $(cat "$report")"
+eq "what it found" "$(jq -r '.findings[] | select(.class == "wrong") |
+	"\(.kind) \(.path)"' "$report")" "unknown another"
+checked "$work/c"
+wrong changed edited
+faults_unpin c
