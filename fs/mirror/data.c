@@ -301,8 +301,9 @@ struct writing {
 	const void *buf;
 	size_t len;
 	uint64_t off;
-	bool some;   /* a part is better than an error */
-	size_t done; /* by the slot that was asked last */
+	bool some;	    /* a part is better than an error */
+	size_t done;	    /* by the slot that was asked last */
+	size_t least, most; /* by those that have the file */
 };
 
 static int write_slot(struct mirror *m, unsigned int slot, void *arg)
@@ -317,6 +318,8 @@ static int write_slot(struct mirror *m, unsigned int slot, void *arg)
 		return r;
 	r = store_write(m->slot[slot].store, fd, k->buf, k->len, k->off,
 			&k->done);
+	k->least = MIN(k->least, k->done);
+	k->most = MAX(k->most, k->done);
 	/* Whatever became of it: a part may be written. */
 	caps = caps_put_back(m->slot[slot].store, fd, &k->caps);
 	node_fd_put(m, k->n, slot);
@@ -342,10 +345,20 @@ static void write_lock(struct writing *k, struct range_hold *hold)
 	range_lock(k->n, hold, 0, META_RANGE_MAX);
 }
 
+/* After an error: what all stores have of it. Nobody makes them alike where the
+ * file has no name. */
+static size_t part_of(const struct op *op, const struct writing *k)
+{
+	if (op->in_part)
+		return k->done;
+	return k->n->unlinked && k->least == k->most ? k->most : 0;
+}
+
 static int write_locked(struct op *op, struct writing *k)
 {
 	uint64_t end = k->off + k->len;
 	int r = op_number(op, 1);
+	size_t part;
 
 	if (!r && k->keeps)
 		r = node_caps_look(op->m, k->n, &k->caps);
@@ -356,9 +369,10 @@ static int write_locked(struct op *op, struct writing *k)
 	FAULT_POINT("mirror.write.armed");
 	r = data_change(op, k->n, write_slot, k, k->off, end, "write");
 	FAULT_POINT("mirror.write.done");
-	if (r && k->some && op->in_part && k->done) {
-		k->len = k->done;
-		end = k->off + k->len;
+	part = r && k->some ? part_of(op, k) : 0;
+	if (part) {
+		k->len = part;
+		end = k->off + part;
 		r = 0;
 	}
 	return r ? r : dirty_note(op, k->n, k->off, end, false);
@@ -411,7 +425,8 @@ int mirror_write(struct mirror *m, uint64_t node, const void *buf, size_t len,
 ssize_t mirror_write_some(struct mirror *m, uint64_t node, const void *buf,
 			  size_t len, uint64_t off, unsigned int kill)
 {
-	struct writing k = {.buf = buf, .len = len, .off = off, .some = true};
+	struct writing k = {
+		.buf = buf, .len = len, .off = off, .some = true, .least = len};
 	int r;
 
 	assert(!(kill & MIRROR_KEEP_CAPS));

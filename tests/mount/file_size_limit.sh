@@ -60,23 +60,25 @@ both_equal
 (($(stat -c %s a/refused) <= limit)) || fail "larger than the limit"
 
 # Told of an error alone, whoever appends would have the part twice when he tries
-# again.
+# again; in a file that has no name any more as well.
 appended()
 {
-	python3 - "$mnt/$1" "$2" <<'EOF'
+	python3 - "$mnt/$1" "${@:2}" <<'EOF'
 import errno, mmap, os, sys
 
 data = mmap.mmap(-1, 17 << 20)  # aligned, for O_DIRECT
 data.write(bytes(range(256)) * (len(data) >> 8))
 fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND |
              getattr(os, sys.argv[2]))
+if sys.argv[3:]:
+    os.unlink(sys.argv[1])
 done = 0
 try:
     while done < len(data):
         done += os.write(fd, memoryview(data)[done:])
 except OSError as error:
     assert error.errno == errno.EFBIG, error
-size = os.stat(sys.argv[1]).st_size
+size = os.fstat(fd).st_size
 assert done == size, f"{done} bytes were told as written, {size} are there"
 EOF
 }
@@ -85,4 +87,5 @@ mount_volume -o cache=writethrough "$work/a" "$work/b"
 for flag in O_CLOEXEC O_DIRECT; do
 	appended "$flag" "$flag" || fail "$flag"
 done
+appended nameless O_CLOEXEC unlink || fail "without a name"
 both_equal
