@@ -386,14 +386,17 @@ static int links_node(struct links *l, uint64_t node)
 {
 	_cleanup_place_ struct link_place first = {.dirfd = -1};
 	int r = links_names(l, node);
-	bool is_void = !l->row.backing.ino;
 
 	vec_clear(&l->versions);
+	/* Nodes get an identity when this was done for all: what lies under a name
+	 * of such a one was put there since. */
+	if (!r && l->row.backing.ino)
+		return 0;
 	if (!r)
 		r = links_first(l, &first);
 	if (r <= 0)
 		return r;
-	r = is_void ? links_choose(l, &first) : 0;
+	r = links_choose(l, &first);
 	if (r)
 		return r;
 	vec_for_each (d, &l->names) {

@@ -302,3 +302,26 @@ mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 unmount_volume
 same_tree "$work/a" "$work/b"
+
+# Once they are one again, what somebody puts over a name is no link that the copy
+# had lost: it stays, and a repair takes it over.
+mv a away
+put_back
+mount_volume "$work/b"
+eq "links" "$(stat -c %h "$mnt/d/one")" 2
+unmount_volume
+echo edited >edited
+mv edited b/d/sub/two
+mount_volume "$work/b"
+unmount_volume
+eq "after a mount" "$(<b/d/sub/two)" edited
+checked --repair "$work/b"
+mount_volume "$work/b"
+eq "after the repair" "$(cat "$mnt/d/sub/two" "$mnt/d/one")" $'edited\nnew'
+unmount_volume
+eq "kept" "$(ls b/.seqmirror/found)" link-three-0
+mv away a
+mount_volume "$work/a" "$work/b"
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/b"
