@@ -270,7 +270,8 @@ static void find_held(struct client *client, char text[HELD_MAX])
 	_cleanup_json_ json_t *reply = NULL;
 	struct held h = {0};
 
-	/* Only for what is said in the end. */
+	/* Only for what is said in the end, which tells of a daemon that dies. */
+	client_hush(client);
 	if (client_call(client, json_pack("{s:s}", "op", "status"), STATUS_MS,
 			add_held, &h, &reply) ||
 	    !h.count)

@@ -156,5 +156,8 @@ MUST_CHECK int client_call(struct client *c, json_t *request, int wait_ms,
 MUST_CHECK int client_ask(struct client *c, json_t *request, int wait_ms,
 			  json_t **ret_reply, json_t **ret_refusal);
 
+/** client_hush - no call of it reports an error any more. */
+void client_hush(struct client *c);
+
 /** client_sync - write the kernel's dirty pages of the mount out. */
 MUST_CHECK int client_sync(const struct client *c);

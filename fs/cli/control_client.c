@@ -22,6 +22,7 @@ struct client {
 	struct wire wire;
 	pid_t pid;
 	bool by_note; /* and nothing has shown yet that it is the right one */
+	bool quiet;   /* errors are for the caller alone */
 	char mountpoint[PATH_MAX];
 };
 
@@ -190,6 +191,11 @@ int client_open_store(const char *path, struct client **ret_client)
 	return 0;
 }
 
+void client_hush(struct client *c)
+{
+	c->quiet = true;
+}
+
 void client_proved(struct client *c)
 {
 	c->by_note = false;
@@ -212,10 +218,12 @@ static int receive(struct client *c, int wait_ms, client_item_fn fn, void *arg,
 		message = NULL;
 		if (c->by_note && is_hang_up(err))
 			return -ENOENT;
-		ui_error(c->mountpoint, "%s",
-			 err == -ETIMEDOUT ? "its daemon does not answer"
-			 : is_hang_up(err) ? "its daemon hung up"
-					   : ui_why(err));
+		if (!c->quiet)
+			ui_error(c->mountpoint, "%s",
+				 err == -ETIMEDOUT
+					 ? "its daemon does not answer"
+				 : is_hang_up(err) ? "its daemon hung up"
+						   : ui_why(err));
 		return err;
 	}
 	item = json_object_get(message, "item");
@@ -226,7 +234,7 @@ static int receive(struct client *c, int wait_ms, client_item_fn fn, void *arg,
 
 		if (ret_refusal)
 			*ret_refusal = steal_pointer(&message);
-		else
+		else if (!c->quiet)
 			ui_error_line(*text ? text
 					    : "control socket: bad reply");
 		return -EREMOTEIO;
@@ -245,7 +253,8 @@ static int call(struct client *c, json_t *request, int wait_ms,
 	json_decref(request);
 	/* Who hangs up at once may have said why: it is there to be read. */
 	if (err && !is_hang_up(err)) {
-		ui_error(c->mountpoint, "%s", ui_why(err));
+		if (!c->quiet)
+			ui_error(c->mountpoint, "%s", ui_why(err));
 		return err;
 	}
 	do

@@ -74,6 +74,21 @@ eq "what it said" "$(<out)" ""
 is_dead "$daemon_pid" || fail "it did not wait for the daemon"
 daemon_ended
 
+# The daemon is killed while this one asks it: that is said once.
+in_step
+echo four >"$mnt/four"
+sync "$mnt/four"
+kill -STOP "$daemon_pid"
+"$SEQMIRROR" unmount "$mnt" >out 2>&1 &
+second=$!
+wait_until 10 asks_daemon "$second"
+kill -KILL "$daemon_pid"
+! wait "$daemon_pid" 2>/dev/null || fail "the daemon ended well"
+daemon_pid=
+! wait "$second" || fail "a success"
+tells_of "its daemon died before the last checkpoint"
+eq "lines" "$(wc -l <out)" 1
+
 # Both.
 in_step
 echo three >"$mnt/three"
