@@ -183,8 +183,9 @@ int lap_close(struct lap *lap)
 	bool misses;
 	int r = 0;
 
-	if (!lap->args->settled) /* of a copy; its links, before all else */
-		r = side_settle_nodes(lap->dst);
+	/* The last lap of a live source is short: others came before it. */
+	if (!lap->args->last || !lap->src->live)
+		r = side_settle(lap->dst);
 	if (r == 0)
 		r = lap_sync(lap);
 	if (r == 0)

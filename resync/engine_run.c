@@ -42,7 +42,6 @@ struct run {
 	unsigned char failed[META_STORE_MAX]; /* how often as the source */
 	struct resync_control control;
 	uint64_t from;
-	bool settled; /* a lap from this source was closed */
 	uint64_t hold_ns;
 	unsigned int delay_us;
 };
@@ -154,7 +153,6 @@ static int run_lap(struct run *run, uint64_t cut, bool last)
 		.from = run->from,
 		.cut = cut,
 		.last = last,
-		.settled = run->settled,
 		.control = &run->control,
 	};
 
@@ -186,7 +184,6 @@ static int ordinary_lap(struct run *run, uint64_t *ret_ns, bool *ret_small)
 	if (r < 0)
 		return r;
 	run->from = cut;
-	run->settled = true;
 	rows = n->nodes - before.nodes + n->entries_created -
 	       before.entries_created + n->entries_removed -
 	       before.entries_removed + n->entries_renamed -
@@ -340,7 +337,6 @@ static int run_from(struct run *run, unsigned int source, char *why,
 	enum resync_relation relation;
 	int r;
 
-	run->settled = false;
 	if (mirror_ref_get(e->m, source, &run->source) < 0) {
 		run->failed[source]++;
 		return -EAGAIN;

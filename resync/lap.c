@@ -492,7 +492,7 @@ static int lap_links(struct lap *lap)
 	uint64_t copy;
 	int r;
 
-	if (lap->dry || lap->args->settled)
+	if (lap->dry || (lap->args->last && lap->src->live))
 		return 0;
 	r = meta_number_get(lap->plain, META_NUM_COPY, &copy);
 	if (r < 0 || !copy)

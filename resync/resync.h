@@ -134,7 +134,6 @@ struct resync_lap_args {
 	uint64_t fork_node; /* with both */
 	bool both;
 	bool last;
-	bool settled; /* a lap to the same target was closed just before */
 	const struct resync_control *control;
 };
 MUST_CHECK int resync_lap(const struct resync_lap_args *args,

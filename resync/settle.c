@@ -101,14 +101,22 @@ static int settle_write(const struct settled *s, struct meta *meta)
 	return r;
 }
 
-static int settle_nodes(const struct resync_side *side, struct meta_reader *rd)
+int side_settle(const struct resync_side *side)
 {
+	struct meta_reader *rd = meta_reader_get(side->meta);
 	struct settled s = {0};
-	uint64_t clean = 0;
-	int r = meta_number_get(rd, META_NUM_CLEAN, &clean);
+	uint64_t copy = 0, clean = 0;
+	int r;
 
+	if (!rd)
+		return -EIO;
+	r = meta_number_get(rd, META_NUM_COPY, &copy);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_CLEAN, &clean);
 	s.clean = clean;
-	while (r == 0 && !s.end) {
+	if (r == 0 && copy)
+		r = side_settle_links(side, rd);
+	while (r == 0 && copy && !s.end) {
 		r = settle_read(&s, rd);
 		if (r == 0)
 			r = settle_find(&s, side, rd);
@@ -117,33 +125,7 @@ static int settle_nodes(const struct resync_side *side, struct meta_reader *rd)
 		if (r == 0)
 			r = side_poll(side);
 	}
+	meta_reader_put(rd);
 	vec_done(&s.rows);
 	return r;
-}
-
-static int settle(const struct resync_side *side, bool links)
-{
-	struct meta_reader *rd = meta_reader_get(side->meta);
-	uint64_t copy = 0;
-	int r;
-
-	if (!rd)
-		return -EIO;
-	r = meta_number_get(rd, META_NUM_COPY, &copy);
-	if (r == 0 && copy && links)
-		r = side_settle_links(side, rd);
-	if (r == 0 && copy)
-		r = settle_nodes(side, rd);
-	meta_reader_put(rd);
-	return r;
-}
-
-int side_settle(const struct resync_side *side)
-{
-	return settle(side, true);
-}
-
-int side_settle_nodes(const struct resync_side *side)
-{
-	return settle(side, false);
 }

@@ -85,8 +85,6 @@ MUST_CHECK int side_is_copied(const struct resync_side *side,
  * softly now and then.
  */
 MUST_CHECK int side_settle(const struct resync_side *side);
-/* The same where side_settle_links() was before. */
-MUST_CHECK int side_settle_nodes(const struct resync_side *side);
 
 /**
  * side_settle_links - in such a store, make the names of one node one file again
