@@ -96,6 +96,7 @@ is_stopped()
 mount_volume a b c
 sm detach "$mnt" b >/dev/null
 sm resync --pause "$mnt" >/dev/null
+rm -f waits.err # or the warning of before may still be there
 "$SEQMIRROR" attach --wait "$mnt" b >waits.out 2>waits.err &
 first=$!
 wait_until 10 warned
