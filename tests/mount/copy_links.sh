@@ -278,6 +278,15 @@ unmount_volume
 linked
 eq "kept" "$(ls a/.seqmirror/found)" ""
 
+a_is_back()
+{
+	mv away a
+	mount_volume "$work/a" "$work/b"
+	wait_until 60 volume_is healthy
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+}
+
 # Of a store that was not left cleanly: what a rename had put over one of the
 # names, before the map said so, is no copy of the link.
 mv a away
@@ -297,11 +306,7 @@ eq "what it replaced" "$(cat "$mnt/d/one" "$mnt/d/sub/two")" $'new\nnew'
 eq "links" "$(stat -c %h "$mnt/d/one" "$mnt/e/three" | xargs)" "2 1"
 unmount_volume
 eq "kept" "$(ls b/.seqmirror/found)" link-three-0
-mv away a
-mount_volume "$work/a" "$work/b"
-wait_until 60 volume_is healthy
-unmount_volume
-same_tree "$work/a" "$work/b"
+a_is_back
 
 # Once they are one again, what somebody puts over a name is no link that the copy
 # had lost: it stays, and a repair takes it over.
@@ -320,8 +325,4 @@ mount_volume "$work/b"
 eq "after the repair" "$(cat "$mnt/d/sub/two" "$mnt/d/one")" $'edited\nnew'
 unmount_volume
 eq "kept" "$(ls b/.seqmirror/found)" link-three-0
-mv away a
-mount_volume "$work/a" "$work/b"
-wait_until 60 volume_is healthy
-unmount_volume
-same_tree "$work/a" "$work/b"
+a_is_back
