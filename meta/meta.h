@@ -486,7 +486,7 @@ MUST_CHECK int meta_iter_names(struct meta_reader *rd, uint64_t node,
 MUST_CHECK int meta_iter_names_beyond(struct meta_reader *rd, uint64_t node,
 				      uint64_t parent,
 				      struct meta_iter *ret_it);
-/* Nodes above @after that have several names, by id. */
+/* Nodes above @after without an identity that have several names, by id. */
 MUST_CHECK int meta_iter_linked(struct meta_reader *rd, uint64_t after,
 				struct meta_iter *ret_it);
 MUST_CHECK int meta_next_linked(struct meta_iter *it, uint64_t *ret_node);
@@ -497,6 +497,10 @@ MUST_CHECK int meta_iter_nodes_since(struct meta_reader *rd, uint64_t seq,
 				     uint64_t id, struct meta_iter *ret_it);
 MUST_CHECK int meta_iter_nodes(struct meta_reader *rd, uint64_t after_id,
 			       struct meta_iter *ret_it);
+/* Those without an identity (a copy's), by id. */
+MUST_CHECK int meta_iter_nodes_unknown(struct meta_reader *rd,
+				       uint64_t after_id,
+				       struct meta_iter *ret_it);
 MUST_CHECK int meta_next_node(struct meta_iter *it, struct meta_node *ret);
 
 /*

@@ -296,16 +296,28 @@ int meta_iter_nodes_since(struct meta_reader *rd, uint64_t seq, uint64_t id,
 	return 0;
 }
 
-int meta_iter_nodes(struct meta_reader *rd, uint64_t after_id,
-		    struct meta_iter *ret_it)
+static int iter_nodes(struct meta_reader *rd, enum meta_stmt_id stmt,
+		      uint64_t after_id, struct meta_iter *ret_it)
 {
 	struct stmt *s;
-	int r = iter_open(rd, STMT_NODE_ITER_ID, ret_it, &s);
+	int r = iter_open(rd, stmt, ret_it, &s);
 
 	if (r < 0)
 		return r;
 	stmt_bind_bound(s, ":id", after_id);
 	return 0;
+}
+
+int meta_iter_nodes(struct meta_reader *rd, uint64_t after_id,
+		    struct meta_iter *ret_it)
+{
+	return iter_nodes(rd, STMT_NODE_ITER_ID, after_id, ret_it);
+}
+
+int meta_iter_nodes_unknown(struct meta_reader *rd, uint64_t after_id,
+			    struct meta_iter *ret_it)
+{
+	return iter_nodes(rd, STMT_NODE_ITER_UNKNOWN, after_id, ret_it);
 }
 
 int meta_next_node(struct meta_iter *it, struct meta_node *ret)

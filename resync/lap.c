@@ -483,26 +483,13 @@ static int lap_open(struct lap *lap)
 	return r;
 }
 
-/* Of a copy without hard links, before anything is looked for in it: a node would
- * be the file under one of its names, whichever is asked first, and what then
- * becomes of that one nobody would do to the others. */
-static int lap_links(struct lap *lap)
+/* Of a copy, before anything is armed in it: below a directory that is, a name no
+ * longer says which node it leads to. */
+static int lap_settle(struct lap *lap)
 {
-	struct meta_reader *rd;
-	uint64_t copy;
-	int r;
-
 	if (lap->dry || (lap->args->last && lap->src->live))
 		return 0;
-	r = meta_number_get(lap->plain, META_NUM_COPY, &copy);
-	if (r < 0 || !copy)
-		return r;
-	rd = meta_reader_get(lap->dst->meta);
-	if (!rd)
-		return mirror_reader_error();
-	r = side_settle_links(lap->dst, rd);
-	meta_reader_put(rd);
-	return r;
+	return side_settle(lap->dst);
 }
 
 static void lap_done(struct lap *lap)
@@ -658,7 +645,7 @@ static int lap_run(const struct resync_lap_args *args,
 	if (r == 0)
 		r = doubt_load(lap);
 	if (r == 0)
-		r = lap_links(lap);
+		r = lap_settle(lap);
 	if (r == 0)
 		r = lap_poll(lap);
 	if (r == 0)

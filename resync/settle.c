@@ -5,9 +5,9 @@
  * A restored copy's identities are void, and each is found by path when it is
  * needed.  That ends with the first change of a directory: after a crash the
  * names in it prove nothing, and a node that has no identity is a stranger
- * there, with another number and without its other names.  So before a copy
- * goes online, or is a source, all its nodes are found: a walk over the map,
- * once in the life of a copy.
+ * there, with another number and without its other names.  So before a lap
+ * changes anything in a copy, and before it is a source, all its nodes are
+ * found: a walk over the map, once in the life of a copy.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ static int settle_read(struct settled *s, struct meta_reader *rd)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_node row;
-	int r = meta_iter_nodes(rd, s->after, &it);
+	int r = meta_iter_nodes_unknown(rd, s->after, &it);
 
 	vec_clear(&s->rows);
 	while (r == 0 && s->rows.count < SETTLE_ROWS) {
@@ -41,7 +41,7 @@ static int settle_read(struct settled *s, struct meta_reader *rd)
 			return r;
 		}
 		s->after = row.id;
-		r = row.backing.ino ? 0 : vec_push(&s->rows, row);
+		r = vec_push(&s->rows, row);
 	}
 	return r;
 }

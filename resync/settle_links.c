@@ -388,10 +388,6 @@ static int links_node(struct links *l, uint64_t node)
 	int r = links_names(l, node);
 
 	vec_clear(&l->versions);
-	/* Nodes get an identity when this was done for all: what lies under a name
-	 * of such a one was put there since. */
-	if (!r && l->row.backing.ino)
-		return 0;
 	if (!r)
 		r = links_first(l, &first);
 	if (r <= 0)
@@ -411,7 +407,9 @@ static int links_node(struct links *l, uint64_t node)
 	return 0;
 }
 
-/* The next node with several names; the reader is free again. 1, 0: none. */
+/* The next node; the reader is free again. Nodes get an identity when this was
+ * done for all: what lies under a name of such a one was put there since.
+ * 1, 0: none. */
 static int links_next(struct links *l, uint64_t *node)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};

@@ -81,15 +81,14 @@ MUST_CHECK int side_is_copied(const struct resync_side *side,
 /**
  * side_settle - in a store that is marked as a copy, find by path all nodes
  * without an identity (settle.c). What is not at its place stays without one,
- * as does what lies in a directory in doubt. Reads the whole map, commits
- * softly now and then.
+ * as does what lies in a directory in doubt. Before a lap arms anything there.
+ * Reads those nodes alone, commits softly now and then.
  */
 MUST_CHECK int side_settle(const struct resync_side *side);
 
 /**
- * side_settle_links - in such a store, make the names of one node one file again
- * (settle_links.c). Before side_settle(), and before a lap takes any of them for
- * the node; reads the index of names.
+ * side_settle_links - the first half of it: the names of one such node become
+ * one file again (settle_links.c).
  */
 MUST_CHECK int side_settle_links(const struct resync_side *side,
 				 struct meta_reader *rd);

@@ -79,6 +79,12 @@ LIMIT 1;
 SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node WHERE id > :id ORDER BY id;
 
+-- name: node_iter_unknown
+-- Those without an identity. Index node_by_backing.
+SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
+FROM node INDEXED BY node_by_backing
+WHERE backing_ino = 0 AND id > :id ORDER BY id;
+
 -- name: node_below
 SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node WHERE id < :id ORDER BY id DESC LIMIT 1;
@@ -136,9 +142,13 @@ FROM dentry INDEXED BY dentry_by_node
 WHERE node = :node AND parent > :parent ORDER BY parent, name;
 
 -- name: dentry_iter_linked
--- The end of being a copy. Nodes with several names. Index dentry_by_node.
-SELECT node FROM dentry INDEXED BY dentry_by_node
-WHERE node > :node GROUP BY node HAVING count(*) > 1 ORDER BY node;
+-- The end of being a copy. Nodes without an identity that have several names.
+-- Indexes node_by_backing, dentry_by_node.
+SELECT id FROM node INDEXED BY node_by_backing
+WHERE backing_ino = 0 AND id > :node
+AND EXISTS (SELECT 1 FROM dentry INDEXED BY dentry_by_node
+WHERE dentry.node = node.id LIMIT 1 OFFSET 1)
+ORDER BY id;
 
 -- name: dentry_count_node
 SELECT count(*) FROM dentry INDEXED BY dentry_by_node WHERE node = :node;
