@@ -171,8 +171,15 @@ struct meta_intent {
 	uint64_t generation;
 };
 
-/* One that no checkpoint drops. */
+/* What no checkpoint drops: a file of this store is not what the map says, or
+ * (ELSEWHERE) one of a member whose own map could not take that. */
 #define META_DOUBT_GENERATION ((uint64_t)INT64_MAX)
+#define META_DOUBT_ELSEWHERE  (META_DOUBT_GENERATION - 1)
+
+static inline bool meta_intent_is_doubt(const struct meta_intent *in)
+{
+	return in->generation >= META_DOUBT_ELSEWHERE;
+}
 
 enum meta_store_state {
 	META_STORE_ONLINE = 1,
@@ -521,6 +528,8 @@ MUST_CHECK int meta_iter_intents(struct meta_reader *rd,
 				 struct meta_iter *ret_it);
 MUST_CHECK int meta_next_intent(struct meta_iter *it, struct meta_intent *ret);
 MUST_CHECK int meta_intent_count(struct meta_reader *rd, uint64_t *ret_count);
+MUST_CHECK int meta_intent_count_of(struct meta_reader *rd, uint64_t generation,
+				    uint64_t *ret_count);
 
 /* The members, sorted by uuid; at most META_STORE_MAX. */
 MUST_CHECK int meta_members(struct meta_reader *rd, struct meta_member *ret_v,

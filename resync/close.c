@@ -11,6 +11,7 @@
 
 #include "base/fault.h"
 #include "resync/lap.h"
+#include "resync/lineage.h"
 
 /* What stays in limbo of a lap that must leave nothing. */
 static int lap_check_limbo(struct lap *lap)
@@ -170,11 +171,13 @@ static int close_doubts(struct lap *lap, bool misses)
 	if (!misses)
 		return 0;
 	r = meta_iter_intents(lap->s, &it);
-	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0)
-		r = in.generation == META_DOUBT_GENERATION &&
-				    in.kind != META_INTENT_NAME
-			    ? meta_intent_put(lap->dst->meta, &in)
-			    : 0;
+	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0) {
+		r = 0;
+		if (!lineage_is_doubt(&in))
+			continue;
+		in.generation = META_DOUBT_ELSEWHERE;
+		r = meta_intent_put(lap->dst->meta, &in);
+	}
 	return r;
 }
 

@@ -91,9 +91,8 @@ static int look(struct lap *lap)
 	/* A doubt is about another store, or stays (close.c): no change of the
 	 * source that it could lose, and nothing for each lap to compare again. */
 	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0)
-		r = in.generation == META_DOUBT_GENERATION
-			    ? 0
-			    : vec_push(&lap->keep.source, in);
+		r = meta_intent_is_doubt(&in) ? 0
+					      : vec_push(&lap->keep.source, in);
 	return r;
 }
 

@@ -88,10 +88,12 @@ static bool laps_follow(const struct lineage_view *ahead,
 	return true;
 }
 
-/* Was @behind further than a copy that was durable through @durable_seq? */
+/* Was @behind further than a copy that was durable through @durable_seq? A file
+ * in doubt is no operation. */
 static bool beyond_copy(const struct lineage_view *behind, uint64_t durable_seq)
 {
-	return behind->intents || behind->durable_seq > durable_seq;
+	return (behind->intents && !behind->doubts_only) ||
+	       behind->durable_seq > durable_seq;
 }
 
 /* Whether @behind may follow @ahead, and from where. */
@@ -297,8 +299,7 @@ static int load_other(struct meta_reader *rd, const char *other,
 
 bool lineage_is_doubt(const struct meta_intent *in)
 {
-	return in->generation == META_DOUBT_GENERATION &&
-	       in->kind != META_INTENT_NAME;
+	return meta_intent_is_doubt(in) && in->kind != META_INTENT_NAME;
 }
 
 bool lineage_is_begun(struct meta *meta)

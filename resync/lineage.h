@@ -53,7 +53,7 @@ struct lineage_view {
 	bool resyncing;
 	uint64_t resync_from;
 	bool intents;
-	bool doubts_only; /* and all of them are META_DOUBT_GENERATION's */
+	bool doubts_only; /* and all of them are lineage_is_doubt() */
 	bool copy;	  /* and has founded no epoch since it became one */
 	bool clean;	  /* left in good order */
 };

@@ -191,6 +191,11 @@ static int read_numbers(struct present *p)
 	if (!r)
 		r = meta_intent_count(rd, &p->intents);
 	if (!r)
+		r = meta_intent_count_of(rd, META_DOUBT_GENERATION, &p->doubts);
+	if (!r)
+		r = meta_intent_count_of(rd, META_DOUBT_ELSEWHERE,
+					 &p->doubts_elsewhere);
+	if (!r)
 		r = side_is_copied(&side, rd);
 	meta_reader_put(rd);
 	p->durable_seq = of.view.durable_seq;
@@ -408,6 +413,12 @@ static bool ranks_above(const struct present *a, const struct present *b)
 		return a->epochs > b->epochs;
 	if (a->durable_seq != b->durable_seq)
 		return a->durable_seq > b->durable_seq;
+	/* Files were found wrong, and the daemon ended before that store was out:
+	 * its own map says so, or that of the other one. */
+	if (a->doubts != b->doubts)
+		return a->doubts < b->doubts;
+	if (a->doubts_elsewhere != b->doubts_elsewhere)
+		return a->doubts_elsewhere > b->doubts_elsewhere;
 	return b->copy && !a->copy;
 }
 

@@ -23,6 +23,8 @@ struct present {
 	bool resyncing;
 	bool clean;
 	uint64_t intents;
+	uint64_t doubts;	   /* of those, about this store's files */
+	uint64_t doubts_elsewhere; /* and about those of other members */
 	bool doubts_only; /* all of them about files of a store that failed */
 	uint64_t durable_seq;
 	size_t epochs;

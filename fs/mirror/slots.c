@@ -221,6 +221,7 @@ static void suspect(struct mirror *m, unsigned int i, struct meta_intent in)
 			 m->slot[i].row.name, (unsigned long long)in.node,
 			 strerror(-r));
 		slot_doubt_begin(m);
+		in.generation = META_DOUBT_ELSEWHERE;
 		known = suspect_elsewhere(m, i, &in);
 		FAULT_POINT("mirror.suspect.told");
 		if (!store_error_is_ours(r))
@@ -244,8 +245,7 @@ static int doubts_read(struct meta_reader *rd, struct doubts *ret)
 	int r = meta_iter_intents(rd, &it);
 
 	while (!r && (r = meta_next_intent(&it, &in)) > 0)
-		r = in.generation == META_DOUBT_GENERATION &&
-				    in.kind != META_INTENT_NAME
+		r = meta_intent_is_doubt(&in) && in.kind != META_INTENT_NAME
 			    ? vec_push(&ret->v, in)
 			    : 0;
 	return r;
@@ -258,6 +258,7 @@ static int doubts_try(struct meta *meta, const struct doubts *doubts)
 	if (r)
 		return r;
 	vec_for_each (in, &doubts->v) {
+		in->generation = META_DOUBT_GENERATION;
 		r = meta_intent_put(meta, in);
 		if (r) {
 			meta_rollback(meta);

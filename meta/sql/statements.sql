@@ -223,6 +223,9 @@ FROM intent ORDER BY node, kind, start, end, generation;
 -- name: intent_count_all
 SELECT count(*) FROM intent;
 
+-- name: intent_count_generation
+SELECT count(*) FROM intent WHERE generation = :generation;
+
 -- ---- volume, store, moment ----
 
 -- name: volume_put

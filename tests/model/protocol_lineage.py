@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import NamedTuple, Optional, Sequence
 
 from protocol_rules import Rules
-from protocol_store import ATTR, BLOCKS, DATA, DIR_OF, DIRS, NAME, Epoch, Item, Map, Store
+from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DIRS, DOUBT_GEN, ELSEWHERE_GEN, NAME, Epoch, Item, Map,
+                            Store)
 
 NEVER = 1 << 60
 
@@ -22,7 +23,7 @@ def tip_of(rules: Rules, source: Store, target: Store) -> list[Epoch]:
 
 def is_idle(m: Map, epoch: Epoch) -> bool:
     """Whether nothing was ever done in that epoch: what is done is armed before, and durable only above its base."""
-    return (m.durable_seq <= epoch.base and not m.intents and not m.laps
+    return (m.durable_seq <= epoch.base and m.intents <= m.doubts() and not m.laps
             and (m.clean or not m.copy))
 
 
@@ -33,18 +34,19 @@ def resync_from(rules: Rules, source: Store, target: Store) -> Optional[int]:
     if tip.id not in lineage:
         return None
     start = target.map.durable_seq
+    armed = target.map.intents - target.map.doubts()        # a file in doubt is no operation
     following = source.map.epochs[lineage.index(tip.id) + 1:][:1]
     for epoch in following:
         if rules.beyond_next_epoch and start >= epoch.first_seq:
             return None
         if rules.base:
             start = min(start, epoch.base)
-        if rules.copy_epoch and epoch.by_copy and (target.map.intents or target.map.durable_seq > epoch.base):
+        if rules.copy_epoch and epoch.by_copy and (armed or target.map.durable_seq > epoch.base):
             return None
     if rules.base and not following:
         start = min(start, source.map.durable_seq)
     if rules.copy_epoch and not following and source.map.copy and (
-            target.map.intents or target.map.durable_seq > source.map.durable_seq):
+            armed or target.map.durable_seq > source.map.durable_seq):
         return None
     if rules.lap_lineage:
         for lap in target.map.laps:
@@ -95,8 +97,9 @@ def pick_source(rules: Rules, present: Sequence[Store]) -> Optional[Store]:
     return best
 
 
-def rank(rules: Rules, m: Map) -> tuple[int, int, bool]:
-    return len(m.epochs), m.durable_seq, rules.copy_last and not m.copy
+def rank(rules: Rules, m: Map) -> tuple[int, int, int, int, bool]:
+    wrong, other = (len(m.doubts(DOUBT_GEN)), len(m.doubts(ELSEWHERE_GEN))) if rules.doubt_ranks else (0, 0)
+    return len(m.epochs), m.durable_seq, -wrong, other, rules.copy_last and not m.copy
 
 
 class Delta(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Iterable, Optional
 
 from protocol_lineage import Delta, fork_delta, stale_delta, tip_of
-from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DIRS, LIMBO, NAME, NOWHERE, SLOTS_OF, Inode, Item, Store,
-                            Violation)
+from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DIRS, DOUBT_GEN, ELSEWHERE_GEN, LIMBO, NAME, NOWHERE, SLOTS_OF,
+                            Inode, Item, Store, Violation)
 from protocol_operations import Operations
 
 FOREIGN = LIMBO + 1000          # limbo keys of files that no map knows
@@ -96,6 +96,8 @@ class Resync(Operations):
         if target.copied:
             self.rebind(target)
         source = self.online[0]
+        if target.wrong and not self.known_wrong(target):
+            return False
         if stale_delta(self.rules, source, target) is None:
             if not keep:
                 self.check_fork(source, target)
@@ -105,6 +107,8 @@ class Resync(Operations):
             self.check_nothing_lost(source, target)
         if self.rules.trim_void:
             target.map.epochs = tip_of(self.rules, source, target)
+        if self.rules.doubt_given:
+            target.map.intents |= {(*i[:3], DOUBT_GEN) for i in source.map.doubts()}
         self.log("join store", target.no, "from store", source.no, "by the user's word" if keep else "")
         forked = keep
         try:
@@ -114,13 +118,27 @@ class Resync(Operations):
             self.held = self.rules.hold_last_lap
             for op in list(self.inflight) if self.held else ():
                 self.finish(op)
-            self.lap(target, last=True, keep=forked)
+            begun = -1
+            while begun != self.doubts_begun:
+                begun = self.doubts_begun
+                self.lap(target, last=True, keep=forked)
+                forked = False
+                if self.rnd() < .05:
+                    self.suspect()
+                if source not in self.online:
+                    raise LapCut
+                if not self.rules.lap_after_doubt:
+                    break
         except LapCut:
             self.held = False
             if target.late and self.rnd() < .5:
                 target.late = None
             return False
         self.held = False
+        target.wrong = False
+        target.knows = self.online[0].knows - {target.no}
+        for st in self.stores:
+            st.knows = st.knows - {target.no}
         self.count("resyncs")
         lead = self.online[0]
         target.seen, target.hard, target.must = lead.seen, lead.hard, dict(lead.must)
@@ -146,8 +164,10 @@ class Resync(Operations):
             raise LapCut
         if not self.held:
             self.interleave(.08)
-            if source not in self.online:
-                raise LapCut
+        if self.rnd() < .003:                           # reads go on also while changes are held
+            self.suspect()
+        if source not in self.online:
+            raise LapCut
 
     def lap(self, target: Store, last: bool, keep: bool) -> None:
         rules = self.rules
@@ -181,6 +201,8 @@ class Resync(Operations):
         tm.dirs = {d: sm.dirs[d] if delta.directory(sm, tm, d) else tm.dirs[d] for d in DIRS}
         tm.durable_seq = cut
         tm.intents = {(*item, 0) for item in kept}
+        if last and rules.doubt_follows and len(self.online) + 1 < len(self.stores):
+            tm.intents |= {(*i[:3], ELSEWHERE_GEN) for i in sm.doubts()}
         tm.laps = []
         tm.epochs, tm.confirmed = list(sm.epochs), set(sm.confirmed)
         tm.reserve_at_least(sm.reserved_seq, sm.reserved_node)
@@ -303,7 +325,7 @@ class Resync(Operations):
             self.mishap(target, source)
             if rules.past_the_cache or inode.blk[b] != file.blk[b]:
                 inode.put(b, file.blk[b])
-            if rules.keep_ahead and (DATA, node, b) in sm.items():
+            if rules.keep_ahead and (DATA, node, b) in sm.items(doubts=False):
                 kept.add((DATA, node, b))
             batch.append((node, b, row))
             self.mishap(target, source)
@@ -375,11 +397,14 @@ class Resync(Operations):
                 continue
             self.mishap(target, source)
             inode.attr = file.attr
-            if rules.keep_ahead and (ATTR, node, 0) in sm.items():
+            if rules.keep_ahead and (ATTR, node, 0) in sm.items(doubts=False):
                 kept.add((ATTR, node, 0))
         return kept
 
     # ---- overridden by the world, which knows the truth
+
+    def known_wrong(self, st: Store) -> bool:
+        raise NotImplementedError
 
     def check_fork(self, source: Store, target: Store) -> None:
         raise NotImplementedError

@@ -55,6 +55,12 @@ RULES: dict[str, str] = {
     "copy_found_by_path": "the identities of a restored copy are void and found anew by path",
     "copy_last": "a restored copy is the source only where no store of its rank is an original",
     "copy_epoch": "a copy that goes on alone marks its epoch; a store that was not left cleanly there forks from it",
+    "doubt_own": "a store whose file is found wrong has an intent over it that no checkpoint drops",
+    "doubt_elsewhere": "where its own map does not take that, the maps of all others have it",
+    "doubt_given": "a store that comes back is given what the source's map has in doubt",
+    "doubt_follows": "the last lap leaves the source's doubts in the target's map, while another member is away",
+    "lap_after_doubt": "a doubt that began after the last lap did asks for another one",
+    "doubt_ranks": "of equal rank, a store whose files were found wrong is not the source",
     "copy_doubt": "in armed directories of a restored copy, paths prove nothing",
 }
 

@@ -17,6 +17,8 @@ FIRST_FILE = 3                  # node id of the file that exists from the start
 LIMBO = 10                      # name keys from here on are limbo entries: LIMBO + node id
 
 DATA, ATTR, NAME = "d", "a", "n"
+DOUBT_GEN = 1 << 40             # generations that no checkpoint drops: about this store's own files,
+ELSEWHERE_GEN = DOUBT_GEN - 1   # and about those of a store whose map could not be told
 Item = tuple[str, int, int]     # (DATA, node, block), (ATTR, node, 0) or (NAME, directory, 0)
 Ident = tuple[int, int]         # inode number and generation: what recognises a node on a store
 NOWHERE: Ident = (0, 0)
@@ -266,9 +268,12 @@ class Map:
         for b in BLOCKS:
             self.extents.pop((node, b), None)
 
-    def items(self) -> set[Item]:
+    def doubts(self, gen: int = 0) -> set[tuple[str, int, int, int]]:
+        return {i for i in self.intents if (i[3] == gen if gen else i[3] >= ELSEWHERE_GEN)}
+
+    def items(self, doubts: bool = True) -> set[Item]:
         """Everything under this map's intents; a data intent covers the attributes too."""
-        items = {(kind, node, b) for kind, node, b, _ in self.intents}
+        items = {(kind, node, b) for kind, node, b, gen in self.intents if doubts or gen < ELSEWHERE_GEN}
         items |= {(ATTR, node, 0) for kind, node, _ in items if kind == DATA}
         return items
 
@@ -281,6 +286,8 @@ class Store:
         self.copied = False                             # restored with other identities, not yet found anew by path
         self.late: Optional[tuple[Inode, int, int]] = None      # a call still running on a store that was put out
         # the model's own memory, of which the protocol knows nothing
+        self.wrong = False                              # has a file that was changed behind our back
+        self.knows: set[int] = set()                    # stores with one, of which this one's map speaks
         self.seen = 0                                   # bit mask of acknowledged operations this store has
         self.hard = 0                                   # those that were made durable by fsync or checkpoint
         self.must: dict[Item, int] = {}                 # item -> version that must not be lost
@@ -296,6 +303,7 @@ class Store:
         other.fs = source.clone(rng, new_identities)
         other.map = self.map.clone()
         other.copied = self.copied or new_identities
+        other.wrong, other.knows = self.wrong, self.knows
         other.seen, other.hard = self.hard if image else self.seen, self.hard
         other.must = dict(self.must)
         other.issued_seqs, other.issued_nodes = self.issued_seqs, self.issued_nodes

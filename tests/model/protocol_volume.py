@@ -5,7 +5,8 @@ import random
 from typing import Iterator, Optional
 
 from protocol_rules import Rules
-from protocol_store import (ATTR, DATA, DIR_OF, NAME, Crash, Epoch, Inode, Item, Store, Violation)
+from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DOUBT_GEN, ELSEWHERE_GEN, NAME, Crash, Epoch, Inode, Item,
+                            Store, Violation)
 
 SEQ_BLOCK = 8
 NODE_BLOCK = 3
@@ -55,6 +56,7 @@ class Volume:
         self.inflight: list[Op] = []
         self.unrecorded_putout = False
         self.held = False
+        self.doubts_begun = 0           # those that a store's own map did not take
         # the model's own memory
         self.acked: dict[Item, int] = {}
         self.acked_mask = 0
@@ -171,6 +173,50 @@ class Volume:
             self.found_epoch(first=first, base=min(s.map.durable_seq for s in self.online))
         else:
             self.unrecorded_putout = True
+
+    # ---- doubts
+
+    def suspect(self) -> None:
+        """A read finds that a store has another file than its map says: somebody changed it behind our back."""
+        if len(self.online) < 2 or not self.tree:
+            return
+        st = self.online[int(self.rnd() * len(self.online))]
+        node = self.rng.choice(sorted(set(self.tree.values())))
+        inode = self.live[node].get(st.no)
+        if inode is None:
+            return
+        self.log("store", st.no, "has a wrong file for node", node)
+        if self.rnd() < .5:
+            if self.rules.doubt_own:
+                st.map.intents |= {(DATA, node, b, DOUBT_GEN) for b in BLOCKS}
+            st.knows = st.knows | {st.no}
+        elif not self.suspect_elsewhere(st, node):
+            return                      # read-only from here on: nothing more would be done
+        # nobody knew of it before, and what a crash had done then is not the protocol's
+        inode.blk, inode.dblk = [0, 0, 0], [0, 0, 0]
+        inode.attr = inode.dattr = 0
+        inode.lost.clear()
+        st.wrong = True
+        self.count("wrong files")
+        self.hazard(.1, f"before store {st.no} is out")
+        self.put_out(st)
+
+    def suspect_elsewhere(self, st: Store, node: int) -> bool:
+        self.log("  its map does not take that")
+        self.doubts_begun += 1
+        told = not self.rules.doubt_elsewhere
+        for peer in self.shuffled():
+            if peer is st or peer not in self.online:
+                continue
+            self.hazard(.05, f"before store {peer.no} knows")
+            if len(self.online) > 2 and self.rnd() < .05:
+                self.put_out(peer)
+                continue
+            if self.rules.doubt_elsewhere:
+                peer.map.intents |= {(DATA, node, b, ELSEWHERE_GEN) for b in BLOCKS}
+            peer.knows = peer.knows | {st.no}
+            told = True
+        return told and len(self.online) > 1 and st in self.online
 
     # ---- intents
 

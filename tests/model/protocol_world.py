@@ -5,7 +5,8 @@ from typing import Optional
 
 from protocol_lineage import pick_source, resync_from, stale_delta
 from protocol_resync import Resync
-from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, FIRST_FILE, NAME, SLOTS, Crash, Epoch, Store, Violation)
+from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DOUBT_GEN, ELSEWHERE_GEN, FIRST_FILE, NAME, SLOTS, Crash, Epoch,
+                            Store, Violation)
 
 
 class World(Resync):
@@ -75,6 +76,8 @@ class World(Resync):
         elif x < .98:
             self.log("power fails" if x < .96 else "killed")
             self.crash(power=x < .96)
+        elif x < .99:
+            self.suspect()
         elif self.inflight:
             self.put_out(self.online[int(rnd() * len(self.online))])
         self.check_in_step()
@@ -129,6 +132,8 @@ class World(Resync):
         rnd = self.rnd
         if self.saved is None or rnd() < .4:
             st = self.stores[int(rnd() * len(self.stores))]
+            if st.wrong:
+                return
             online = st in self.online
             self.saved_mounted = online
             plain = st.map.clean and not online         # only a tidy image may come back unrecognised
@@ -136,7 +141,8 @@ class World(Resync):
             self.log("backup of store", st.no, "taken" + (" while mounted" if online else ""))
             return
         no = self.saved.no
-        if self.stores[no] not in self.online:
+        # what it alone knows of a wrong file goes with its map
+        if self.stores[no] not in self.online and not self.stores[no].map.doubts(ELSEWHERE_GEN):
             self.log("backup of store", no, "restored")
             self.count("restores")
             self.restored = True
@@ -173,6 +179,12 @@ class World(Resync):
                 return
             if rnd() < .4:
                 present = [source]
+        if any(st.wrong and not any(st.no in peer.knows for peer in present) for st in present):
+            return                          # nobody here knows: no protocol could
+        if source.wrong:
+            self.check_wrong(source, present)
+            self.count("sources with a wrong file")     # what it says then is an error
+            return
         absent = source.map.epochs[-1].members - {st.no for st in present}
         if absent and not source.map.clean and rules.degraded_refused and rnd() < .5:
             self.count("mounts refused")
@@ -220,6 +232,20 @@ class World(Resync):
         self.join(st, keep and stale_delta(self.rules, self.online[0], st) is None)
 
     # ---- what must hold
+
+    def known_wrong(self, st: Store) -> bool:
+        return any(st.no in peer.knows for peer in (*self.online, st))
+
+    def check_wrong(self, source: Store, present: list[Store]) -> None:
+        """Somebody knows of it: was there another store as good?"""
+        for st in present:
+            if (not st.wrong and not (st.map.resyncing and self.rules.resyncing_no_source)
+                    and len(st.map.epochs) == len(source.map.epochs)
+                    and st.map.durable_seq == source.map.durable_seq
+                    and (len(source.map.doubts(DOUBT_GEN)) > len(st.map.doubts(DOUBT_GEN))
+                         or len(st.map.doubts(ELSEWHERE_GEN)) > len(source.map.doubts(ELSEWHERE_GEN)))
+                    and all(resync_from(self.rules, st, y) is not None for y in present if y is not st)):
+                raise Violation(f"store {source.no}, known to have a wrong file, goes before store {st.no}")
 
     def check_tree(self, st: Store) -> None:
         for slot in SLOTS:
@@ -274,7 +300,7 @@ class World(Resync):
                 self.check_cover_of(st, m.items())
 
     def check_cover_of(self, st: Store, covered: set) -> None:
-        peers = [p for p in self.online if p is not st] if st in self.online else []
+        peers = [p for p in self.online if p is not st and not p.wrong] if st in self.online and not st.wrong else []
         m, fs = st.map, st.fs
         for slot in SLOTS:
             here = fs.at(slot)

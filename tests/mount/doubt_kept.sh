@@ -143,6 +143,40 @@ for way in detach unmount; do
 	rm -rf a b b.below c
 done
 
+# The daemon dies before the others know that it is out: it is not the one that
+# they follow, in whatever order they are named.
+#
+# dead FAULT: as begin, and the read is the last thing that daemon does
+dead()
+{
+	rm -rf a
+	mkdir a
+	faulty b
+	sm init --name a,b "$work/a" "$work/b" >/dev/null
+	mount_volume "$work/a" "$work/b"
+	mkdir "$mnt/d"
+	echo right >"$mnt/d/file"
+	unmount_volume
+	echo wrong >b.below/d/new
+	mv b.below/d/new b.below/d/file
+	SEQMIRROR_FAULT=$1:kill mount_volume -o "$options" "$work/a" "$work/b"
+	[[ $1 != mirror.suspect.told ]] || faults b fail write,sync EIO 'meta.*'
+	! cat "$mnt/d/file" 2>/dev/null || fail "not killed at $1"
+	wait_until 20 is_dead "$daemon_pid"
+	kill_daemon
+	faults b clear
+}
+
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	for point in mirror.record.before mirror.suspect.told; do
+		dead "$point"
+		mount_volume "$work/b" "$work/a"
+		wait_until 60 volume_is healthy
+		eq "kept, $point" "$(cat b.below/.seqmirror/found/*)" wrong
+		end
+	done
+fi
+
 # Unmounted, the volume is said to be left in good order, with something in doubt;
 # a store whose map is lost is taken back all the same, and then b.
 begin

@@ -33,7 +33,8 @@ struct history {
 	uint64_t durable;
 	uint64_t other_durable;
 	bool other_failed;
-	bool in_doubt; /* has intents */
+	bool in_doubt;	/* has intents */
+	bool only_file; /* of a file that was found wrong */
 	bool copy;
 	bool clean;		      /* only a copy is asked */
 	struct epoch lap[EPOCHS_MAX]; /* of the source of one that was cut */
@@ -467,6 +468,13 @@ static const struct row rows[] = {
 		.from = 90,
 	},
 	{
+		.what = "a copy went on alone, the other has a wrong file",
+		.source = {"a", {E1, {"e2", 101, 90, "a", true, 0, true}}, 200},
+		.target = {"b", {E1}, 90, .in_doubt = true, .only_file = true},
+		.relation = RESYNC_STALE,
+		.from = 90,
+	},
+	{
 		.what = "a copy beside an original in doubt",
 		.source = {"a", {E1}, 90, .copy = true},
 		.target = {"b", {E1}, 90, .in_doubt = true},
@@ -548,6 +556,7 @@ static struct lineage_view *history_view(const struct history *h,
 		.resyncing = h->resync_from != 0,
 		.resync_from = h->resync_from,
 		.intents = h->in_doubt,
+		.doubts_only = h->only_file,
 		.other_failed = h->other_failed,
 		.copy = h->copy,
 		.clean = h->clean,

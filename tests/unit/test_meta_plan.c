@@ -19,6 +19,7 @@ static const struct {
 	{STMT_INTENT_DROP_ALL, "SCAN intent"},
 	{STMT_INTENT_ITER_ALL, "SCAN intent"},
 	{STMT_INTENT_COUNT_ALL, "SCAN intent"},
+	{STMT_INTENT_COUNT_GENERATION, "SCAN intent"},
 	{STMT_STORE_ITER_ALL, "SCAN store"},
 	{STMT_EPOCH_DEL_ALL, "SCAN epoch"},
 	{STMT_EPOCH_COUNT_ALL, "SCAN epoch"},

@@ -290,7 +290,7 @@ static unsigned int doubts(void)
 	cr_assert_not_null(rd);
 	cr_assert_eq(meta_iter_intents(rd, &it), 0);
 	while (meta_next_intent(&it, &in) > 0)
-		count += in.generation == META_DOUBT_GENERATION;
+		count += meta_intent_is_doubt(&in);
 	meta_iter_done(&it);
 	meta_reader_put(rd);
 	return count;
