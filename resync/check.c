@@ -245,8 +245,10 @@ static int check_map(struct check *c)
 static int tell_limbo(void *arg, const struct store_dirent *e)
 {
 	struct check *c = arg;
-	/* What was open at a crash; the next mount removes it. */
-	bool gone = !strncmp(e->name, STORE_GONE, strlen(STORE_GONE));
+	/* What was open at a crash, or a link of a copy that was being made; the
+	 * next mount removes it. */
+	bool gone = !strncmp(e->name, STORE_GONE, strlen(STORE_GONE)) ||
+		    side_is_aside(e->name);
 
 	return check_tell(
 		c, &(struct check_finding){

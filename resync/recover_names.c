@@ -316,6 +316,14 @@ static int limbo_to_found(struct store *store, const char *name)
 	return err;
 }
 
+/* It was removed, and only open: its programs are gone. Or it is one more link
+ * of a file, to be made again from that. */
+static bool is_ours_to_remove(const char *name)
+{
+	return !strncmp(name, STORE_GONE, strlen(STORE_GONE)) ||
+	       side_is_aside(name);
+}
+
 static int limbo_rows(struct recover *r)
 {
 	int err = meta_begin(r->side->meta);
@@ -344,11 +352,9 @@ int recover_limbo(struct recover *r)
 	for (size_t i = 0; !err && i < l.names.count; i++) {
 		const char *name = l.names.data[i].name;
 
-		/* Was removed, and only open: its programs are gone. */
-		err = strncmp(name, STORE_GONE, strlen(STORE_GONE))
-			      ? limbo_to_found(store, name)
-			      : store_unlink(store, store_limbo_fd(store),
-					     name);
+		err = is_ours_to_remove(name)
+			      ? store_unlink(store, store_limbo_fd(store), name)
+			      : limbo_to_found(store, name);
 	}
 	vec_done(&l.names);
 	return err ? err : limbo_rows(r);

@@ -28,6 +28,7 @@
 #define LINKS_BUFFER ((size_t)64 * 1024)
 #define LINKS_TARGET 4096u
 #define PATH_QUOTED  4200
+#define ASIDE_MAX    40u
 
 /* Names that have the same. */
 struct version {
@@ -36,11 +37,17 @@ struct version {
 	struct timespec mtime; /* the oldest */
 };
 
+/* In limbo/: a link that is about to take over a name. */
+struct aside {
+	char name[ASIDE_MAX];
+};
+
 struct links {
 	const struct resync_side *side;
 	struct meta_reader *rd;
 	char *buffer; /* 2 * LINKS_BUFFER */
 	uint64_t made;
+	VEC(struct aside) aside; /* left in limbo/ */
 
 	/* The node that is looked at. */
 	struct meta_node row;
@@ -203,6 +210,17 @@ static int is_same(struct links *l, const struct link_place *a,
 
 /* ---- one again ---- */
 
+/* By one that was cut before it had taken over the name. */
+static bool is_kept(const struct store *s, const struct link_place *p,
+		    const char *name)
+{
+	struct store_stat st;
+
+	return !store_statat(s, store_found_fd(s), name, 0, &st) &&
+	       st.st.st_dev == p->st.st.st_dev &&
+	       st.st.st_ino == p->st.st.st_ino;
+}
+
 /* Under a further name: its own is taken over, and at no time free. */
 static int keep_other(struct links *l, const struct link_place *p)
 {
@@ -214,6 +232,8 @@ static int keep_other(struct links *l, const struct link_place *p)
 	for (unsigned int i = 0; r == -EEXIST; i++) {
 		(void)snprintf(to, sizeof(to), "link-%.200s-%u", p->d->name, i);
 		r = store_link(s, p->dirfd, p->d->name, store_found_fd(s), to);
+		if (r == -EEXIST && is_kept(s, p, to))
+			return 0;
 	}
 	if (!r)
 		log_warn("a copy of a hard link that differs, kept in found: "
@@ -232,7 +252,7 @@ static int link_again(struct links *l, const struct link_place *first,
 	const struct store_obj dir = {p->dirfd, -1, NULL};
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	struct store_stat before;
-	char aside[40];
+	char aside[ASIDE_MAX];
 	int r = store_fstat(s, p->dirfd, 0, &before);
 
 	if (!r)
@@ -241,12 +261,10 @@ static int link_again(struct links *l, const struct link_place *first,
 		r = keep_other(l, p);
 	if (r < 0)
 		return r;
-	(void)snprintf(aside, sizeof(aside), "link-%" PRIu64, l->row.id);
-	r = store_unlink(s, store_limbo_fd(s), aside); /* of a crash */
-	if (r && r != -ENOENT)
-		return r;
+	(void)snprintf(aside, sizeof(aside), STORE_LINK "%" PRIu64, l->row.id);
 	r = store_link(s, first->dirfd, first->d->name, store_limbo_fd(s),
 		       aside);
+	FAULT_POINT("resync.link.aside");
 	if (!r)
 		r = store_rename(s, store_limbo_fd(s), aside, p->dirfd,
 				 p->d->name, 0);
@@ -407,6 +425,44 @@ static int links_node(struct links *l, uint64_t node)
 	return 0;
 }
 
+/* ---- what a crash has left ---- */
+
+bool side_is_aside(const char *limbo_name)
+{
+	const char *id = limbo_name + strlen(STORE_LINK);
+
+	return !strncmp(limbo_name, STORE_LINK, strlen(STORE_LINK)) && *id &&
+	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789")];
+}
+
+static int aside_note(void *arg, const struct store_dirent *e)
+{
+	struct links *l = arg;
+	struct aside a;
+
+	if (!side_is_aside(e->name))
+		return 0;
+	(void)snprintf(a.name, sizeof(a.name), "%s", e->name);
+	return vec_push(&l->aside, a);
+}
+
+/* It has another name, under which the node is found. Also of nodes for which
+ * there is nothing to make any more: nobody else would remove it. */
+static int aside_remove(struct links *l)
+{
+	const struct store *s = l->side->store;
+	int r = store_list(s, store_limbo_fd(s), aside_note, l);
+
+	vec_for_each (a, &l->aside) {
+		if (r)
+			break;
+		r = store_unlink(s, store_limbo_fd(s), a->name);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	return r;
+}
+
 /* The next node; the reader is free again. Nodes get an identity when this was
  * done for all: what lies under a name of such a one was put there since.
  * 1, 0: none. */
@@ -427,7 +483,8 @@ int side_settle_links(const struct resync_side *side, struct meta_reader *rd)
 	l.buffer = malloc(2 * LINKS_BUFFER);
 	if (!l.buffer)
 		return -ENOMEM;
-	while ((r = links_next(&l, &node)) > 0) {
+	r = aside_remove(&l);
+	while (!r && (r = links_next(&l, &node)) > 0) {
 		r = links_node(&l, node);
 		if (!r)
 			r = side_poll(side);
@@ -435,6 +492,7 @@ int side_settle_links(const struct resync_side *side, struct meta_reader *rd)
 			break;
 	}
 	free(l.buffer);
+	vec_done(&l.aside);
 	vec_done(&l.names);
 	vec_done(&l.versions);
 	if (!r && l.made) {

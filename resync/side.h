@@ -92,3 +92,5 @@ MUST_CHECK int side_settle(const struct resync_side *side);
  */
 MUST_CHECK int side_settle_links(const struct resync_side *side,
 				 struct meta_reader *rd);
+/* Is this what it leaves in limbo/ when it is cut: one more link of a file? */
+bool side_is_aside(const char *limbo_name);

@@ -44,7 +44,9 @@
 #define STORE_LIMBO   "limbo"
 #define STORE_FOUND   "found"
 /* Names in limbo/ of files that have lost theirs and are still open begin so. */
-#define STORE_GONE   "gone-"
+#define STORE_GONE "gone-"
+/* Those of a further link of a file that is about to take over a name. */
+#define STORE_LINK   "link-"
 #define STORE_FORMAT 1
 
 struct store; /* opaque; fields by the accessors below */

@@ -159,13 +159,57 @@ done
 put_back
 mv a away
 echo edited >b/e/three
-# Killed in the middle of it: the name is never gone.
-if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
-	(SEQMIRROR_FAULT=resync.link.kept:kill "$SEQMIRROR" mount -f \
+# Killed in the middle of it: the name is never gone, what is kept is kept once,
+# and no link that was to take over a name stays in limbo.
+settle_killed()
+{
+	(SEQMIRROR_FAULT=$1:kill "$SEQMIRROR" mount -f \
 		-o degraded "$work/b" "$mnt" >/dev/null 2>&1) && fail "not killed"
 	[[ -e b/e/three ]] || fail "the name is gone after a kill"
-	rm b/.seqmirror/found/*
 	umount -l "$mnt" 2>/dev/null || :
+}
+
+aside_left()
+{
+	settle_killed resync.link.aside
+	ls b/.seqmirror/limbo | grep -qx 'link-[0-9]*' || fail "no link is left"
+	sound "$work/b"
+}
+
+aside_gone()
+{
+	eq "left in limbo $1" "$(ls b/.seqmirror/limbo)" ""
+	eq "kept $1" "$(ls b/.seqmirror/found)" "$2"
+}
+
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	settle_killed resync.link.kept
+	aside_left
+	# Somebody makes all links himself.
+	cp -a b made
+	ln -f made/d/one made/d/sub/two
+	ln -f made/d/one made/e/three
+	ln -f made/d/link2 made/e/link
+	ln -f made/d/pipe made/e/pipe2
+	mv b whole
+	mv made b
+	mount_volume -o degraded "$work/b"
+	unmount_volume
+	aside_gone "after links of somebody else" link-three-0
+
+	# A copy that was not left cleanly, cut in its recovery.
+	mount_volume -o degraded "$work/b"
+	echo more >"$mnt/d/single"
+	kill_daemon
+	put_back
+	echo edited >b/e/three
+	rm b/.seqmirror/found/*
+	aside_left
+	mount_volume -o degraded "$work/b"
+	unmount_volume
+	aside_gone "after a recovery" link-three-0
+	rm -r b
+	mv whole b
 
 	# A repair of it finishes that first: nobody would do it afterwards.
 	told_lost b "e/2pair e/link e/pipe2 e/three"
@@ -173,6 +217,7 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	checked --repair "$work/b"
 	eq "wrong after the repair" "$(jq .wrong "$report")" 0
 	told_lost b ""
+	aside_gone "after a repair" link-three-0
 fi
 mount_volume -o degraded "$work/b"
 eq "links" "$(stat -c %h "$mnt/d/one")" 3
