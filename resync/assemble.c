@@ -185,12 +185,13 @@ static void warn_of_absence(struct assembly *a, int err)
 /* Open one member where it was last; silently absent is fine. */
 static int open_hint(struct assembly *a, const struct meta_member *row)
 {
+	const struct shut_store *shut = shut_find(&a->shut, row->uuid);
 	int at = present_find(&a->set, row->uuid);
 	int err;
 
 	if (at >= 0)
 		return check_twin(a, row, (size_t)at);
-	if (shut_find(&a->shut, row->uuid))
+	if (shut && !shut->away)
 		return 0;
 	if (!row->path_hint[0] || meta_store_stays_out(row->state))
 		return 0;
@@ -199,7 +200,9 @@ static int open_hint(struct assembly *a, const struct meta_member *row)
 		return 0;
 	if (is_absence(err)) {
 		warn_of_absence(a, err);
-		return 0;
+		return err == -ENOENT
+			       ? 0
+			       : shut_note_away(&a->shut, &a->set, row->uuid);
 	}
 	/* In use alone elsewhere, or two volumes in one: a person decides. */
 	if (err == -EBUSY || err == -EINVAL || err == -EEXIST)

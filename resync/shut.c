@@ -28,14 +28,29 @@ int shut_note_left(struct shut_list *list, const struct present_set *set,
 	return note(list, set, &shut);
 }
 
+int shut_note_away(struct shut_list *list, const struct present_set *set,
+		   const char *uuid)
+{
+	struct shut_store shut = {.away = true};
+
+	if (shut_find(list, uuid)) /* another map has it as well */
+		return 0;
+	(void)snprintf(shut.id.store_uuid, sizeof(shut.id.store_uuid), "%s",
+		       uuid);
+	return note(list, set, &shut);
+}
+
 const struct shut_store *shut_find(const struct shut_list *list,
 				   const char *uuid)
 {
+	const struct shut_store *found = NULL;
+
 	vec_for_each (shut, &list->v) {
-		if (!strcmp(shut->id.store_uuid, uuid))
-			return shut;
+		if (!strcmp(shut->id.store_uuid, uuid) &&
+		    (!found || found->away))
+			found = shut;
 	}
-	return NULL;
+	return found;
 }
 
 bool shut_is_lost(const struct shut_list *list, const char *uuid)

@@ -227,6 +227,11 @@ static int repair_refused(const struct words *w, int err)
 			 "not repaired: this store is a copy; mount it first, "
 			 "which finds its files by their paths, then unmount "
 			 "and repair");
+	else if (err == -ECANCELED) /* of all this only that is polled */
+		ui_error(w->word,
+			 "interrupted while the files of this copy were found "
+			 "and its hard links made again; nothing is repaired "
+			 "yet, the same command or a mount goes on from here");
 	else
 		ui_error(w->word, "cannot be repaired: %s", ui_why(err));
 	return err;

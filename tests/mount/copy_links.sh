@@ -169,10 +169,15 @@ settle_killed()
 	umount -l "$mnt" 2>/dev/null || :
 }
 
+in_limbo()
+{
+	ls b/.seqmirror/limbo | grep -qx 'link-[0-9]*'
+}
+
 aside_left()
 {
 	settle_killed resync.link.aside
-	ls b/.seqmirror/limbo | grep -qx 'link-[0-9]*' || fail "no link is left"
+	in_limbo || fail "no link is left"
 	sound "$work/b"
 }
 
@@ -214,6 +219,16 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	# A repair of it finishes that first: nobody would do it afterwards.
 	told_lost b "e/2pair e/link e/pipe2 e/three"
 	echo unknown >b/d/unknown
+	rm b/.seqmirror/limbo/*
+	SEQMIRROR_FAULT=resync.link.aside:delay=2000:1 env --default-signal=INT \
+		"$SEQMIRROR" check --repair "$work/b" >said 2>&1 &
+	asked=$!
+	wait_until 20 in_limbo
+	kill -INT "$asked"
+	! wait "$asked" || fail "it went on: $(cat said)"
+	grep -q "b: interrupted while .* nothing is repaired" said ||
+		fail "$(cat said)"
+	ln b/d/single b/.seqmirror/limbo/link-99
 	checked --repair "$work/b"
 	eq "wrong after the repair" "$(jq .wrong "$report")" 0
 	told_lost b ""

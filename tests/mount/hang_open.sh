@@ -90,7 +90,7 @@ take_away()
 # Whatever hangs first: a path, the identity, the lock, a trial, the map.
 case_mount()
 {
-	local rule
+	local named rule
 
 	for rule in 'all ?*' 'read store' 'open,create lock' \
 		'mknod,create probe*' 'lookup limbo' 'open meta.*' \
@@ -100,8 +100,13 @@ case_mount()
 		unmount_volume
 		# shellcheck disable=SC2086
 		(set -f && faults b hang $rule)
-		mount_soon -o "timeout=$wait_s" "$work/a" "$work/b"
+		# Named, or only where it was last.
+		named=("$work/a" "$work/b")
+		[[ $rule != lookup* ]] || named=("$work/a")
+		mount_soon -o "timeout=$wait_s" "${named[@]}"
 		grep -q 'b does not answer' said || fail "said: $(cat said)"
+		status_of '.stores[] | select(.name == "b") | .why' |
+			grep -q 'b does not answer' || fail "$(sm status "$mnt")"
 		echo "$rule" >"$mnt/d/file"
 		sync "$mnt/d/file"
 		waits || fail "nothing hangs at: $rule"
