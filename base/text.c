@@ -323,6 +323,80 @@ char *path_quote(char *buf, size_t size, const char *path)
 	return buf;
 }
 
+/* What a shell takes for itself in a word without quotes. '~' and '=' are only
+ * where a word begins. */
+static bool shell_is_plain(unsigned char c)
+{
+	return c >= 0x80 || isalnum(c) || strchr("_@%+:,./-", c);
+}
+
+enum shell_quotes {
+	SHELL_PLAIN,
+	SHELL_SINGLE,  /* '...' */
+	SHELL_ESCAPED, /* $'...' */
+};
+
+static enum shell_quotes shell_quotes_for(const char *path)
+{
+	const unsigned char *s = (const unsigned char *)path;
+	enum shell_quotes quotes = *s ? SHELL_PLAIN : SHELL_SINGLE;
+	char one[5];
+
+	while (*s) {
+		size_t used;
+		size_t len = escape_one(one, s, false, &used);
+
+		if (len != used)
+			return SHELL_ESCAPED;
+		if (!shell_is_plain(*s))
+			quotes = SHELL_SINGLE;
+		s += used;
+	}
+	return quotes;
+}
+
+/* With a NUL behind it. */
+#define SHELL_BYTE_MAX 5
+
+/* One byte of a word as it stands in its quotes. */
+static size_t shell_byte(char out[static SHELL_BYTE_MAX], unsigned char c,
+			 enum shell_quotes quotes)
+{
+	if (quotes == SHELL_SINGLE && c == '\'')
+		return (size_t)snprintf(out, SHELL_BYTE_MAX, "'\\''");
+	if (quotes == SHELL_ESCAPED && (c == '\'' || c == '\\'))
+		return (size_t)snprintf(out, SHELL_BYTE_MAX, "\\%c", c);
+	if (quotes == SHELL_ESCAPED && (c < 0x20 || c >= 0x7f))
+		return (size_t)snprintf(out, SHELL_BYTE_MAX, "\\%03o", c);
+	out[0] = (char)c;
+	return 1;
+}
+
+const char *shell_word(char *buf, size_t size, const char *path,
+		       const char *otherwise)
+{
+	static const char *const opens[] = {"", "'", "$'"};
+	enum shell_quotes quotes = shell_quotes_for(path);
+	size_t len = strlen(opens[quotes]);
+	char one[SHELL_BYTE_MAX];
+
+	if (size < len + 2)
+		return otherwise;
+	memcpy(buf, opens[quotes], len);
+	for (; *path; path++) {
+		size_t add = shell_byte(one, (unsigned char)*path, quotes);
+
+		if (len + add + 2 > size) /* the last quote, and the end */
+			return otherwise;
+		memcpy(buf + len, one, add);
+		len += add;
+	}
+	if (quotes != SHELL_PLAIN)
+		buf[len++] = '\'';
+	buf[len] = '\0';
+	return buf;
+}
+
 bool path_lies_in(const char *inner, const char *outer)
 {
 	size_t len = strlen(outer);

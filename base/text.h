@@ -75,6 +75,18 @@ size_t text_escape(char *buf, size_t size, const char *text);
  */
 char *path_quote(char *buf, size_t size, const char *path);
 
+/**
+ * shell_word - a path as a word of a command that is told to be run: quoted as a
+ * POSIX shell needs it, and only then. Control characters and what is not UTF-8
+ * take $'...', which bash, zsh and ksh know.
+ * @otherwise: what the command has where it does not fit @size, which would name
+ * another path; 4 * strlen(path) + 4 holds every path
+ *
+ * Return: @buf or @otherwise
+ */
+const char *shell_word(char *buf, size_t size, const char *path,
+		       const char *otherwise);
+
 /** path_lies_in - whether @inner is @outer or lies below it; both are absolute
  * and without symbolic links. */
 bool path_lies_in(const char *inner, const char *outer);

@@ -194,16 +194,18 @@ static int judge(struct offline *o, size_t i, struct lineage_verdict *v,
 				      present_name(&o->set, i), strerror(-err));
 	if (v->relation == RESYNC_IN_STEP || v->relation == RESYNC_STALE)
 		return 0;
-	if (v->relation == RESYNC_FOREIGN || !o->prefer)
+	if (v->relation == RESYNC_FOREIGN || !o->prefer) {
+		struct present_words at;
+
+		present_words(&o->set, o->source, i, &at);
 		return present_refuse(
 			&o->set, -EREMCHG,
 			"stores %s and %s were changed independently of each "
-			"other; see 'seqmirror diff %s %s', keep one with "
+			"other; see `seqmirror diff %s %s`, keep one with "
 			"--prefer STORE",
 			present_name(&o->set, o->source),
-			present_name(&o->set, i),
-			store_path(o->set.v[o->source].store),
-			store_path(o->set.v[i].store));
+			present_name(&o->set, i), at.one, at.other);
+	}
 	*ret_both = true;
 	v->from = v->fork_from;
 	return 0;

@@ -441,36 +441,48 @@ int present_whole_of(struct present_set *set, size_t half, int *ret_whole)
 	return 0;
 }
 
+void present_words(const struct present_set *set, size_t one, size_t other,
+		   struct present_words *ret)
+{
+	const size_t room = sizeof(ret->text[0]);
+
+	ret->one = shell_word(ret->text[0], room, store_path(set->v[one].store),
+			      "STORE");
+	ret->other = shell_word(ret->text[1], room,
+				store_path(set->v[other].store), "STORE");
+	/* What is to be done must not be cut off. */
+	if (strlen(ret->one) + strlen(ret->other) > room)
+		ret->one = ret->other = "STORE";
+}
+
 int present_refuse_half(struct present_set *set, size_t half, size_t whole)
 {
 	const char *x = present_name(set, whole), *y = present_name(set, half);
+	struct present_words at;
 
+	present_words(set, whole, half, &at);
 	return present_refuse(
 		set, -EREMCHG,
 		"store %s is half overwritten by a resync that was not "
 		"finished, and what it had alone may be gone; store %s is "
-		"complete: finish with 'seqmirror resync --prefer %s %s %s'",
-		y, x, x, store_path(set->v[whole].store),
-		store_path(set->v[half].store));
+		"complete: finish with `seqmirror resync --prefer %s %s %s`",
+		y, x, x, at.one, at.other);
 }
 
 static int refuse_pick(struct present_set *set, size_t a, size_t b,
 		       enum resync_relation relation)
 {
 	const char *x = present_name(set, a), *y = present_name(set, b);
-	const char *one = store_path(set->v[a].store);
-	const char *other = store_path(set->v[b].store);
+	struct present_words at;
 	int r = resync_completes(set->v[a].meta, set->v[b].meta);
 
 	if (r < 0)
 		return present_refuse(set, r,
 				      "cannot compare stores %s and %s: %s", x,
 				      y, strerror(-r));
-	/* What is to be done must not be cut off: each stands there twice. */
-	if (2 * (strlen(one) + strlen(other)) > PRESENT_WHY_MAX - 512)
-		one = other = "STORE";
 	if (r)
 		return present_refuse_half(set, b, a);
+	present_words(set, a, b, &at);
 	if (relation == RESYNC_FOREIGN)
 		return present_refuse(
 			set, -EREMCHG,
@@ -478,23 +490,23 @@ static int refuse_pick(struct present_set *set, size_t a, size_t b,
 			"common (was a map made anew with 'check "
 			"--rebuild'?); mount one of them alone "
 			"and take the other with 'seqmirror attach "
-			"--rebuild', or keep one with 'seqmirror "
-			"resync --prefer STORE %s %s'",
-			x, y, one, other);
+			"--rebuild', or keep one with `seqmirror "
+			"resync --prefer STORE %s %s`",
+			x, y, at.one, at.other);
 	if (set->v[b].resyncing)
 		return present_refuse(
 			set, -EREMCHG,
 			"store %s has a part of what store %s has not, from a "
 			"resync that was not finished: it is a mixture of old "
 			"and new; bring the store it came from, or keep one "
-			"with 'seqmirror resync --prefer STORE %s %s'",
-			y, x, one, other);
+			"with `seqmirror resync --prefer STORE %s %s`",
+			y, x, at.one, at.other);
 	return present_refuse(
 		set, -EREMCHG,
 		"stores %s and %s were changed independently of each other; "
-		"see 'seqmirror diff %s %s', keep one with 'seqmirror resync "
-		"--prefer STORE %s %s'",
-		x, y, one, other, one, other);
+		"see `seqmirror diff %s %s`, keep one with `seqmirror resync "
+		"--prefer STORE %s %s`",
+		x, y, at.one, at.other, at.one, at.other);
 }
 
 int present_pick(struct present_set *set, bool settled)

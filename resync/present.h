@@ -118,6 +118,14 @@ MUST_CHECK int present_pick(struct present_set *set, bool settled);
  * (lineage_completes()); -1: none is present. */
 MUST_CHECK int present_whole_of(struct present_set *set, size_t half,
 				int *ret_whole);
+/* Two stores as words of commands that are told; "STORE" where the message has no
+ * room for both, each twice. */
+struct present_words {
+	const char *one, *other;
+	char text[2][(PRESENT_WHY_MAX - 512) / 2];
+};
+void present_words(const struct present_set *set, size_t one, size_t other,
+		   struct present_words *ret);
 /* @half would be a mixture of two states, and @whole is not. */
 int present_refuse_half(struct present_set *set, size_t half, size_t whole);
 

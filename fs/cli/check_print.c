@@ -192,6 +192,7 @@ static void end_text(struct check_print *p, const struct check_result *n,
 		     const char *word)
 {
 	char count[3][UI_WORDS_MAX];
+	char store[4 * PATH_TEXT_MAX];
 
 	end_doubt(n);
 	(void)printf("%s: %s and %s compared: %s\n",
@@ -208,7 +209,7 @@ static void end_text(struct check_print *p, const struct check_result *n,
 		     "--repair %s` numbers them\nanew, and the other members "
 		     "take them over. If another member is right, a scrub\n"
 		     "compares them, and `seqmirror map` tells who has what.\n",
-		     word);
+		     shell_word(store, sizeof(store), word, "STORE"));
 }
 
 int check_print_end(struct check_print *p, const struct check_result *result,

@@ -84,6 +84,8 @@ static int open_store(const struct words *w, struct store **ret)
 
 static int map_error(const struct words *w, int err, const char *why)
 {
+	char store[4 * PATH_MAX];
+
 	if (err == -ENOENT || err == -EUCLEAN)
 		ui_error(w->word,
 			 "the map is %s (%s); if another member of the volume "
@@ -91,7 +93,8 @@ static int map_error(const struct words *w, int err, const char *why)
 			 "--rebuild` or `resync --prefer`; if not, `seqmirror "
 			 "check --rebuild %s` makes a new map from its files",
 			 err == -ENOENT ? "missing" : "damaged",
-			 why ? why : ui_why(err), w->word);
+			 why ? why : ui_why(err),
+			 shell_word(store, sizeof(store), w->word, "STORE"));
 	else
 		ui_error(w->word, "its map cannot be opened: %s",
 			 why ? why : ui_why(err));

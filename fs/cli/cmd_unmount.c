@@ -140,6 +140,7 @@ static int detach_by_helper(const struct mount_entry *entry, bool *ret_gone)
 static int detach_mount(const struct mount_entry *entry, bool *ret_gone)
 {
 	const char *point = entry->point;
+	char word[4 * PATH_MAX];
 	int err;
 
 	if (geteuid() != 0)
@@ -152,7 +153,8 @@ static int detach_mount(const struct mount_entry *entry, bool *ret_gone)
 	if (*ret_gone)
 		return 0;
 	if (err == -EBUSY)
-		ui_error(point, "in use (`fuser -vm %s` says by whom)", point);
+		ui_error(point, "in use (`fuser -vm %s` says by whom)",
+			 shell_word(word, sizeof(word), point, "MOUNTPOINT"));
 	else
 		ui_error(point, "%s", ui_why(err));
 	return err;

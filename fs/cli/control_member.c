@@ -99,6 +99,7 @@ int op_slot(struct control_op *op, unsigned int *ret_slot,
 	    struct mirror_slot_info *ret_info)
 {
 	const char *word = json_text(op->request, "store");
+	char mountpoint[sizeof(op->error) / 2 - 64];
 	char path[OP_PATH_MAX] = "";
 	int r;
 
@@ -113,7 +114,8 @@ int op_slot(struct control_op *op, unsigned int *ret_slot,
 	return op_fail(op, -ENOENT, word,
 		       "no such store in this volume (`seqmirror status %s` "
 		       "lists them)",
-		       op->target->mountpoint);
+		       shell_word(mountpoint, sizeof(mountpoint),
+				  op->target->mountpoint, "MOUNTPOINT"));
 }
 
 static int put_store(struct control_op *op, const struct mirror_slot_info *info)

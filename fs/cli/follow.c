@@ -44,9 +44,10 @@ char *follow_until_resume(char buf[static FOLLOW_TEXT_MAX],
 {
 	char path[FOLLOW_TEXT_MAX - 40];
 
-	(void)snprintf(
-		buf, FOLLOW_TEXT_MAX, "until `seqmirror resync --resume %s`",
-		path_quote(path, sizeof(path), client_mountpoint(client)));
+	(void)snprintf(buf, FOLLOW_TEXT_MAX,
+		       "until `seqmirror resync --resume %s`",
+		       shell_word(path, sizeof(path), client_mountpoint(client),
+				  "MOUNTPOINT"));
 	return buf;
 }
 

@@ -284,14 +284,14 @@ static void print_resync(const json_t *resync)
 static void print_paused(const json_t *report)
 {
 	char path[PATH_TEXT_MAX];
-	char shown[PATH_TEXT_MAX];
+	char shown[4 * PATH_TEXT_MAX];
 
 	if (!json_flag(report, "resync_paused") ||
 	    json_get_bytes(report, "mountpoint", path, sizeof(path)) < 0)
 		return;
 	(void)printf("\nresyncs are paused until `seqmirror resync --resume "
 		     "%s`\n",
-		     path_quote(shown, sizeof(shown), path));
+		     shell_word(shown, sizeof(shown), path, "MOUNTPOINT"));
 }
 
 void report_list(const json_t *list, const char *before)

@@ -74,6 +74,20 @@ for signal in INT KILL; do
 	same_tree a complete
 done
 
+# However long the paths are, what is to be done is told whole.
+deep=$work
+for _ in {1..7}; do
+	deep=$deep/$(printf 'n%.0s' {1..200})
+done
+mkdir -p "$deep"/{a,b}
+for name in a b; do
+	mount --bind "$name" "$deep/$name"
+done
+refused "$SEQMIRROR" resync "$deep/a" "$deep/b"
+[[ $refusal == *'`seqmirror resync --prefer a STORE STORE`' ]] ||
+	fail "cut: $refusal"
+umount "$deep/a" "$deep/b"
+
 # As the mixture that it is, it may go to one that knows nothing of it.
 cp -a b half
 refused "$SEQMIRROR" resync b c

@@ -56,10 +56,30 @@ grep -qiE 'alone|split|diverge|both' <<<"$refusal" ||
 	fail "that does not tell what happened: $refusal"
 not_mounted "$mnt" || fail "mounted"
 # What it says to do can be done as it stands there.
-advice=$(sed -n "s/.*'seqmirror \(resync --prefer STORE [^']*\)'.*/\1/p" \
-	<<<"$refusal")
-# shellcheck disable=SC2086
-sm ${advice/STORE/a} --dry-run || fail "advice that does not work: $refusal"
+# advice: the command, as it would be pasted.
+advice()
+{
+	sed -n 's/.*`seqmirror \(resync --prefer STORE [^`]*\)`.*/\1/p' \
+		<<<"$refusal"
+}
+followed()
+{
+	local command
+
+	command=$(advice)
+	eval "sm ${command/STORE/a} --dry-run" >followed.out ||
+		fail "advice that does not work: $refusal"
+}
+followed
+eq "advice" "$(advice)" "resync --prefer STORE $work/a $work/b"
+# Also where a shell would take the paths for something else.
+odd=("$work/it's \$(a)" "$work/b "$'\n\377')
+mkdir "${odd[@]}"
+mount --bind "$work/a" "${odd[0]}"
+mount --bind "$work/b" "${odd[1]}"
+refused "$SEQMIRROR" mount -f "${odd[@]}" "$mnt"
+followed
+umount "${odd[@]}"
 for words in resync "resync --dry-run"; do
 	# shellcheck disable=SC2086
 	refused "$SEQMIRROR" $words "$work/a" "$work/b"
@@ -83,7 +103,7 @@ for depth in 1 2 3; do
 		mount --bind "$work/$name" "$deep/$name"
 	done
 	refused "$SEQMIRROR" mount -f "$deep/a" "$deep/b" "$mnt"
-	[[ $refusal == *"--prefer STORE "*"'" ]] ||
+	[[ $refusal == *"--prefer STORE "*'`' ]] ||
 		fail "cut, at depth $depth: $refusal"
 	umount "$deep/a" "$deep/b"
 	deep=$deep/$(printf 'n%.0s' {1..200})

@@ -147,6 +147,34 @@ Test(text, path_quote)
 	expect_quote("\xe2\x82", "\"\\xe2\\x82\"");	     /* cut short */
 }
 
+static void expect_word(const char *path, const char *want)
+{
+	char buf[64];
+
+	cr_assert_str_eq(shell_word(buf, sizeof(buf), path, "PATH"), want);
+}
+
+Test(text, shell_word)
+{
+	char buf[12];
+
+	expect_word("/srv/a-1_b@c.txt", "/srv/a-1_b@c.txt");
+	expect_word("gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f");
+	expect_word("", "''");
+	expect_word("/two words", "'/two words'");
+	expect_word("it's", "'it'\\''s'");
+	expect_word("a\\b\"$(c)", "'a\\b\"$(c)'");
+	expect_word("~", "'~'");
+	expect_word("*;&", "'*;&'");
+	expect_word("a\nb'\\", "$'a\\012b\\'\\\\'");
+	expect_word("\xff", "$'\\377'");
+	cr_assert_str_eq(shell_word(buf, 12, "0123456789", "P"), "0123456789");
+	cr_assert_str_eq(shell_word(buf, 11, "0123456789", "P"), "P");
+	cr_assert_str_eq(shell_word(buf, 11, "01234 789", "P"), "P");
+	cr_assert_str_eq(shell_word(buf, 12, "01234 789", "P"), "'01234 789'");
+	cr_assert_str_eq(shell_word(buf, 2, "' '", "P"), "P");
+}
+
 /* Whatever the length, the text ends in the buffer, and a cut is shown. */
 Test(text, long_paths_are_cut)
 {
