@@ -148,6 +148,10 @@ bool mark_fits_bare(const struct meta *m, uint64_t token)
 
 static int remove_mark(struct map_call *k)
 {
+	int r = FAULT_ERR("meta.mark.remove");
+
+	if (r < 0)
+		return r;
 	if (unlinkat(k->dir_fd, META_MARK_NAME, 0) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return fsync(k->dir_fd) < 0 ? -errno : 0;
@@ -339,5 +343,6 @@ int mark_create(struct meta *m, uint64_t token)
 	};
 	mark_write(m, true);
 	close_fd(&m->mark_fd);
-	return 0;
+	/* One of a map before this knows nothing of it. */
+	return m->mark_stays ? -EIO : 0;
 }

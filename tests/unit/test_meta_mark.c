@@ -338,6 +338,29 @@ Test(meta_mark, no_room_to_open)
 	fixture_done(&f);
 }
 
+/* Nor does one that is left of a map before know one that is made anew: where it can
+ * be neither written nor removed there is no map. */
+Test(meta_mark, of_a_map_before)
+{
+	const struct meta_node root = {.id = META_ROOT_ID, .kind = META_DIR};
+	struct fixture f;
+	char path[300];
+
+	fixture_open(&f);
+	put_some(f.m, 0, 3);
+	(void)snprintf(path, sizeof(path), "%s/" META_DB_NAME, f.dir);
+	meta_close(f.m);
+	cr_assert_eq(unlink(path), 0);
+	must(fault_configure("meta.mark.open:enospc:1+,meta.mark.remove:eio"));
+	cr_expect_eq(meta_create(f.dir, VOLUME_UUID, STORE_UUID, &root), -EIO);
+	cr_expect_eq(access(path, F_OK), -1);
+	must(fault_configure("meta.mark.open:enospc:1+"));
+	must(meta_create(f.dir, VOLUME_UUID, STORE_UUID, &root));
+	must(fault_configure(""));
+	must(meta_open(f.dir, META_OPEN_RW, &f.m, NULL));
+	fixture_done(&f);
+}
+
 #endif
 
 /* Writers that are killed one after the other never move what they wrote. */
