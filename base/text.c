@@ -283,6 +283,20 @@ size_t text_escape(char *buf, size_t size, const char *text)
 	return len;
 }
 
+void text_mark_cut(char *buf, size_t size, int len)
+{
+	size_t end = size - 4;
+
+	assert(size >= 8);
+	if (len < 0)
+		buf[0] = '\0';
+	if (len < 0 || (size_t)len < size)
+		return;
+	while (end && ((unsigned char)buf[end] & 0xc0) == 0x80)
+		end--;
+	memcpy(buf + end, "...", 4);
+}
+
 /* Whether a path can stand in a sentence as it is. */
 static bool path_is_plain(const char *path)
 {

@@ -65,6 +65,13 @@ bool uuid_valid(const char *text);
 size_t text_escape(char *buf, size_t size, const char *text);
 
 /**
+ * text_mark_cut - after vsnprintf(@buf, @size) has returned @len: a text that did
+ * not fit ends in "...", and in a whole character before that.
+ * @size: at least 8
+ */
+void text_mark_cut(char *buf, size_t size, int len);
+
+/**
  * path_quote - a path as it can stand in a message.
  * @size: of @buf, at least 16; 4 * strlen(path) + 3 holds every path whole
  *

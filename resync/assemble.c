@@ -488,9 +488,10 @@ static int fill_member(struct assembly *a, size_t k,
 		    in->row.state == META_STORE_RESYNCING)
 			in->row.state = META_STORE_MISSING;
 		if (!meta_store_stays_out(in->row.state))
-			(void)snprintf(in->why, sizeof(in->why), "%.*s",
-				       MIRROR_WHY_MAX - 1,
-				       why_away(a, &a->rows[k]));
+			text_mark_cut(in->why, sizeof(in->why),
+				      snprintf(in->why, sizeof(in->why), "%.*s",
+					       PRESENT_WHY_MAX,
+					       why_away(a, &a->rows[k])));
 		return 0;
 	}
 	p = &a->set.v[at];

@@ -77,7 +77,7 @@ static void *worker_main(void *arg)
 	mutex_lock(&e->lock);
 	while ((slot = next_locked(e)) >= 0) {
 		struct resync_counts counts = {0};
-		char why[256];
+		char why[MIRROR_WHY_MAX];
 		int result;
 
 		mutex_unlock(&e->lock);
@@ -312,7 +312,7 @@ static void look_for(struct resync_engine *e, unsigned int slot)
 {
 	struct engine_slot *s = &e->slot[slot];
 	struct engine_name name;
-	char why[256] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	bool wait;
 	int r;
 

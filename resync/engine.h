@@ -31,7 +31,7 @@ struct engine_slot {
 	bool ending; /* it is being given back */
 	int last_result;
 	struct resync_counts last_counts;
-	char last_why[256];
+	char last_why[MIRROR_WHY_MAX];
 	uint64_t retry_ns; /* monitor: not before this moment */
 	uint64_t retry_wait_ns;
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "resync/engine.h"
 #include "resync/lineage.h"
 #include "resync/reach.h"
@@ -24,7 +25,7 @@ static int refuse(char *why, size_t why_len, int err, const char *fmt, ...)
 	if (!why || !why_len)
 		return err;
 	va_start(args, fmt);
-	(void)vsnprintf(why, why_len, fmt, args);
+	text_mark_cut(why, why_len, vsnprintf(why, why_len, fmt, args));
 	va_end(args);
 	return err;
 }
@@ -168,7 +169,7 @@ struct opening {
 	bool with_map;
 	bool dry; /* its map is not given a new format */
 	struct engine_store s;
-	char why[256];
+	char why[MIRROR_WHY_MAX];
 };
 
 static int open_store(struct opening *o)

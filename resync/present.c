@@ -25,7 +25,8 @@ int present_refuse(struct present_set *set, int err, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(set->why, sizeof(set->why), fmt, ap);
+	text_mark_cut(set->why, sizeof(set->why),
+		      vsnprintf(set->why, sizeof(set->why), fmt, ap));
 	va_end(ap);
 	return err;
 }

@@ -275,7 +275,7 @@ struct resync_engine_state {
 	/* of the last that ended, per slot: */
 	int last_result; /* 0, -errno, 1: none yet */
 	struct resync_counts last_counts;
-	char last_why[256];
+	char last_why[MIRROR_WHY_MAX];
 };
 void resync_engine_state(struct resync_engine *e, unsigned int slot,
 			 struct resync_engine_state *ret);

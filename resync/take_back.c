@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "resync/lineage.h"
 #include "resync/present.h"
 #include "resync/rebuild.h"
@@ -28,7 +29,8 @@ static int refuse(struct work *w, int err, const char *fmt, ...)
 	if (!w->why_len)
 		return err;
 	va_start(args, fmt);
-	(void)vsnprintf(w->why, w->why_len, fmt, args);
+	text_mark_cut(w->why, w->why_len,
+		      vsnprintf(w->why, w->why_len, fmt, args));
 	va_end(args);
 	return err;
 }

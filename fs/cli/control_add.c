@@ -36,7 +36,7 @@ static int make_member(struct control_op *op, const char *path,
 	const json_t *name = json_object_get(op->request, "name");
 	int lead = mirror_lead(m);
 	struct mirror_ref ref;
-	char why[512] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	int err = lead < 0 ? -ENODEV
 			   : mirror_ref_get(m, (unsigned int)lead, &ref);
 
@@ -103,7 +103,7 @@ int op_add(struct control_op *op)
 	_cleanup_free_ struct meta_member *row = calloc(1, sizeof(*row));
 	struct mirror *m = op->target->mirror;
 	char path[PATH_MAX];
-	char why[256] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	unsigned int slot = 0;
 	int err;
 

@@ -199,7 +199,7 @@ int op_attach(struct control_op *op)
 {
 	char buf[OP_PATH_MAX];
 	const char *path;
-	char why[512] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	struct mirror_slot_info info;
 	unsigned int slot;
 	int err = op_slot(op, &slot, &info);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "fs/cli/changes.h"
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
@@ -72,8 +73,9 @@ int op_fail(struct control_op *op, int err, const char *what,
 	(void)snprintf(op->error, sizeof(op->error) / 2, "%s: ", what);
 	len = strlen(op->error);
 	va_start(args, why_fmt);
-	(void)vsnprintf(op->error + len, sizeof(op->error) - len, why_fmt,
-			args);
+	text_mark_cut(op->error + len, sizeof(op->error) - len,
+		      vsnprintf(op->error + len, sizeof(op->error) - len,
+				why_fmt, args));
 	va_end(args);
 	return err ? err : -EIO;
 }

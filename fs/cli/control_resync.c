@@ -59,7 +59,7 @@ static int begin_one(struct control_op *op, unsigned int slot, bool named)
 	struct mirror_slot_info info;
 	char buf[OP_PATH_MAX];
 	const char *path = NULL;
-	char why[256] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	bool already;
 	json_t *item;
 	int err = 0;
@@ -107,7 +107,7 @@ static int forecast_one(struct control_op *op, unsigned int slot, bool named)
 	struct resync_counts counts = {0};
 	struct mirror_slot_info info;
 	char buf[OP_PATH_MAX];
-	char why[256] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	json_t *item;
 	int err = 0;
 

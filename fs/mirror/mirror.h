@@ -53,7 +53,7 @@ struct mirror_options {
 };
 
 /* A sentence for people, with a name and what to do. */
-#define MIRROR_WHY_MAX 512
+#define MIRROR_WHY_MAX 1024
 
 /* A member as mounting found it. store and meta are NULL when not present. */
 struct mirror_member_in {

@@ -33,6 +33,16 @@ mount_volume -o no_auto_attach "$work/a"
 echo more >"$mnt/more"
 image_mount b
 store_is b missing || fail "attached in spite of no_auto_attach"
+# Why it cannot be had is told behind the longest path.
+deep=$work/$(printf 'n%.0s' {1..200})/$(printf 'n%.0s' {1..200})
+mkdir -p "$deep"
+mount --bind "$work/b" "$deep"
+exec 9<"$work/b/.seqmirror/lock"
+flock -n 9
+refused "$SEQMIRROR" attach "$mnt" "$deep"
+[[ $refusal == *"another process has it" ]] || fail "cut: $refusal"
+exec 9<&-
+umount "$deep"
 attach b
 unmount_volume
 same_tree "$work/a" "$work/b"

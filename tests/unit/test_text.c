@@ -198,6 +198,22 @@ Test(text, long_paths_are_cut)
 	}
 }
 
+static void expect_cut(const char *text, const char *want)
+{
+	const volatile size_t size = 10; /* the compiler does not foresee it */
+	char buf[10];
+
+	text_mark_cut(buf, size, snprintf(buf, size, "%s", text));
+	cr_assert_str_eq(buf, want);
+}
+
+Test(text, a_cut_is_marked)
+{
+	expect_cut("012345678", "012345678");
+	expect_cut("0123456789", "012345...");
+	expect_cut("01234\xc3\xbc 89", "01234...");
+}
+
 Test(text, escape_keeps_the_line)
 {
 	char buf[16];
