@@ -343,10 +343,8 @@ static int name_differs(struct check *c, const struct check_place *p)
  * Was it changed behind our back? The clock of files ticks coarsely, and the
  * map is written after them. A clock that was set back since puts files into
  * the future: what the map knows to have this very time has not changed. That
- * it knows another says nothing, it is not kept up through a crash, and of what
- * was put right since the look before it knows none: the future is no time of a
- * change since then. In a copy the times are those of the copying, and of links
- * that are made again.
+ * it knows another says nothing, it is not kept up through a crash. In a copy the
+ * times are those of the copying, and of links that are made again.
  */
 static bool is_later(const struct check *c, const struct meta_node *row,
 		     const struct store_stat *st)
@@ -354,12 +352,9 @@ static bool is_later(const struct check *c, const struct meta_node *row,
 	uint64_t changed = (uint64_t)st->st.st_ctim.tv_sec * CLOCK_NS_PER_SEC +
 			   (uint64_t)st->st.st_ctim.tv_nsec;
 
-	if (!c->args->map_time_ns || c->n->copied || !row->backing.ino ||
-	    changed <= c->args->map_time_ns ||
-	    changed == (uint64_t)row->ctime.backing)
-		return false;
-	return !c->args->since_look ||
-	       changed <= time_now(store_privdir(c->side->store));
+	return c->args->map_time_ns && !c->n->copied && row->backing.ino &&
+	       changed > c->args->map_time_ns &&
+	       changed != (uint64_t)row->ctime.backing;
 }
 
 /*
@@ -387,12 +382,20 @@ static int check_changed(struct check *c, const struct check_place *p)
 	bool doubt = p->doubt || check_doubt_any(&c->doubt, p->row->id);
 	int r = is_later(c, p->row, p->st) ? is_renamed_root(c, p) : 1;
 
+	int64_t changed;
+	uint64_t now;
+
 	if (r)
 		return MIN(r, 0);
+	changed = clock_timespec_ns(&p->st->st.st_ctim);
+	now = time_now(store_privdir(c->side->store));
+	if (!now || (uint64_t)changed <= now)
+		changed = 0;
 	return check_tell(c, &(struct check_finding){
 				     .kind = CHECK_CHANGED,
 				     .class = doubt ? CHECK_DOUBT : CHECK_WRONG,
 				     .path = p->path,
+				     .future_ctime = changed,
 				     .node = p->row->id,
 				     .range = {0, p->row->kind == META_FILE
 							  ? META_RANGE_MAX

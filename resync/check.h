@@ -78,12 +78,15 @@ struct check_finding {
 	uint64_t parent;    /* of a name: its directory; else 0 */
 	struct range range; /* bytes; empty: none */
 	uint64_t count;	    /* how many, where one finding stands for many */
+	/* Changed at a time that is still to come; else 0. */
+	int64_t future_ctime;
 };
 
 struct check_args {
 	struct resync_side side; /* unmounted */
-	uint64_t map_time_ns;	 /* check_map_time(), before it was opened */
-	bool since_look; /* check_time_tick() instead, before an earlier look */
+	/* check_map_time(), before it was opened, or check_time_tick(), before an
+	 * earlier look */
+	uint64_t map_time_ns;
 	/* Nonzero ends the check and is returned. */
 	int (*found)(void *arg, const struct check_finding *f);
 	/* Now and then; nonzero ends it with -ECANCELED. NULL: never. */

@@ -27,6 +27,7 @@ struct step {
 	uint64_t parent;
 	uint64_t number;
 	struct range range;
+	int64_t future_ctime;
 };
 
 struct check_repair {
@@ -60,13 +61,15 @@ int check_repair_note(struct check_repair *r, const struct check_finding *f)
 	case CHECK_UNREADABLE:
 		return 0; /* not by this */
 	default:
-		return vec_push(&r->steps, ((struct step){
-						   .kind = f->kind,
-						   .node = f->node,
-						   .parent = f->parent,
-						   .number = f->count,
-						   .range = f->range,
-					   }));
+		return vec_push(&r->steps,
+				((struct step){
+					.kind = f->kind,
+					.node = f->node,
+					.parent = f->parent,
+					.number = f->count,
+					.range = f->range,
+					.future_ctime = f->future_ctime,
+				}));
 	}
 }
 
@@ -312,6 +315,39 @@ static int put_all(struct check_repair *r)
 	return meta_commit(r->meta);
 }
 
+/*
+ * What was changed at a time that is still to come would be a change for ever. It has
+ * that time since before it was read, and no later change gives it the same: from now
+ * on the map knows it.
+ */
+static int know_future(struct check_repair *r)
+{
+	int err = meta_begin(r->meta);
+
+	if (err)
+		return err;
+	vec_for_each (s, &r->steps) {
+		const struct meta_ctime own = {s->future_ctime,
+					       s->future_ctime};
+
+		if (!err && s->future_ctime)
+			err = meta_node_raise_all(r->meta, s->node, 0, 0, own,
+						  NULL);
+	}
+	if (!err)
+		return meta_commit(r->meta);
+	meta_rollback(r->meta);
+	return err;
+}
+
+static bool has_future(const struct check_repair *r)
+{
+	vec_for_each (s, &r->steps)
+		if (s->future_ctime)
+			return true;
+	return false;
+}
+
 static bool has_intents(struct meta_reader *rd, int *ret_err)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
@@ -406,6 +442,8 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 		err = put_all(r);
 	if (!err)
 		err = resync_recover(side, NULL, 0, &bytes);
+	if (!err && has_future(r))
+		err = know_future(r);
 	if (!err)
 		err = durable_seq(side->meta, ret_seq);
 	return err ? err : 1;

@@ -43,7 +43,6 @@ struct session {
 	uint64_t map_time_ns;
 	struct check_result result; /* of the last round */
 	bool complete;		    /* that round came to its end */
-	bool since_look;	    /* map_time_ns is that of the look before */
 	bool writes;		    /* the map is open for that */
 	const char *lost; /* why the map cannot be used at all; NULL: it can */
 };
@@ -166,7 +165,6 @@ static int check_once(struct session *s, struct meta *map)
 	const struct check_args args = {
 		.side = {.store = s->store, .meta = map},
 		.map_time_ns = s->map_time_ns,
-		.since_look = s->since_look,
 		.found = on_found,
 		.poll = on_poll,
 		.arg = s,
@@ -264,7 +262,6 @@ static int next_look(struct session *s, struct meta **map, uint64_t begun_ns,
 	int err;
 
 	s->map_time_ns = copy || store_has_lifted(s->store) ? 0 : begun_ns;
-	s->since_look = true;
 	meta_close(steal_pointer(map));
 	err = open_as(s, META_OPEN_RO, map, &why);
 	return err ? map_error(s->words, err, why) : 1;

@@ -68,13 +68,34 @@ checked "$work/a"
 wrong changed d/n17
 repaired
 
-# A time in the future is no later one when a repair looks once more.
-image_umount a
-debugfs -w -R "set_inode_field /d/n18 ctime 20380101" a.img 2>/dev/null
-image_mount a
+# A time in the future is no later one when a repair looks once more, nor for those
+# who look after it; what is done to it is. What the map has not is as it is found.
+in_future()
+{
+	local path
+
+	image_umount a
+	for path in "$@"; do
+		debugfs -w -R "set_inode_field $path ctime 20380101" a.img \
+			2>/dev/null
+	done
+	image_mount a
+}
+echo new >a/d/n18new
+in_future /d/n18 /dir /d/n18new
 checked --repair "$work/a"
 wrong changed d/n18
+wrong changed dir
+wrong unknown d/n18new
 eq "wrong after the repair" "$(jq .wrong "$report")" 0
+sound "$work/a"
+wait_until 10 later_than_map
+echo 18, edited >a/d/n18
+checked "$work/a"
+wrong changed d/n18
+in_future /d/n18
+repaired
+sound "$work/a"
 mount_volume "$work/a" "$work/b"
 wait_until 60 volume_is healthy
 chmod u+x "$mnt/d/n18"
