@@ -161,6 +161,7 @@ static int find_prefer(const struct resync_found *found,
 static int tell_refused(const struct mount_request *r, int err)
 {
 	const struct mount_options *o = &r->options;
+	char word[4 * PATH_MAX];
 	const char *missing;
 
 	if (err == -EOPNOTSUPP && o->uring == MOUNT_ON &&
@@ -169,6 +170,12 @@ static int tell_refused(const struct mount_request *r, int err)
 	else if (err == -EOPNOTSUPP && o->low_latency == MOUNT_ON &&
 		 (missing = mount_latency_missing()))
 		ui_error("low_latency=on", "%s", missing);
+	else if (err == -ENOTCONN)
+		ui_error(r->mountpoint,
+			 "the daemon of what is mounted here is gone: "
+			 "`seqmirror unmount %s` clears that away",
+			 shell_word(word, sizeof(word), r->mountpoint,
+				    "MOUNTPOINT"));
 	else
 		ui_error(r->mountpoint, "cannot be mounted: %s", ui_why(err));
 	return err;

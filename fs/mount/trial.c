@@ -6,9 +6,11 @@
  * moment gets an error.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -77,12 +79,26 @@ static int trial_apart(struct trial *t)
 	return t->err;
 }
 
+/* Of a mount whose daemon is gone the kernel may still know the attributes, and let
+ * another be put over it; that one taken away, it would be there again. */
+static int mountpoint_check(const char *path)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_TYPE, &st) < 0 &&
+	    errno == ENOTCONN)
+		return -ENOTCONN;
+	return 0;
+}
+
 int mount_session_try(const struct mount_options *options,
 		      const char *mountpoint, const char *fsname, bool matters)
 {
 	struct trial t = {.options = options, .fsname = fsname};
 	int err = session_find_path(mountpoint, &t.path);
 
+	if (!err)
+		err = mountpoint_check(t.path);
 	if (!err && options->uring == MOUNT_ON && mount_uring_missing())
 		err = -EOPNOTSUPP;
 	if (!err && options->low_latency == MOUNT_ON && mount_latency_missing())

@@ -88,5 +88,15 @@ grep -q 'not left cleanly' shown || fail "recovered: $(cat shown)"
 mount_volume "$work/a"
 eq contents "$(cat "$mnt/file")" new
 wait_until 60 volume_is healthy
+
+# Over what a killed daemon has left nothing is mounted: what to do is said.
+kill -KILL "$daemon_pid"
+wait "$daemon_pid" || :
+daemon_pid=
+refused "$SEQMIRROR" mount "$work/a" "$mnt"
+[[ $refusal == *"daemon of what is mounted here is gone"* ]] || fail "$refusal"
+eval "$(sed -n 's/.*`seqmirror \([^`]*\)`.*/sm \1/p' <<<"$refusal")"
+mount_volume "$work/a"
+wait_until 60 volume_is healthy
 unmount_volume
 same_tree a shelf/b
