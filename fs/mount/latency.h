@@ -14,7 +14,8 @@
  * saved. So it is asked for only while requests come fast: a thread counts them
  * 4 ms at a time, asks for it after 12 of them (3,000 a second) and takes that
  * back after 20 ms with fewer than 4 in each (1,000 a second). It sleeps while there are none. The kernel takes it back
- * as well when this process ends, in whatever way.
+ * as well when this process ends, in whatever way; not while it is stopped, and
+ * nothing else can: whoever else holds the device open only adds a wish.
  *
  * What is asked for: /dev/cpu_dma_latency may be opened by root alone. Where
  * the kernel's idle driver is another one than that of virtual machines
