@@ -56,8 +56,15 @@ int tree_arm(struct lap *lap, uint64_t dir)
 
 int tree_push(struct lap *lap, const struct work_dir *wd)
 {
-	int r = vec_push(&lap->dirs, *wd);
+	uint64_t before = idmap_get(&lap->dir_index, wd->id);
+	struct work_dir next = *wd;
+	int r;
 
+	/* A pass whose attributes are still to come is followed by another one,
+	 * which does what both have to. */
+	if (before && !lap->dirs.data[before - 1].done)
+		next.changed |= lap->dirs.data[before - 1].changed;
+	r = vec_push(&lap->dirs, next);
 	return r < 0 ? r : idmap_set(&lap->dir_index, wd->id, lap->dirs.count);
 }
 
@@ -351,7 +358,7 @@ static int evacuate(struct lap *lap, size_t index)
 		if (dirfd < 0)
 			return dirfd;
 	}
-	wd->changed = wd->missing || diff.surplus.count > 0;
+	wd->changed |= wd->missing || diff.surplus.count > 0;
 	/* Those that leave first: their places may be needed. */
 	for (size_t i = 0; r >= 0 && i < diff.surplus.count; i++) {
 		r = limbo_evacuate(lap, dirfd, &diff.surplus.data[i]);

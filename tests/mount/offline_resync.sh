@@ -105,3 +105,17 @@ mv j j.away
 mount_volume i
 wait_until 20 store_is k online
 unmount_volume
+
+# A directory that was lost with those below it, all of which have changed since, is
+# made anew in several rounds: the one above keeps its times.
+mkdir l m
+sm init --name l,m l m >/dev/null 2>&1
+mount_volume l m
+mkdir -p "$mnt/above/lost/below"
+touch -d 2001-01-01 "$mnt/above"
+detach m
+chmod 700 "$mnt/above/lost" "$mnt/above/lost/below"
+unmount_volume
+rm -r m/above/lost
+sm resync l m >/dev/null
+same_tree l m
