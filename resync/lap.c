@@ -483,15 +483,6 @@ static int lap_open(struct lap *lap)
 	return r;
 }
 
-/* Of a copy, before anything is armed in it: below a directory that is, a name no
- * longer says which node it leads to. */
-static int lap_settle(struct lap *lap)
-{
-	if (lap->dry || (lap->args->last && lap->src->live))
-		return 0;
-	return side_settle(lap->dst);
-}
-
 static void lap_done(struct lap *lap)
 {
 	lap_rollback(lap);

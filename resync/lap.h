@@ -294,9 +294,18 @@ MUST_CHECK int keep_put(struct lap *lap);
 MUST_CHECK int keep_close(struct lap *lap);
 MUST_CHECK int keep_put_all(struct lap *lap);
 
+/* ---- lap_copy.c ---- */
+
+/* Of a copy, before anything is armed in it: below a directory that is, a name no
+ * longer says which node it leads to. */
+MUST_CHECK int lap_settle(struct lap *lap);
+
 /* ---- reconcile.c ---- */
 
 MUST_CHECK int reconcile(struct lap *lap);
+/* Of a copy, before its files are found by path: which directories are in limbo/,
+ * and not where a resync that was cut has left them in the map. */
+MUST_CHECK int reconcile_copy(struct lap *lap);
 
 /* ---- tree.c ---- */
 

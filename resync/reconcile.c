@@ -314,10 +314,28 @@ static bool limbo_id(const char *name, uint64_t *ret_id)
 	return !strcmp(d.name, name);
 }
 
+/* By the name that it has in limbo/: 1 and its row, which has that name then; 0: it
+ * is not what the map means. */
+static int match_in_limbo(struct reconcile *rc, uint64_t id,
+			  const struct store_stat *st, struct meta_node *ret)
+{
+	struct lap *lap = rc->lap;
+	struct meta_dentry d;
+	int r;
+
+	limbo_name(id, &d);
+	r = match_by_name(rc, &d, st, ret);
+	if (r <= 0)
+		return r;
+	r = meta_dentry_put(lap->dst->meta, &d);
+	if (r == 0 && ret->kind == META_DIR)
+		r = drop_other_names(lap, id, META_LIMBO_ID, d.name);
+	return r < 0 ? r : 1;
+}
+
 static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
 {
 	struct lap *lap = rc->lap;
-	struct meta_dentry d, have;
 	struct meta_node row;
 	struct store_stat st;
 	uint64_t id;
@@ -331,19 +349,9 @@ static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
 	if (!strncmp(name, STORE_GONE, strlen(STORE_GONE)))
 		return lap->n->laps ? 0 : limbo_scrap(lap, rc->dirfd, name);
 	if (limbo_id(name, &id)) {
-		limbo_name(id, &have);
-		have.node = id;
-		r = match_by_name(rc, &have, &st, &row);
-		if (r < 0)
-			return r;
-		if (r > 0) {
-			limbo_name(id, &d);
-			r = meta_dentry_put(lap->dst->meta, &d);
-			if (r == 0 && row.kind == META_DIR)
-				r = drop_other_names(lap, id, META_LIMBO_ID,
-						     d.name);
+		r = match_in_limbo(rc, id, &st, &row);
+		if (r != 0)
 			return r < 0 ? r : tree_want(lap, id);
-		}
 	}
 	r = match_by_identity(lap, &st, &row);
 	if (r > 0) {
@@ -365,6 +373,43 @@ static int reconcile_limbo(struct reconcile *rc)
 	for (size_t i = 0; r == 0 && i < list.at.count; i++)
 		r = reconcile_limbo_entry(rc, listing_name(&list, i));
 	return r < 0 ? r : drop_missing(rc);
+}
+
+/* The directories in it: where their map has them, in a directory in doubt, nothing
+ * would prove what lies below them. */
+static int settle_limbo_entry(struct reconcile *rc, const char *name)
+{
+	struct meta_node row;
+	struct store_stat st;
+	uint64_t id;
+	int r;
+
+	if (!limbo_id(name, &id))
+		return 0;
+	r = store_statat(rc->lap->dst->store, rc->dirfd, name, STORE_STAT_GEN,
+			 &st);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!S_ISDIR(st.st.st_mode))
+		return 0;
+	r = match_in_limbo(rc, id, &st, &row);
+	return MIN(r, 0);
+}
+
+int reconcile_copy(struct lap *lap)
+{
+	_cleanup_(listing_done) struct listing list = {0};
+	struct reconcile rc = {.lap = lap, .dir = META_LIMBO_ID};
+	int r;
+
+	rc.dirfd = store_limbo_fd(lap->dst->store);
+	r = listing_read(lap, rc.dirfd, SIZE_MAX, &list);
+	if (r < 0 || list.at.count == 0)
+		return r;
+	r = lap_begin(lap);
+	for (size_t i = 0; r == 0 && i < list.at.count; i++)
+		r = settle_limbo_entry(&rc, listing_name(&list, i));
+	return r < 0 ? r : lap_commit(lap);
 }
 
 /* ---- all of it ---- */

@@ -4,7 +4,8 @@
 # A store is put back by a copy, and what brings it in step is killed: where the
 # copy has each file is known before anything is moved in it, so the next resync
 # finds what lies below a directory that the one before had moved, and nothing of
-# the volume ends in found/.
+# the volume ends in found/. The same where the copy is one of a store whose resync
+# was killed, and where it was made without hard links.
 # shellcheck source=tests/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 need_root
@@ -13,11 +14,12 @@ grep -q SEQMIRROR_FAULT "$SEQMIRROR" || skip "a build without faults"
 mkdir a b
 sm init --name a,b "$work/a" "$work/b" >/dev/null
 mount_volume "$work/a" "$work/b"
-mkdir -p "$mnt/old/moved/deep/deeper" "$mnt/new" "$mnt/other"
+mkdir -p "$mnt/old/moved/deep/deeper" "$mnt/new" "$mnt/other" "$mnt/still"
 for file in old/moved/deep/deeper/file old/moved/file other/file; do
 	head -c 100000 /dev/urandom >"$mnt/$file"
 done
 ln "$mnt/old/moved/file" "$mnt/old/moved/deep/link"
+ln "$mnt/old/moved/file" "$mnt/still/link"
 echo gone >"$mnt/old/gone"
 detach b
 rm "$mnt/old/gone"
@@ -32,6 +34,7 @@ for file in new/moved/deep/deeper/file new/moved/file new/moved/deep/other/file;
 done
 unmount_volume
 cp -a b backup
+how=(-a)
 
 # killed_at POINT[:COUNT]: 1, it was not passed so often
 killed_at()
@@ -40,7 +43,7 @@ killed_at()
 
 	[[ $1 != *:* ]] || count=${1##*:}
 	rm -rf b
-	cp -a backup b
+	cp "${how[@]}" backup b
 	SEQMIRROR_FAULT=$point:kill:$count sm resync "$work/a" "$work/b" \
 		>out 2>&1 || rc=$?
 	((rc == 0)) && return 1
@@ -68,4 +71,21 @@ for call in rename mkdir link unlink; do
 	done
 	echo "killed in each $call: $((i - 1))"
 	((i > 1)) || fail "no $call"
+done
+
+# A copy of that, cut where whole directories lie in limbo/.
+for i in 3 4; do
+	killed_at "store.rename:$i" || fail "only $((i - 1)) renames"
+	ls b/.seqmirror/limbo/*/* >/dev/null || fail "no directory in limbo"
+	cp -a b again
+	rm -rf b
+	mv again b
+	recovered "store.rename:$i, and a copy of that"
+done
+
+# Each name that becomes a link again moves a directory's times for a moment.
+how=(-r --preserve=mode,ownership,timestamps,xattr --no-dereference)
+for ((i = 1; i <= 4; i++)); do
+	killed_at "store.utimens:$i" || fail "only $((i - 1)) times"
+	recovered "store.utimens:$i"
 done
