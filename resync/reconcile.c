@@ -361,23 +361,9 @@ static int reconcile_limbo_entry(struct reconcile *rc, const char *name)
 	return r < 0 ? r : limbo_scrap(lap, rc->dirfd, name);
 }
 
-static int reconcile_limbo(struct reconcile *rc)
-{
-	_cleanup_(listing_done) struct listing list = {0};
-	struct lap *lap = rc->lap;
-	int r;
-
-	rc->dir = META_LIMBO_ID;
-	rc->dirfd = store_limbo_fd(lap->dst->store);
-	r = listing_read(lap, rc->dirfd, SIZE_MAX, &list);
-	for (size_t i = 0; r == 0 && i < list.at.count; i++)
-		r = reconcile_limbo_entry(rc, listing_name(&list, i));
-	return r < 0 ? r : drop_missing(rc);
-}
-
-/* The directories in it: where their map has them, in a directory in doubt, nothing
- * would prove what lies below them. */
-static int settle_limbo_entry(struct reconcile *rc, const char *name)
+/* A name that is an id, if what has it is that node. */
+static int limbo_entry_by_id(struct reconcile *rc, const char *name,
+			     bool dirs_only)
 {
 	struct meta_node row;
 	struct store_stat st;
@@ -390,12 +376,32 @@ static int settle_limbo_entry(struct reconcile *rc, const char *name)
 			 &st);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (!S_ISDIR(st.st.st_mode))
+	if (dirs_only && !S_ISDIR(st.st.st_mode))
 		return 0;
 	r = match_in_limbo(rc, id, &st, &row);
 	return MIN(r, 0);
 }
 
+/* The leftovers come last: a node that has its place in limbo may have another name
+ * in one of them, and would be put over the first. */
+static int reconcile_limbo(struct reconcile *rc)
+{
+	_cleanup_(listing_done) struct listing list = {0};
+	struct lap *lap = rc->lap;
+	int r;
+
+	rc->dir = META_LIMBO_ID;
+	rc->dirfd = store_limbo_fd(lap->dst->store);
+	r = listing_read(lap, rc->dirfd, SIZE_MAX, &list);
+	for (size_t i = 0; r == 0 && i < list.at.count; i++)
+		r = limbo_entry_by_id(rc, listing_name(&list, i), false);
+	for (size_t i = 0; r == 0 && i < list.at.count; i++)
+		r = reconcile_limbo_entry(rc, listing_name(&list, i));
+	return r < 0 ? r : drop_missing(rc);
+}
+
+/* Only the directories: where their map has them, in a directory in doubt, nothing would
+ * prove what lies below them, while a file may be one of several names. */
 int reconcile_copy(struct lap *lap)
 {
 	_cleanup_(listing_done) struct listing list = {0};
@@ -408,7 +414,7 @@ int reconcile_copy(struct lap *lap)
 		return r;
 	r = lap_begin(lap);
 	for (size_t i = 0; r == 0 && i < list.at.count; i++)
-		r = settle_limbo_entry(&rc, listing_name(&list, i));
+		r = limbo_entry_by_id(&rc, listing_name(&list, i), true);
 	return r < 0 ? r : lap_commit(lap);
 }
 
