@@ -128,8 +128,11 @@ static int write_differences(struct lap *lap, int tfd, uint64_t off, size_t len,
 int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 		  struct range range, uint64_t source_size)
 {
-	int r = 0;
+	/* It may punch out the block where the file ends: before that is compared. */
+	int r = clear_tail(lap, tfd, range, source_size);
 
+	if (r < 0)
+		return r;
 	/* Equal in the cache is not equal on the disk (docs/model.md, 8). */
 	store_drop_cache(lap->dst->store, tfd, range.start, range_len(range));
 	for (uint64_t off = range.start; r == 0 && off < range.end;) {
@@ -147,7 +150,7 @@ int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 			r = lap_poll(lap);
 		off += len;
 	}
-	return r < 0 ? r : clear_tail(lap, tfd, range, source_size);
+	return r;
 }
 
 static int step(struct compare *c, struct range range, enum plan_action action)

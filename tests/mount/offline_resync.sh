@@ -119,3 +119,31 @@ unmount_volume
 rm -r m/above/lost
 sm resync l m >/dev/null
 same_tree l m
+
+# A file that ends earlier on the side to keep: where the rest of its last block cannot
+# be cleared, what lies before that in the block is not lost with it.
+cut_and_kept()
+{
+	rm -rf r s
+	mkdir r s
+	sm init --name r,s r s >/dev/null 2>&1
+	mount_volume r s
+	head -c 20000 /dev/urandom >"$mnt/file"
+	unmount_volume
+	mv s s.away
+	mount_volume -o degraded r
+	touch "$mnt/here"
+	unmount_volume
+	mv s.away s
+	mv r r.away
+	mount_volume -o degraded s
+	echo longer >>"$mnt/file"
+	unmount_volume
+	mv r.away r
+	SEQMIRROR_FAULT=$1 sm resync --prefer r r s >/dev/null
+	same_tree r s
+}
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	cut_and_kept store.write:eio:1
+	cut_and_kept store.write:eio:2
+fi
