@@ -43,6 +43,8 @@ struct session {
 	uint64_t map_time_ns;
 	struct check_result result; /* of the last round */
 	bool complete;		    /* that round came to its end */
+	bool unread;		    /* something, in a look before a repair */
+	bool repaired;		    /* the map, and map_time_ns is as new */
 	bool writes;		    /* the map is open for that */
 	const char *lost; /* why the map cannot be used at all; NULL: it can */
 };
@@ -147,8 +149,10 @@ static int on_found(void *arg, const struct check_finding *f)
 	if (f->kind == CHECK_INTEGRITY || f->kind == CHECK_NOT_ITS_MAP ||
 	    f->kind == CHECK_UNFINISHED)
 		s->lost = check_kind_text(f->kind);
-	if (!err && s->repair && f->class == CHECK_WRONG)
+	if (!err && s->repair && f->class == CHECK_WRONG) {
+		s->unread = s->unread || f->kind == CHECK_UNREADABLE;
 		err = check_repair_note(s->repair, f);
+	}
 	return err;
 }
 
@@ -262,6 +266,7 @@ static int next_look(struct session *s, struct meta **map, uint64_t begun_ns,
 	int err;
 
 	s->map_time_ns = copy || store_has_lifted(s->store) ? 0 : begun_ns;
+	s->repaired = true;
 	meta_close(steal_pointer(map));
 	err = open_as(s, META_OPEN_RO, map, &why);
 	return err ? map_error(s->words, err, why) : 1;
@@ -353,6 +358,14 @@ static int repair(struct session *s)
 		err = renew_time(s, &map);
 	meta_close(map);
 	err = print_end(s, err);
+	if (!err && s->unread && s->repaired && !s->result.wrong) {
+		ui_error(s->words->word,
+			 "something could not be read before the map was "
+			 "repaired, and whether it had been changed is not "
+			 "known any more; a scrub compares it with the other "
+			 "stores");
+		return -EIO;
+	}
 	return err < 0 ? err : verdict(s);
 }
 

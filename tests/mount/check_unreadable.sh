@@ -36,3 +36,27 @@ faults b fail getattr,lookup EIO file
 found "unreadable good/file" "unknown good/unknown"
 faults b clear
 found "unknown good/unknown"
+
+# A repair writes the map, and so ends the evidence of what it could not read before.
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	told=
+	mkdir p
+	sm init p >/dev/null 2>&1
+	mount_volume p
+	mkdir "$mnt/dir"
+	echo one >"$mnt/dir/file"
+	unmount_volume
+	for ((i = 2; i < 9; i++)); do
+		echo more >>p/dir/file
+		touch "p/unknown$i"
+		rc=0
+		SEQMIRROR_FAULT=store.list:eio:$i sm check --repair p \
+			>out 2>&1 || rc=$?
+		if [[ $(<out) == *"cannot be read"*"repaired: "* ]]; then
+			eq "status of a repair that could not read all" "$rc" 1
+			grep -q "a scrub compares" out || fail "$(cat out)"
+			told=1
+		fi
+	done
+	[[ -n $told ]] || fail "no directory was met"
+fi
