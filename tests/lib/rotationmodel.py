@@ -67,6 +67,8 @@ class Tree:
         here, there = self.listing(), old.listing()
         for number, one in self.objects.items():
             other = old.objects.get(number)
+            if other and None in (one.mtime, other.mtime):
+                other = other._replace(mtime=one.mtime)
             if one != other or here.get(number) != there.get(number):
                 nodes += 1
             if one.kind == "file":

@@ -234,10 +234,18 @@ class Session:
         else:
             self.kill()
 
-    def kill(self):
+    def says(self, text, after):
+        """The daemon's log, behind that place."""
+        with open(self.log_path, errors="replace") as log:
+            log.seek(after)
+            return text in log.read()
+
+    def kill(self, works=True):
         self.count("kill")
         before = self.current
-        pending = self.work_until_killed(self.rng.random() * 0.03)
+        pending = ()
+        if works:
+            pending = self.work_until_killed(self.rng.random() * 0.03)
         self.bury()
         self.changed |= self.current is not before
         # The call that was under way may have begun an epoch, in which nothing
@@ -490,12 +498,16 @@ class Session:
             self.end()
             self.cut_one(copy, (self.current,))
             return True
+        told = os.path.getsize(self.log_path)
         self.run("resync", "--resume", self.mnt)
         if how < 0.4:
             time.sleep(self.rng.random() * 0.02)
             self.paused_out(copy)
-            self.kill()
+            # What is done while it comes in step it may have, or not.
+            self.kill(works=False)
             copy.half = tuple({*copy.half, self.current})
+            if self.says(f"in step again: store={copy.name} ", told):
+                copy.head, copy.half = self.current, ()
             return True
         self.wait_online(copy)
         self.is_online(copy)
