@@ -123,7 +123,12 @@ class Image:
             os.close(fd)
 
     def is_off(self):
-        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EIO:  # an xfs does not even let it be opened
+                raise
+            return True
         try:
             os.fsync(fd)
         except OSError:
