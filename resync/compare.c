@@ -125,6 +125,17 @@ static int write_differences(struct lap *lap, int tfd, uint64_t off, size_t len,
 	return r;
 }
 
+/* What a dry run has not cleared: no difference that would be copied. */
+static void forget_tail(struct lap *lap, uint64_t off, size_t len,
+			uint64_t source_size)
+{
+	size_t at = (size_t)(source_size - off);
+
+	if (source_size < off || source_size >= off + len)
+		return;
+	memset(lap->buffer[1] + at, 0, -at & (META_BLOCK - 1));
+}
+
 int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 		  struct range range, uint64_t source_size)
 {
@@ -145,6 +156,8 @@ int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 		if (r < 0)
 			return r;
 		lap->n->bytes_compared += len;
+		if (lap->dry)
+			forget_tail(lap, off, len, source_size);
 		r = write_differences(lap, tfd, off, len, source_size);
 		if (r == 0)
 			r = lap_poll(lap);

@@ -140,9 +140,13 @@ cut_and_kept()
 	echo longer >>"$mnt/file"
 	unmount_volume
 	mv r.away r
-	SEQMIRROR_FAULT=$1 sm resync --prefer r r s >/dev/null
+	sm resync --dry-run --json --prefer r r s >forecast.json
+	SEQMIRROR_FAULT=${1-} sm resync --json --prefer r r s >result.json
 	same_tree r s
 }
+cut_and_kept
+eq "copied, as foreseen" "$(of result.json bytes_copied)" \
+	"$(of forecast.json bytes_copied)"
 if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	cut_and_kept store.write:eio:1
 	cut_and_kept store.write:eio:2
