@@ -218,6 +218,8 @@ static int make_nameless(struct giving *g, struct node *n, int from_fd,
 	else
 		r = limbo_remove(g, n, name);
 	if (r) {
+		/* It was refused once; the name would stay until the next crash. */
+		ignore_result(limbo_remove(g, n, name));
 		close_fd(&fd);
 		return r;
 	}

@@ -77,6 +77,25 @@ stores_are_clean()
 
 stores_are_clean
 
+# Nor does a name stay there that could not be removed at once.
+mkdir c
+faulty d
+sm init --name c,d "$work/c" "$work/d" >/dev/null 2>&1
+mount_volume "$work/c" "$work/d"
+coproc HOLDER { exec python3 "$lib_dir/nameless.py" "$mnt"; }
+helpers+=("$HOLDER_PID")
+holder make 9
+detach d
+faults d times 1 fail unlink EIO 'gone*'
+attach d
+(($(fault_hits d) > 0)) || fail "nothing was to be removed"
+grep -q 'could not be copied' "$daemon_log" || fail "nothing failed"
+faults d clear
+holder close
+unmount_volume
+eq "limbo of d" "$(ls -A d.below/.seqmirror/limbo)" ""
+umount d
+
 # A kill while such a file still has its name in limbo.
 grep -q SEQMIRROR_FAULT "$SEQMIRROR" || exit 0
 export SEQMIRROR_FAULT=mirror.nameless.made:kill
