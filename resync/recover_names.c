@@ -316,12 +316,28 @@ static int limbo_to_found(struct store *store, const char *name)
 	return err;
 }
 
-/* It was removed, and only open: its programs are gone. Or it is one more link
- * of a file, to be made again from that. */
-static bool is_ours_to_remove(const char *name)
+static int limbo_clear(struct recover *r, const char *name, bool copy)
 {
-	return !strncmp(name, STORE_GONE, strlen(STORE_GONE)) ||
-	       side_is_aside(name);
+	struct store *store = r->side->store;
+
+	/* One more link of a file: a copy is settled after this, which needs what
+	 * the name says, and removes it. */
+	if (side_is_aside(name) && copy)
+		return 0;
+	/* It was removed, and only open: its programs are gone. */
+	if (side_is_aside(name) ||
+	    !strncmp(name, STORE_GONE, strlen(STORE_GONE)))
+		return store_unlink(store, store_limbo_fd(store), name);
+	return limbo_to_found(store, name);
+}
+
+static int read_copy(struct recover *r, uint64_t *ret_copy)
+{
+	struct meta_reader *rd = meta_reader_get(r->side->meta);
+	int err = rd ? meta_number_get(rd, META_NUM_COPY, ret_copy) : -ENOMEM;
+
+	meta_reader_put(rd);
+	return err;
 }
 
 static int limbo_rows(struct recover *r)
@@ -346,16 +362,13 @@ int recover_limbo(struct recover *r)
 {
 	struct limbo l = {.r = r};
 	struct store *store = r->side->store;
-	int err;
+	uint64_t copy;
+	int err = read_copy(r, &copy);
 
-	err = store_list(store, store_limbo_fd(store), limbo_name, &l);
-	for (size_t i = 0; !err && i < l.names.count; i++) {
-		const char *name = l.names.data[i].name;
-
-		err = is_ours_to_remove(name)
-			      ? store_unlink(store, store_limbo_fd(store), name)
-			      : limbo_to_found(store, name);
-	}
+	if (!err)
+		err = store_list(store, store_limbo_fd(store), limbo_name, &l);
+	for (size_t i = 0; !err && i < l.names.count; i++)
+		err = limbo_clear(r, l.names.data[i].name, copy);
 	vec_done(&l.names);
 	return err ? err : limbo_rows(r);
 }

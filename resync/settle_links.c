@@ -28,7 +28,7 @@
 #define LINKS_BUFFER ((size_t)64 * 1024)
 #define LINKS_TARGET 4096u
 #define PATH_QUOTED  4200
-#define ASIDE_MAX    40u
+#define ASIDE_MAX    100u
 
 /* Names that have the same. */
 struct version {
@@ -37,7 +37,7 @@ struct version {
 	struct timespec mtime; /* the oldest */
 };
 
-/* In limbo/: a link that is about to take over a name. */
+/* In limbo/: a link that is about to take over a name, or a note. */
 struct aside {
 	char name[ASIDE_MAX];
 };
@@ -244,15 +244,49 @@ static int keep_other(struct links *l, const struct link_place *p)
 	return r;
 }
 
+static int set_mtime(const struct store *s, int dirfd, struct timespec mtime)
+{
+	const struct store_obj dir = {dirfd, -1, NULL};
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime};
+
+	return store_utimens(s, dir, times);
+}
+
+/* The modification time that the directory has, for whoever comes after a crash: in
+ * the name of one more link of the file that is replaced. */
+static int note_put(struct links *l, const struct link_place *p,
+		    struct timespec mtime, char note[static ASIDE_MAX])
+{
+	const struct store *s = l->side->store;
+
+	(void)snprintf(note, ASIDE_MAX,
+		       STORE_LINK "%" PRIu64 "-%" PRIu64 "-%" PRIu64 "-%ld",
+		       l->row.id, p->d->parent, (uint64_t)mtime.tv_sec,
+		       mtime.tv_nsec);
+	return store_link(s, p->dirfd, p->d->name, store_limbo_fd(s), note);
+}
+
+static bool note_read(const char *name, uint64_t *ret_dir,
+		      struct timespec *ret_mtime)
+{
+	uint64_t sec;
+	int end = 0;
+
+	if (sscanf(name, STORE_LINK "%*[0-9]-%" SCNu64 "-%" SCNu64 "-%ld%n",
+		   ret_dir, &sec, &ret_mtime->tv_nsec, &end) != 3 ||
+	    name[end])
+		return false;
+	ret_mtime->tv_sec = (time_t)sec;
+	return true;
+}
+
 /* The name leads to one of the two at any time. */
 static int link_again(struct links *l, const struct link_place *first,
 		      const struct link_place *p)
 {
 	const struct store *s = l->side->store;
-	const struct store_obj dir = {p->dirfd, -1, NULL};
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	struct store_stat before;
-	char aside[ASIDE_MAX];
+	char aside[ASIDE_MAX], note[ASIDE_MAX];
 	int r = store_fstat(s, p->dirfd, 0, &before);
 
 	if (!r)
@@ -262,8 +296,10 @@ static int link_again(struct links *l, const struct link_place *first,
 	if (r < 0)
 		return r;
 	(void)snprintf(aside, sizeof(aside), STORE_LINK "%" PRIu64, l->row.id);
-	r = store_link(s, first->dirfd, first->d->name, store_limbo_fd(s),
-		       aside);
+	r = note_put(l, p, before.st.st_mtim, note);
+	if (!r)
+		r = store_link(s, first->dirfd, first->d->name,
+			       store_limbo_fd(s), aside);
 	FAULT_POINT("resync.link.aside");
 	if (!r)
 		r = store_rename(s, store_limbo_fd(s), aside, p->dirfd,
@@ -271,8 +307,8 @@ static int link_again(struct links *l, const struct link_place *first,
 	if (r)
 		return r;
 	l->made++;
-	times[1] = before.st.st_mtim;
-	return store_utimens(s, dir, times);
+	r = set_mtime(s, p->dirfd, before.st.st_mtim);
+	return r ? r : store_unlink(s, store_limbo_fd(s), note);
 }
 
 static int links_names(struct links *l, uint64_t node)
@@ -432,7 +468,7 @@ bool side_is_aside(const char *limbo_name)
 	const char *id = limbo_name + strlen(STORE_LINK);
 
 	return !strncmp(limbo_name, STORE_LINK, strlen(STORE_LINK)) && *id &&
-	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789")];
+	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789-")];
 }
 
 static int aside_note(void *arg, const struct store_dirent *e)
@@ -446,8 +482,28 @@ static int aside_note(void *arg, const struct store_dirent *e)
 	return vec_push(&l->aside, a);
 }
 
-/* It has another name, under which the node is found. Also of nodes for which
- * there is nothing to make any more: nobody else would remove it. */
+/* 1 done, or there is nobody for it; 0: not now. */
+static int note_use(struct links *l, const char *name)
+{
+	_cleanup_close_ int dirfd = -1;
+	struct timespec mtime;
+	uint64_t dir;
+	int r;
+
+	if (!note_read(name, &dir, &mtime))
+		return 1;
+	dirfd = side_open_dir(l->side, l->rd, dir);
+	if (dirfd == -ENOENT || dirfd == -ESTALE) {
+		r = side_is_hidden(l->side, l->rd, dir);
+		return r < 0 ? r : !r;
+	}
+	r = dirfd < 0 ? dirfd : set_mtime(l->side->store, dirfd, mtime);
+	return r ? r : 1;
+}
+
+/* What it is a link of has another name, or was equal to what has that name now.
+ * Also of nodes for which there is nothing to make any more: nobody else would
+ * remove it. */
 static int aside_remove(struct links *l)
 {
 	const struct store *s = l->side->store;
@@ -456,7 +512,9 @@ static int aside_remove(struct links *l)
 	vec_for_each (a, &l->aside) {
 		if (r)
 			break;
-		r = store_unlink(s, store_limbo_fd(s), a->name);
+		r = note_use(l, a->name);
+		if (r > 0)
+			r = store_unlink(s, store_limbo_fd(s), a->name);
 		if (r == -ENOENT)
 			r = 0;
 	}

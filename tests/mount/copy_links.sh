@@ -188,7 +188,13 @@ aside_gone()
 }
 
 if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	# What stood on a directory stands there again, whoever comes next.
+	settle_killed store.utimens
+	[[ $(stat -c %y b/d/sub) != "$(stat -c %y away/d/sub)" ]] ||
+		fail "killed elsewhere"
 	settle_killed resync.link.kept
+	eq "time of the directory" "$(stat -c %y b/d/sub)" \
+		"$(stat -c %y away/d/sub)"
 	aside_left
 	# Somebody makes all links himself.
 	cp -a b made
@@ -209,10 +215,13 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	put_back
 	echo edited >b/e/three
 	rm b/.seqmirror/found/*
+	before=$(stat -c %y b/d/sub)
+	settle_killed store.utimens
 	aside_left
 	mount_volume -o degraded "$work/b"
 	unmount_volume
 	aside_gone "after a recovery" link-three-0
+	eq "time after a recovery" "$(stat -c %y b/d/sub)" "$before"
 	rm -r b
 	mv whole b
 
