@@ -138,8 +138,7 @@ uint64_t check_map_time(const char *privdir)
 	return newest;
 }
 
-/* By the clock of the store's filesystem; 0: unknown. */
-static uint64_t time_now(const char *privdir)
+uint64_t check_time_now(const char *privdir)
 {
 	_cleanup_free_ char *path = NULL;
 	struct stat st;
@@ -157,12 +156,12 @@ static uint64_t time_now(const char *privdir)
 uint64_t check_time_tick(const char *privdir)
 {
 	const uint64_t until_ns = clock_mono_ns() + TICK_NS_MAX;
-	const uint64_t first = time_now(privdir);
+	const uint64_t first = check_time_now(privdir);
 	uint64_t now = first;
 
 	while (now && now == first && clock_mono_ns() < until_ns) {
 		clock_sleep_ms(TICK_LOOK_MS);
-		now = time_now(privdir);
+		now = check_time_now(privdir);
 	}
 	return now == first ? now : now - 1;
 }
@@ -382,25 +381,19 @@ static int check_changed(struct check *c, const struct check_place *p)
 	bool doubt = p->doubt || check_doubt_any(&c->doubt, p->row->id);
 	int r = is_later(c, p->row, p->st) ? is_renamed_root(c, p) : 1;
 
-	int64_t changed;
-	uint64_t now;
-
 	if (r)
 		return MIN(r, 0);
-	changed = clock_timespec_ns(&p->st->st.st_ctim);
-	now = time_now(store_privdir(c->side->store));
-	if (!now || (uint64_t)changed <= now)
-		changed = 0;
-	return check_tell(c, &(struct check_finding){
-				     .kind = CHECK_CHANGED,
-				     .class = doubt ? CHECK_DOUBT : CHECK_WRONG,
-				     .path = p->path,
-				     .future_ctime = changed,
-				     .node = p->row->id,
-				     .range = {0, p->row->kind == META_FILE
-							  ? META_RANGE_MAX
-							  : 0},
-			     });
+	return check_tell(
+		c,
+		&(struct check_finding){
+			.kind = CHECK_CHANGED,
+			.class = doubt ? CHECK_DOUBT : CHECK_WRONG,
+			.path = p->path,
+			.ctime = clock_timespec_ns(&p->st->st.st_ctim),
+			.node = p->row->id,
+			.range = {0, p->row->kind == META_FILE ? META_RANGE_MAX
+							       : 0},
+		});
 }
 
 /* Of several names the lowest stands for the file. 1 yes, 0 no. */

@@ -78,8 +78,7 @@ struct check_finding {
 	uint64_t parent;    /* of a name: its directory; else 0 */
 	struct range range; /* bytes; empty: none */
 	uint64_t count;	    /* how many, where one finding stands for many */
-	/* Changed at a time that is still to come; else 0. */
-	int64_t future_ctime;
+	int64_t ctime;	    /* of what was changed; else 0 */
 };
 
 struct check_args {
@@ -109,6 +108,10 @@ struct check_result {
 
 /** check_map_time - when the map of @privdir was written last; 0: unknown. */
 uint64_t check_map_time(const char *privdir);
+
+/** check_time_now - by the clock by which @privdir's filesystem gives times; 0:
+ * unknown. Moves the times of the store's lock: not for those who only look. */
+uint64_t check_time_now(const char *privdir);
 
 /** check_time_tick - wait until the clock by which @privdir's filesystem gives
  * times has ticked. All that was changed before that is as old as what is returned,

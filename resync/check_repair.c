@@ -27,7 +27,7 @@ struct step {
 	uint64_t parent;
 	uint64_t number;
 	struct range range;
-	int64_t future_ctime;
+	int64_t ctime;
 };
 
 struct check_repair {
@@ -61,15 +61,14 @@ int check_repair_note(struct check_repair *r, const struct check_finding *f)
 	case CHECK_UNREADABLE:
 		return 0; /* not by this */
 	default:
-		return vec_push(&r->steps,
-				((struct step){
-					.kind = f->kind,
-					.node = f->node,
-					.parent = f->parent,
-					.number = f->count,
-					.range = f->range,
-					.future_ctime = f->future_ctime,
-				}));
+		return vec_push(&r->steps, ((struct step){
+						   .kind = f->kind,
+						   .node = f->node,
+						   .parent = f->parent,
+						   .number = f->count,
+						   .range = f->range,
+						   .ctime = f->ctime,
+					   }));
 	}
 }
 
@@ -320,17 +319,16 @@ static int put_all(struct check_repair *r)
  * that time since before it was read, and no later change gives it the same: from now
  * on the map knows it.
  */
-static int know_future(struct check_repair *r)
+static int know_future(struct check_repair *r, int64_t now)
 {
 	int err = meta_begin(r->meta);
 
 	if (err)
 		return err;
 	vec_for_each (s, &r->steps) {
-		const struct meta_ctime own = {s->future_ctime,
-					       s->future_ctime};
+		const struct meta_ctime own = {s->ctime, s->ctime};
 
-		if (!err && s->future_ctime)
+		if (!err && s->ctime > now)
 			err = meta_node_raise_all(r->meta, s->node, 0, 0, own,
 						  NULL);
 	}
@@ -340,10 +338,11 @@ static int know_future(struct check_repair *r)
 	return err;
 }
 
-static bool has_future(const struct check_repair *r)
+static bool has_future(const struct check_repair *r, int64_t *ret_now)
 {
+	*ret_now = (int64_t)check_time_now(store_privdir(r->side->store));
 	vec_for_each (s, &r->steps)
-		if (s->future_ctime)
+		if (*ret_now && s->ctime > *ret_now)
 			return true;
 	return false;
 }
@@ -427,6 +426,7 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 		     uint64_t *ret_seq)
 {
 	uint64_t bytes;
+	int64_t now;
 	int err;
 
 	if (!r->steps.count)
@@ -442,8 +442,8 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 		err = put_all(r);
 	if (!err)
 		err = resync_recover(side, NULL, 0, &bytes);
-	if (!err && has_future(r))
-		err = know_future(r);
+	if (!err && has_future(r, &now))
+		err = know_future(r, now);
 	if (!err)
 		err = durable_seq(side->meta, ret_seq);
 	return err ? err : 1;

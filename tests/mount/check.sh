@@ -64,8 +64,10 @@ touch -d '2 days ago' a/.seqmirror/meta.db*
 sound "$work/a"
 eq "unchanged, whatever the clock says" "$(jq -c .findings "$report")" "[]"
 echo 17 >a/d/n17
+before=$(stat -c '%y %z' a/.seqmirror/*)
 checked "$work/a"
 wrong changed d/n17
+eq "what a look has touched" "$(stat -c '%y %z' a/.seqmirror/*)" "$before"
 repaired
 
 # A time in the future is no later one when a repair looks once more, nor for those
