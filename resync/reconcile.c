@@ -314,6 +314,31 @@ static bool limbo_id(const char *name, uint64_t *ret_id)
 	return !strcmp(d.name, name);
 }
 
+/* Does the map of a copy have it somewhere else, and in no directory in doubt? Then
+ * it is there: the files were restored over others, whose limbo/ was not empty. */
+static int is_elsewhere(struct reconcile *rc, uint64_t id)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	const struct meta_node unknown = {0};
+	struct lap *lap = rc->lap;
+	struct meta_node row;
+	struct meta_dentry d;
+	int elsewhere = 0;
+	int r = lap_target_row(lap, id, &row);
+
+	if (r <= 0 || (row.backing.ino && !lap->copied))
+		return MIN(r, 0);
+	r = meta_iter_names(lap->t, id, &it);
+	while (r == 0 && (r = meta_next_dentry(&it, &d)) > 0) {
+		r = 0;
+		if (d.parent == META_LIMBO_ID ||
+		    side_is_unproved(lap->dst, d.parent, &unknown))
+			return 0;
+		elsewhere = 1;
+	}
+	return r < 0 ? r : elsewhere;
+}
+
 /* By the name that it has in limbo/: 1 and its row, which has that name then; 0: it
  * is not what the map means. */
 static int match_in_limbo(struct reconcile *rc, uint64_t id,
@@ -323,6 +348,9 @@ static int match_in_limbo(struct reconcile *rc, uint64_t id,
 	struct meta_dentry d;
 	int r;
 
+	r = is_elsewhere(rc, id);
+	if (r != 0)
+		return MIN(r, 0);
 	limbo_name(id, &d);
 	r = match_by_name(rc, &d, st, ret);
 	if (r <= 0)

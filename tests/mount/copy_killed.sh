@@ -83,6 +83,19 @@ for i in 3 4; do
 	recovered "store.rename:$i, and a copy of that"
 done
 
+# A copy put over what a kill has left, limbo/ and all: with a map that was left in
+# good order what lies there is none of its directories.
+for i in 2 3 4; do
+	killed_at "store.rename:$i" || fail "only $((i - 1)) renames"
+	ls b/.seqmirror/limbo/*/* >/dev/null || fail "no directory in limbo"
+	rm b/.seqmirror/meta.db*
+	cp -a backup/. b/
+	sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
+	same_tree "$work/a" "$work/b"
+	eq "in limbo of what was put over it" "$(ls b/.seqmirror/limbo)" ""
+	sm check "$work/b" >out || fail "$(cat out)"
+done
+
 # Each name that becomes a link again moves a directory's times for a moment.
 how=(-r --preserve=mode,ownership,timestamps,xattr --no-dereference)
 for ((i = 1; i <= 4; i++)); do
