@@ -139,9 +139,17 @@ static void forget_tail(struct lap *lap, uint64_t off, size_t len,
 int compare_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 		  struct range range, uint64_t source_size)
 {
-	/* It may punch out the block where the file ends: before that is compared. */
+	/* Before the rest: it may punch out the block where the file ends, and that
+	 * is written, since zeros would be equal to the hole. */
 	int r = clear_tail(lap, tfd, range, source_size);
 
+	if (r > 0) {
+		uint64_t last = source_size & ~(uint64_t)(META_BLOCK - 1);
+
+		r = copy_range(lap, node, sfd, tfd,
+			       (struct range){last, last + META_BLOCK},
+			       source_size);
+	}
 	if (r < 0)
 		return r;
 	/* Equal in the cache is not equal on the disk (docs/model.md, 8). */

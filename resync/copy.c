@@ -55,7 +55,7 @@ static void batch_clear(struct batch *b)
 int copy_range(struct lap *lap, uint64_t node, int sfd, int tfd,
 	       struct range range, uint64_t source_size)
 {
-	int r = clear_tail(lap, tfd, range, source_size);
+	int r = MIN(clear_tail(lap, tfd, range, source_size), 0);
 
 	for (uint64_t off = range.start; r == 0 && off < range.end;) {
 		uint64_t len = MIN(range.end - off, (uint64_t)LAP_BUFFER);

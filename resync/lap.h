@@ -414,6 +414,8 @@ MUST_CHECK int target_write(struct lap *lap, int tfd, const char *buf,
  * there, or nothing at all if the block cannot be read. It keeps bytes of
  * before; should the source grow again before the sizes are made equal,
  * nothing would number that block, and they would show.
+ *
+ * Return: 1 if the block is punched out, and is to be written; 0, -errno
  */
 MUST_CHECK int clear_tail(struct lap *lap, int tfd, struct range range,
 			  uint64_t source_size);

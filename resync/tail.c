@@ -28,9 +28,10 @@ int clear_tail(struct lap *lap, int tfd, struct range range,
 		return 0;
 	r = store_write(lap->dst->store, tfd, zeros,
 			(size_t)(stop - source_size), source_size, NULL);
-	return r == -EIO ? store_punch(lap->dst->store, tfd, block, META_BLOCK,
-				       NULL)
-			 : r;
+	if (r != -EIO)
+		return r;
+	r = store_punch(lap->dst->store, tfd, block, META_BLOCK, NULL);
+	return r < 0 ? r : 1;
 }
 
 int fill_tail(struct lap *lap, int tfd, uint64_t start)

@@ -121,14 +121,15 @@ sm resync l m >/dev/null
 same_tree l m
 
 # A file that ends earlier on the side to keep: where the rest of its last block cannot
-# be cleared, what lies before that in the block is not lost with it.
+# be cleared, what lies before that in the block is not lost with it, zeros neither.
+# cut_and_kept FAULT [CONTENTS]
 cut_and_kept()
 {
 	rm -rf r s
 	mkdir r s
 	sm init --name r,s r s >/dev/null 2>&1
 	mount_volume r s
-	head -c 20000 /dev/urandom >"$mnt/file"
+	head -c 20000 "${2:-/dev/urandom}" >"$mnt/file"
 	unmount_volume
 	mv s s.away
 	mount_volume -o degraded r
@@ -150,4 +151,5 @@ eq "copied, as foreseen" "$(of result.json bytes_copied)" \
 if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	cut_and_kept store.write:eio:1
 	cut_and_kept store.write:eio:2
+	cut_and_kept store.write:eio:1 /dev/zero
 fi
