@@ -59,6 +59,12 @@ detach b
 echo more >"$mnt/file"
 sm resync --pause "$mnt" >/dev/null
 sm attach "$mnt" b >/dev/null
+# Until something may have been changed there, b is as complete as it was.
+begun()
+{
+	[[ $(status_of '.stores[] | select(.name == "b") | .complete') == false ]]
+}
+wait_until 20 begun
 # Before or after the one that is given up has ended.
 said=$(sm resync --cancel "$mnt" b)
 [[ $said == "resyncs are paused $resume" ||
