@@ -112,22 +112,12 @@ int meta_next_intent(struct meta_iter *it, struct meta_intent *ret)
 	return 1;
 }
 
-static int count_one(struct stmt *s, uint64_t *ret_count)
-{
-	int r = stmt_step(s);
-
-	if (r < 0)
-		return r;
-	assert(r == 1);
-	return stmt_column_u64(s, 0, ret_count);
-}
-
 int meta_intent_count(struct meta_reader *rd, uint64_t *ret_count)
 {
 	_cleanup_stmt_ struct stmt *s = NULL;
 	int r = stmt_borrow(&rd->conn, STMT_INTENT_COUNT_ALL, &s);
 
-	return r < 0 ? r : count_one(s, ret_count);
+	return r < 0 ? r : stmt_count(s, ret_count);
 }
 
 int meta_intent_count_of(struct meta_reader *rd, uint64_t generation,
@@ -139,5 +129,5 @@ int meta_intent_count_of(struct meta_reader *rd, uint64_t generation,
 	if (r < 0)
 		return r;
 	stmt_bind_u64(s, ":generation", generation);
-	return count_one(s, ret_count);
+	return stmt_count(s, ret_count);
 }

@@ -153,13 +153,7 @@ static int row_count(struct meta_reader *rd, enum meta_stmt_id id,
 	_cleanup_stmt_ struct stmt *s = NULL;
 	int r = stmt_borrow(&rd->conn, id, &s);
 
-	if (r < 0)
-		return r;
-	r = stmt_step(s);
-	if (r < 0)
-		return r;
-	assert(r == 1);
-	return stmt_column_u64(s, 0, ret_count);
+	return r < 0 ? r : stmt_count(s, ret_count);
 }
 
 static int epochs_read(struct meta_reader *rd, enum meta_stmt_id iter,

@@ -403,17 +403,12 @@ int meta_dentry_count(struct meta_reader *rd, uint64_t node,
 		      uint64_t *ret_count)
 {
 	_cleanup_stmt_ struct stmt *s = NULL;
-	int r;
+	int r = stmt_borrow(&rd->conn, STMT_DENTRY_COUNT_NODE, &s);
 
-	r = stmt_borrow(&rd->conn, STMT_DENTRY_COUNT_NODE, &s);
 	if (r < 0)
 		return r;
 	stmt_bind_bound(s, ":node", node);
-	r = stmt_step(s);
-	if (r < 0)
-		return r;
-	assert(r == 1);
-	return stmt_column_u64(s, 0, ret_count);
+	return stmt_count(s, ret_count);
 }
 
 int meta_dentry_several(struct meta_reader *rd, uint64_t node,
@@ -501,7 +496,7 @@ int meta_iter_linked(struct meta_reader *rd, uint64_t after,
 		     struct meta_iter *ret_it)
 {
 	struct stmt *s;
-	int r = iter_open(rd, STMT_DENTRY_ITER_LINKED, ret_it, &s);
+	int r = iter_open(rd, STMT_NODE_ITER_LINKED, ret_it, &s);
 
 	if (r < 0)
 		return r;

@@ -158,6 +158,16 @@ int stmt_column_u64(struct stmt *s, int column, uint64_t *ret_value)
 	return 0;
 }
 
+int stmt_count(struct stmt *s, uint64_t *ret_count)
+{
+	int r = stmt_step(s);
+
+	if (r < 0)
+		return r;
+	assert(r == 1);
+	return stmt_column_u64(s, 0, ret_count);
+}
+
 uint64_t stmt_column_bits(struct stmt *s, int column)
 {
 	return (uint64_t)sqlite3_column_int64(s->os, column);

@@ -78,6 +78,8 @@ MUST_CHECK int stmt_run(struct stmt *s);
 /* Columns of the row stepped to, from 0. A negative number or one of another
  * type comes from a damaged file: -EUCLEAN. */
 MUST_CHECK int stmt_column_u64(struct stmt *s, int column, uint64_t *ret_value);
+/* Steps to the one row of a SELECT count(*). */
+MUST_CHECK int stmt_count(struct stmt *s, uint64_t *ret_count);
 uint64_t stmt_column_bits(struct stmt *s, int column);
 
 /**

@@ -55,6 +55,8 @@ static int arm_times(struct lap *lap)
 				r = lap_begin(lap);
 			if (r == 0)
 				r = meta_intent_put(lap->dst->meta, &in);
+			if (r == 0)
+				r = lap_step(lap, 1);
 		}
 	}
 	idmap_done(&armed);

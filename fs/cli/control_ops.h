@@ -27,8 +27,8 @@ struct control_op {
 	json_t *reply;	   /* to be filled */
 	struct wire *wire; /* for items */
 	bool broken;	   /* an item could not be sent: no reply either */
-	char error[2 *
-		   MIRROR_WHY_MAX]; /* "WHAT: WHY", when the result is not 0 */
+	/* "WHAT: WHY", when the result is not 0 */
+	char error[2 * MIRROR_WHY_MAX];
 };
 
 /** control_ops_run - do it. Return: 0, -errno with op->error set. */

@@ -45,7 +45,8 @@
 #define STORE_FOUND   "found"
 /* Names in limbo/ of files that have lost theirs and are still open begin so. */
 #define STORE_GONE "gone-"
-/* Those of a further link of a file that is about to take over a name. */
+/* Those of a further link of a file that is about to take over a name, and of what
+ * had it, with the time of its directory. */
 #define STORE_LINK   "link-"
 #define STORE_FORMAT 1
 

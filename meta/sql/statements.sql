@@ -85,6 +85,15 @@ SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node INDEXED BY node_by_backing
 WHERE backing_ino = 0 AND id > :id ORDER BY id;
 
+-- name: node_iter_linked
+-- Of those, what has several names.
+-- Indexes node_by_backing, dentry_by_node.
+SELECT id FROM node INDEXED BY node_by_backing
+WHERE backing_ino = 0 AND id > :node
+AND EXISTS (SELECT 1 FROM dentry INDEXED BY dentry_by_node
+WHERE dentry.node = node.id LIMIT 1 OFFSET 1)
+ORDER BY id;
+
 -- name: node_below
 SELECT id, kind, backing_ino, backing_gen, attr_seq, seq, ctime, backing_ctime
 FROM node WHERE id < :id ORDER BY id DESC LIMIT 1;
@@ -140,15 +149,6 @@ WHERE node = :node ORDER BY parent, name;
 SELECT parent, name, node, seq, cookie
 FROM dentry INDEXED BY dentry_by_node
 WHERE node = :node AND parent > :parent ORDER BY parent, name;
-
--- name: dentry_iter_linked
--- The end of being a copy. Nodes without an identity that have several names.
--- Indexes node_by_backing, dentry_by_node.
-SELECT id FROM node INDEXED BY node_by_backing
-WHERE backing_ino = 0 AND id > :node
-AND EXISTS (SELECT 1 FROM dentry INDEXED BY dentry_by_node
-WHERE dentry.node = node.id LIMIT 1 OFFSET 1)
-ORDER BY id;
 
 -- name: dentry_count_node
 SELECT count(*) FROM dentry INDEXED BY dentry_by_node WHERE node = :node;

@@ -11,9 +11,8 @@ need jq
 
 options=read=prefer=b,no_auto_attach
 
-# begin: b has another file where "file" should be, and its map fails when that
-# is seen.
-begin()
+# Unmounted, and b has another file where "file" should be.
+make_wrong()
 {
 	: >"$daemon_log"
 	rm -rf a
@@ -27,6 +26,12 @@ begin()
 	unmount_volume
 	echo wrong >b.below/d/new
 	mv b.below/d/new b.below/d/file
+}
+
+# begin: that is seen, and b's map fails then.
+begin()
+{
+	make_wrong
 	mount_volume -o "$options" "$work/a" "$work/b"
 	faults b fail write,sync EIO 'meta.*'
 	eq contents "$(cat "$mnt/d/file")" right
@@ -144,21 +149,12 @@ for way in detach unmount; do
 done
 
 # The daemon dies before the others know that it is out: it is not the one that
-# they follow, in whatever order they are named.
+# they follow, though it is named first.
 #
-# dead FAULT: as begin, and the read is the last thing that daemon does
+# dead FAULT: the read is the last thing that daemon does
 dead()
 {
-	rm -rf a
-	mkdir a
-	faulty b
-	sm init --name a,b "$work/a" "$work/b" >/dev/null
-	mount_volume "$work/a" "$work/b"
-	mkdir "$mnt/d"
-	echo right >"$mnt/d/file"
-	unmount_volume
-	echo wrong >b.below/d/new
-	mv b.below/d/new b.below/d/file
+	make_wrong
 	SEQMIRROR_FAULT=$1:kill mount_volume -o "$options" "$work/a" "$work/b"
 	[[ $1 != mirror.suspect.told ]] || faults b fail write,sync EIO 'meta.*'
 	! cat "$mnt/d/file" 2>/dev/null || fail "not killed at $1"
