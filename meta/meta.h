@@ -242,7 +242,7 @@ enum meta_number {
 	META_NUM_ROOT_INO = 8,	  /* identity of the .seqmirror/store file */
 	META_NUM_ROOT_GEN = 9,	  /* the map was made beside: differs: a copy */
 	/* 1: it was such a copy, and neither was brought in step nor founded
-	 * an epoch since. */
+	 * an epoch since; or META_COPY_UNCLEAN. */
 	META_NUM_COPY = 10,
 	/* Where a scrub was when it was last recorded; begun 0: none is. */
 	META_NUM_SCRUB_BEGUN = 11, /* time_ns */
@@ -265,6 +265,10 @@ enum meta_number {
 	/* store_root_look() when it was left in good order; 0: not known. */
 	META_NUM_ROOT_LOOK = 27,
 };
+
+/* META_NUM_COPY of a map that is being made anew for a copy of a store that was in
+ * use: it says nothing about the files yet. */
+#define META_COPY_UNCLEAN 2u
 
 /* UUIDs, a comma after each. */
 enum meta_list {

@@ -510,6 +510,17 @@ static int fill_member(struct assembly *a, size_t k,
 		if (err)
 			return err;
 	}
+	if (p->unclean_copy) {
+		if (in->row.state == META_STORE_ONLINE ||
+		    in->row.state == META_STORE_RESYNCING)
+			in->row.state = META_STORE_MISSING;
+		(void)snprintf(in->why, sizeof(in->why),
+			       "it is a copy of a store that was in use, or "
+			       "was not left cleanly: when it is attached, all "
+			       "of it is compared");
+		ret->unclean_copy[k] = true;
+		return 0;
+	}
 	in->in_step = starts_online(a, p, &a->rows[k], &verdict);
 	if (in->in_step) {
 		in->row.state = META_STORE_ONLINE;

@@ -197,6 +197,9 @@ static int read_numbers(struct check *c)
 	if (!r)
 		r = meta_number_get(c->rd, META_NUM_COPY, &copy);
 	if (!r)
+		r = side_is_unclean_copy(c->side, c->rd);
+	c->n->unclean_copy = r > 0;
+	if (r >= 0)
 		r = side_is_copied(c->side, c->rd);
 	if (r < 0)
 		return r;

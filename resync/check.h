@@ -104,6 +104,7 @@ struct check_result {
 	bool armed;	/* intents are of operations, not only of a failure */
 	bool resyncing; /* a resync was not finished */
 	bool copied;
+	bool unclean_copy; /* of a store that was in use (side.h) */
 };
 
 /** check_map_time - when the map of @privdir was written last; 0: unknown. */

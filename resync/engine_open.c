@@ -11,6 +11,7 @@
 #include "resync/lineage.h"
 #include "resync/reach.h"
 #include "resync/rebuild.h"
+#include "resync/side.h"
 
 /* How long a store that was put out is waited for until it is closed. */
 #define CLOSING_MS 5000u
@@ -292,27 +293,6 @@ static int find_member(struct resync_engine *e, unsigned int slot,
 	return check_identity(e, ret, *path, why, why_len);
 }
 
-int engine_store_open(struct resync_engine *e, unsigned int slot,
-		      const char *path, bool dry, struct engine_store *ret,
-		      char *why, size_t why_len)
-{
-	struct mirror_slot_info info;
-	int r;
-
-	*ret = (struct engine_store){0};
-	r = find_member(e, slot, &path, &info, why, why_len);
-	if (r == 0)
-		r = open_aside(&info, path, true, dry, ret, why, why_len);
-	if (r == 0)
-		r = engine_relate(e, ret->meta, &ret->relation, &ret->from, why,
-				  why_len);
-	if (r < 0 && reach_hangs(ret->store, ret->meta))
-		r = refuse_hung(why, why_len, path);
-	if (r < 0)
-		engine_store_close(ret);
-	return r;
-}
-
 /* ---- a lost map ---- */
 
 int engine_stops(void *arg)
@@ -434,7 +414,7 @@ static int needs_rebuild(struct resync_engine *e, const struct store *store,
 }
 
 static int rebuild_from_lead(struct resync_engine *e, struct engine_store *s,
-			     char *why, size_t why_len)
+			     enum rebuild_what what, char *why, size_t why_len)
 {
 	struct rebuild_counts counts;
 	struct resync_side source;
@@ -449,17 +429,101 @@ static int rebuild_from_lead(struct resync_engine *e, struct engine_store *s,
 	if (r < 0)
 		return refuse(why, why_len, r, "no store is online");
 	source = (struct resync_side){ref.store, ref.meta, e->m, ref.slot};
-	r = rebuild_like(&source, s->store, engine_stops, e, &s->meta, &counts,
-			 why, why_len);
+	r = rebuild_like(&source, s->store, what, engine_stops, e, &s->meta,
+			 &counts, why, why_len);
 	mirror_ref_put(e->m, &ref);
 	if (r == 0)
-		log_info("a lost map was made anew: store=%s compare=%llu "
-			 "found=%llu",
+		log_info("%s was made anew: store=%s compare=%llu found=%llu",
+			 what == REBUILD_COPY
+				 ? "the map of a copy of a store that was "
+				   "in use, or was not left cleanly,"
+				 : "a lost map",
 			 store_path(s->store),
 			 (unsigned long long)counts.compared,
 			 (unsigned long long)counts.found);
 	return r;
 }
+
+/* ---- a copy of a store that was in use ---- */
+
+/* 1 yes, 0 no. */
+static int is_unclean_copy(const struct engine_store *s)
+{
+	const struct resync_side side = {.store = s->store, .meta = s->meta};
+	struct meta_reader *rd = meta_reader_get(s->meta);
+	int r = rd ? side_is_unclean_copy(&side, rd) : mirror_reader_error();
+
+	meta_reader_put(rd);
+	return r;
+}
+
+/* What follows tells nobody that an epoch of it is void. */
+static int trim_void(struct resync_engine *e, struct meta *meta)
+{
+	struct mirror_ref ref;
+	int lead = mirror_lead(e->m);
+	int r = lead < 0 ? -ENODEV
+			 : mirror_ref_get(e->m, (unsigned int)lead, &ref);
+
+	if (r < 0)
+		return r;
+	r = resync_trim_void(ref.meta, meta);
+	mirror_ref_put(e->m, &ref);
+	return r;
+}
+
+/* It may follow, as its map says; what else that says is not to be believed. */
+static int take_unclean_copy(struct resync_engine *e, struct engine_store *s,
+			     bool dry, char *why, size_t why_len)
+{
+	int r = is_unclean_copy(s);
+
+	if (r < 0)
+		return refuse(why, why_len, r, "its map cannot be read: %s",
+			      strerror(-r));
+	if (r == 0)
+		return 0;
+	if (dry)
+		return refuse(why, why_len, -EUCLEAN,
+			      "it is a copy of a store that was in use, or was "
+			      "not left cleanly: all of it would be compared, "
+			      "and a forecast cannot tell what differs");
+	r = trim_void(e, s->meta);
+	if (r < 0)
+		return refuse(why, why_len, r, "its map cannot be changed: %s",
+			      strerror(-r));
+	reach_close(NULL, steal_pointer(&s->meta), NULL);
+	r = rebuild_from_lead(e, s, REBUILD_COPY, why, why_len);
+	if (r == 0)
+		r = engine_relate(e, s->meta, &s->relation, &s->from, why,
+				  why_len);
+	return r;
+}
+
+int engine_store_open(struct resync_engine *e, unsigned int slot,
+		      const char *path, bool dry, struct engine_store *ret,
+		      char *why, size_t why_len)
+{
+	struct mirror_slot_info info;
+	int r;
+
+	*ret = (struct engine_store){0};
+	r = find_member(e, slot, &path, &info, why, why_len);
+	if (r == 0)
+		r = open_aside(&info, path, true, dry, ret, why, why_len);
+	if (r == 0)
+		r = engine_relate(e, ret->meta, &ret->relation, &ret->from, why,
+				  why_len);
+	if (r == 0)
+		r = take_unclean_copy(e, ret, dry, why, why_len);
+	if (r < 0 && reach_hangs(ret->store, ret->meta))
+		r = refuse_hung(why, why_len, path);
+	if (r < 0)
+		engine_store_close(ret);
+	return r;
+}
+
+/* ---- a lost map, at the user's word ---- */
 
 int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
 			 const char *path, char *why, size_t why_len)
@@ -474,7 +538,7 @@ int engine_store_rebuild(struct resync_engine *e, unsigned int slot,
 		return r;
 	r = needs_rebuild(e, s.store, why, why_len);
 	if (r > 0)
-		r = rebuild_from_lead(e, &s, why, why_len);
+		r = rebuild_from_lead(e, &s, REBUILD_LOST, why, why_len);
 	if (r < 0 && reach_hangs(s.store, s.meta))
 		r = refuse_hung(why, why_len, path);
 	engine_store_close(&s);

@@ -419,15 +419,16 @@ static int lap_mark(struct lap *lap)
 	 * has it back. */
 	if (lap->tight)
 		ignore_result(meta_ballast_release(lap->dst->meta));
-	r = lap_begin(lap);
+	/* First: a copy of which a resync has begun may be one that was in use. */
+	r = side_forget_if_copied(lap->dst);
+	if (r >= 0)
+		r = lap_begin(lap);
 	if (r == 0)
 		r = mark_rows(lap);
 	if (r == 0)
 		r = lap_commit(lap);
 	FAULT_POINT("resync.marked");
-	if (r == 0)
-		r = side_forget_if_copied(lap->dst);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int lap_sum(struct lap *lap)

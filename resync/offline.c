@@ -111,6 +111,8 @@ static int choose(struct offline *o, int prefer)
 
 	if (prefer < 0)
 		return choose_alone(o);
+	if (o->set.v[prefer].unclean_copy)
+		return present_refuse_unclean(&o->set, (size_t)prefer);
 	err = check_half(o, (size_t)prefer);
 	if (err)
 		return err;
@@ -438,6 +440,34 @@ static int prepare_source(struct offline *o)
 	return err;
 }
 
+/* They are stale from the beginning then, whatever they were. */
+static int rebuild_unclean(struct offline *o)
+{
+	for (size_t i = 0; i < o->set.count; i++) {
+		struct lineage_verdict verdict;
+		bool both;
+		int err;
+
+		if (i == o->source || !o->set.v[i].unclean_copy)
+			continue;
+		err = judge(o, i, &verdict, &both);
+		if (err)
+			return err;
+		if (o->dry)
+			return present_refuse(
+				&o->set, -EUCLEAN,
+				"store %s is a copy of one that was in use, or "
+				"was not left cleanly: all of it would be "
+				"compared, and a dry run cannot tell what "
+				"differs",
+				present_name(&o->set, i));
+		err = present_rebuild(&o->set, o->source, i, both, o->control);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 /* Nothing may be changed while any of them would be refused. */
 static int judge_all(struct offline *o)
 {
@@ -506,6 +536,8 @@ static int run(struct offline *o, const char *const *paths, size_t count,
 						.count = o->row_count,
 						.known = o->known,
 					});
+	if (!err)
+		err = rebuild_unclean(o);
 	if (err)
 		return err;
 	o->in_step[o->source] = true;

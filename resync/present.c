@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening present stores, and choosing among them.
+ * Opening present stores, and what is done to them before a lap.
  */
 #include "resync/present.h"
 
@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "resync/reach.h"
+#include "resync/rebuild.h"
 #include "resync/side.h"
 
 enum {
@@ -179,6 +180,7 @@ static int read_numbers(struct present *p)
 	struct meta_reader *rd = meta_reader_get(p->meta);
 	uint64_t resyncing = 0, clean = 0;
 	struct lineage_of of = {0};
+	int unclean_copy = 0;
 	bool copy;
 	int r;
 
@@ -197,6 +199,8 @@ static int read_numbers(struct present *p)
 		r = meta_intent_count_of(rd, META_DOUBT_ELSEWHERE,
 					 &p->doubts_elsewhere);
 	if (!r)
+		r = unclean_copy = side_is_unclean_copy(&side, rd);
+	if (r >= 0)
 		r = side_is_copied(&side, rd);
 	meta_reader_put(rd);
 	p->durable_seq = of.view.durable_seq;
@@ -209,6 +213,7 @@ static int read_numbers(struct present *p)
 	p->resyncing = resyncing;
 	p->clean = clean;
 	p->copy = r > 0 || copy;
+	p->unclean_copy = unclean_copy > 0;
 	return 0;
 }
 
@@ -368,183 +373,6 @@ int present_open(struct present_set *set, const char *path,
 	return err;
 }
 
-/* ---- choosing ---- */
-
-static int relate(struct present_set *set, size_t source, size_t target,
-		  bool settled, struct lineage_verdict *ret)
-{
-	int err = lineage_ask(present_end(&set->v[source]),
-			      present_end(&set->v[target]), settled, ret);
-
-	if (err)
-		return present_refuse(
-			set, err, "cannot compare stores %s and %s: %s",
-			present_name(set, source), present_name(set, target),
-			strerror(-err));
-	return 0;
-}
-
-/* 1: all others may follow @source; 0: not, and *ret_who is one. */
-static int leads_all(struct present_set *set, size_t source, bool settled,
-		     size_t *ret_who, enum resync_relation *ret_relation)
-{
-	struct lineage_verdict verdict;
-
-	for (size_t i = 0; i < set->count; i++) {
-		int err;
-
-		if (i == source)
-			continue;
-		err = relate(set, source, i, settled, &verdict);
-		if (err)
-			return err;
-		if (verdict.relation != RESYNC_STALE &&
-		    verdict.relation != RESYNC_IN_STEP) {
-			*ret_who = i;
-			*ret_relation = verdict.relation;
-			return 0;
-		}
-	}
-	return 1;
-}
-
-static bool ranks_above(const struct present *a, const struct present *b)
-{
-	if (a->epochs != b->epochs)
-		return a->epochs > b->epochs;
-	if (a->durable_seq != b->durable_seq)
-		return a->durable_seq > b->durable_seq;
-	/* Files were found wrong, and the daemon ended before that store was out:
-	 * its own map says so, or that of the other one. */
-	if (a->doubts != b->doubts)
-		return a->doubts < b->doubts;
-	if (a->doubts_elsewhere != b->doubts_elsewhere)
-		return a->doubts_elsewhere > b->doubts_elsewhere;
-	return b->copy && !a->copy;
-}
-
-int present_whole_of(struct present_set *set, size_t half, int *ret_whole)
-{
-	*ret_whole = -1;
-	for (size_t i = 0; *ret_whole < 0 && i < set->count; i++) {
-		int r = i == half ? 0
-				  : resync_completes(set->v[i].meta,
-						     set->v[half].meta);
-
-		if (r < 0)
-			return present_refuse(
-				set, r, "cannot compare stores %s and %s: %s",
-				present_name(set, i), present_name(set, half),
-				strerror(-r));
-		if (r)
-			*ret_whole = (int)i;
-	}
-	return 0;
-}
-
-void present_words(const struct present_set *set, size_t one, size_t other,
-		   struct present_words *ret)
-{
-	const size_t room = sizeof(ret->text[0]);
-
-	ret->one = shell_word(ret->text[0], room, store_path(set->v[one].store),
-			      "STORE");
-	ret->other = shell_word(ret->text[1], room,
-				store_path(set->v[other].store), "STORE");
-	/* What is to be done must not be cut off. */
-	if (strlen(ret->one) + strlen(ret->other) > room)
-		ret->one = ret->other = "STORE";
-}
-
-int present_refuse_half(struct present_set *set, size_t half, size_t whole)
-{
-	const char *x = present_name(set, whole), *y = present_name(set, half);
-	struct present_words at;
-
-	present_words(set, whole, half, &at);
-	return present_refuse(
-		set, -EREMCHG,
-		"store %s is half overwritten by a resync that was not "
-		"finished, and what it had alone may be gone; store %s is "
-		"complete: finish with `seqmirror resync --prefer %s %s %s`",
-		y, x, x, at.one, at.other);
-}
-
-static int refuse_pick(struct present_set *set, size_t a, size_t b,
-		       enum resync_relation relation)
-{
-	const char *x = present_name(set, a), *y = present_name(set, b);
-	struct present_words at;
-	int r = resync_completes(set->v[a].meta, set->v[b].meta);
-
-	if (r < 0)
-		return present_refuse(set, r,
-				      "cannot compare stores %s and %s: %s", x,
-				      y, strerror(-r));
-	if (r)
-		return present_refuse_half(set, b, a);
-	present_words(set, a, b, &at);
-	if (relation == RESYNC_FOREIGN)
-		return present_refuse(
-			set, -EREMCHG,
-			"stores %s and %s have no history in "
-			"common (was a map made anew with 'check "
-			"--rebuild'?); mount one of them alone "
-			"and take the other with 'seqmirror attach "
-			"--rebuild', or keep one with `seqmirror "
-			"resync --prefer STORE %s %s`",
-			x, y, at.one, at.other);
-	if (set->v[b].resyncing)
-		return present_refuse(
-			set, -EREMCHG,
-			"store %s has a part of what store %s has not, from a "
-			"resync that was not finished: it is a mixture of old "
-			"and new; bring the store it came from, or keep one "
-			"with `seqmirror resync --prefer STORE %s %s`",
-			y, x, at.one, at.other);
-	return present_refuse(
-		set, -EREMCHG,
-		"stores %s and %s were changed independently of each other; "
-		"see `seqmirror diff %s %s`, keep one with `seqmirror resync "
-		"--prefer STORE %s %s`",
-		x, y, at.one, at.other, at.one, at.other);
-}
-
-int present_pick(struct present_set *set, bool settled)
-{
-	enum resync_relation relation = RESYNC_FORK;
-	size_t other = 0, loser = 0, who;
-	int best = -1, first = -1, r;
-
-	for (size_t i = 0; i < set->count; i++) {
-		enum resync_relation found;
-
-		if (set->v[i].resyncing)
-			continue;
-		r = leads_all(set, i, settled, &who, &found);
-		if (r < 0)
-			return r;
-		/* A plain "the other is newer" is the least to be told. */
-		if (!r && (first < 0 || relation == RESYNC_NEWER)) {
-			loser = i;
-			other = who;
-			relation = found;
-		}
-		first = (int)i;
-		if (r && (best < 0 || ranks_above(&set->v[i], &set->v[best])))
-			best = (int)i;
-	}
-	if (best >= 0)
-		return best;
-	if (first < 0)
-		return present_refuse(
-			set, -ENODEV,
-			"a resync of store %s was not finished, and no "
-			"complete store is present",
-			present_name(set, 0));
-	return refuse_pick(set, loser, other, relation);
-}
-
 /* ---- recovery ---- */
 
 bool present_needs_recovery(const struct present_set *set, size_t source)
@@ -595,7 +423,7 @@ static int followers(struct present_set *set, size_t source,
 
 		if (i == source)
 			continue;
-		err = relate(set, source, i, false, &verdict);
+		err = present_relate(set, source, i, false, &verdict);
 		if (err)
 			return err;
 		if (verdict.relation == RESYNC_STALE ||
@@ -625,6 +453,37 @@ int present_recover(struct present_set *set, size_t source, uint64_t *ret_bytes)
 				      present_name(set, source),
 				      strerror(-err));
 	return 0;
+}
+
+int present_rebuild(struct present_set *set, size_t source, size_t i,
+		    bool overruled, const struct resync_control *control)
+{
+	struct present *s = &set->v[source], *t = &set->v[i];
+	const struct resync_side side = {.store = s->store, .meta = s->meta};
+	struct rebuild_counts counts;
+	int err = overruled ? 0 : resync_trim_void(s->meta, t->meta);
+
+	if (err)
+		return present_refuse(set, err,
+				      "cannot change the map of store %s: %s",
+				      present_name(set, i), strerror(-err));
+	reach_close(NULL, steal_pointer(&t->meta), NULL);
+	err = rebuild_like(&side, t->store,
+			   overruled ? REBUILD_COPY_OVERRULED : REBUILD_COPY,
+			   control ? control->should_stop : NULL,
+			   control ? control->arg : NULL, &t->meta, &counts,
+			   set->why, sizeof(set->why));
+	if (err)
+		return err;
+	log_warn("a copy of a store that was in use, or not left cleanly: all "
+		 "of it is compared: store=%s compare=%llu found=%llu",
+		 present_name(set, i), (unsigned long long)counts.compared,
+		 (unsigned long long)counts.found);
+	err = read_numbers(t);
+	return err ? present_refuse(set, err,
+				    "cannot read the map of store %s: %s",
+				    present_name(set, i), strerror(-err))
+		   : 0;
 }
 
 int present_make_room(struct present_set *set)

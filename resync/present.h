@@ -16,10 +16,11 @@
 struct present {
 	struct store *store;
 	struct meta *meta;
-	char *path;	  /* where it was asked for */
-	bool named;	  /* by the user; else found where it was last */
-	bool copy;	  /* its files are not those its map was made beside */
-	bool handed_over; /* it has another owner now */
+	char *path;	   /* where it was asked for */
+	bool named;	   /* by the user; else found where it was last */
+	bool copy;	   /* its files are not those its map was made beside */
+	bool unclean_copy; /* and nothing says that they fit (side.h) */
+	bool handed_over;  /* it has another owner now */
 	bool resyncing;
 	bool clean;
 	uint64_t intents;
@@ -104,8 +105,13 @@ MUST_CHECK int present_join(struct present_set *set, size_t source,
 			    const bool in_step[], struct meta_member *rows,
 			    size_t row_count);
 
+/* lineage_ask() of two of them, with a sentence when that fails. */
+MUST_CHECK int present_relate(struct present_set *set, size_t source,
+			      size_t target, bool settled,
+			      struct lineage_verdict *ret);
+
 /**
- * present_pick - the source: not resyncing, furthest lineage, then highest
+ * present_pick - the source: not resyncing, no unclean copy, furthest lineage, then highest
  * durable seq, an original before a copy; every other one may follow it.
  * @settled: the maps are asked too; else only lineages are compared (before a
  * recovery, when a map may have run ahead under its intents).
@@ -134,6 +140,16 @@ int present_refuse_half(struct present_set *set, size_t half, size_t whole);
  * not in which inode. Only for a source: a lap looks through its target.
  */
 MUST_CHECK int present_forget(struct present_set *set, size_t i);
+
+/**
+ * present_rebuild - give @i, an unclean copy, a map in which all is in doubt
+ * (rebuild.h). @overruled: it may not follow @source. @control may be NULL.
+ */
+MUST_CHECK int present_rebuild(struct present_set *set, size_t source, size_t i,
+			       bool overruled,
+			       const struct resync_control *control);
+/* -EUCLEAN: @i, such a copy, cannot be kept as it is. */
+int present_refuse_unclean(struct present_set *set, size_t i);
 
 /* Recover @source under its intents and those of all that may follow it;
  * reads its numbers again. */

@@ -17,12 +17,30 @@
 
 #define REBUILD_COMMIT_ROWS 100000u
 
+/* What the map of a copy is still believed. */
+struct past {
+	uint64_t reserved_seq;
+	uint64_t reserved_node;
+	struct meta_epoch *epochs;
+	size_t count;
+	struct meta_laps laps;
+};
+
+static void past_done(struct past *p)
+{
+	free(p->epochs);
+	meta_laps_done(&p->laps);
+	*p = (struct past){0};
+}
+
 struct rebuild {
 	struct store *store;
 	struct making_store made; /* the store and its new map */
 	struct scan_numbers numbers;
 	char *why;
 	size_t why_len;
+	enum rebuild_what what;
+	struct past past; /* of a copy */
 };
 
 static int refuse(struct rebuild *r, int err, const char *fmt, ...)
@@ -122,17 +140,51 @@ static int set_aside(const struct store *store)
 struct new_map {
 	struct reach_job base; /* first */
 	const struct store *store;
+	bool of_copy;
+	struct past past;
 	struct meta *meta;
 	char *why;
 };
+
+static int read_past(struct meta *meta, struct past *ret)
+{
+	struct meta_reader *rd = meta_reader_get(meta);
+	int err = rd ? meta_number_get(rd, META_NUM_SEQ_RESERVED,
+				       &ret->reserved_seq)
+		     : -EIO;
+
+	if (!err)
+		err = meta_number_get(rd, META_NUM_NODE_RESERVED,
+				      &ret->reserved_node);
+	if (!err)
+		err = meta_epochs(rd, &ret->epochs, &ret->count);
+	if (!err)
+		err = meta_laps_get(rd, &ret->laps);
+	meta_reader_put(rd);
+	return err;
+}
+
+static int ask_old(struct new_map *n)
+{
+	struct meta *meta = NULL;
+	int err = meta_open(store_privdir(n->store), META_OPEN_RO, &meta,
+			    &n->why);
+
+	if (!err)
+		err = read_past(meta, &n->past);
+	meta_close(meta);
+	return err;
+}
 
 static int new_map_run(struct reach_job *j)
 {
 	struct new_map *n = (struct new_map *)j;
 	const struct store_identity *id = store_identity(n->store);
 	const struct meta_node root = {.id = META_ROOT_ID, .kind = META_DIR};
-	int err = set_aside(n->store);
+	int err = n->of_copy ? ask_old(n) : 0;
 
+	if (!err)
+		err = set_aside(n->store);
 	guard_progress();
 	if (!err)
 		err = meta_create(store_privdir(n->store), id->volume_uuid,
@@ -149,6 +201,7 @@ static void new_map_drop(struct reach_job *j)
 	struct new_map *n = (struct new_map *)j;
 
 	meta_close(n->meta);
+	past_done(&n->past);
 	free(n->why);
 }
 
@@ -163,6 +216,7 @@ static int new_map(struct rebuild *r)
 	n->base.run = new_map_run;
 	n->base.drop = new_map_drop;
 	n->store = r->store;
+	n->of_copy = r->what != REBUILD_LOST;
 	err = reach_run_on(r->store, &n->base);
 	if (err) /* and it is gone */
 		return err;
@@ -171,6 +225,7 @@ static int new_map(struct rebuild *r)
 		err = refuse(r, err, "cannot make a new map for store %s: %s",
 			     id->name, n->why ? n->why : strerror(-err));
 	r->made.side.meta = n->meta;
+	r->past = n->past;
 	free(n->why);
 	free(n);
 	if (err)
@@ -181,15 +236,31 @@ static int new_map(struct rebuild *r)
 	return 0;
 }
 
-static int finish(struct rebuild *r, const struct meta_member *rows,
-		  size_t row_count, const struct meta_epoch *epoch,
-		  uint64_t durable, bool in_step)
+/*
+ * What the files of a copy have of their past is told until the first lap is closed,
+ * as that of a source of a lap that was cut: nobody who has not all of it may follow,
+ * or be followed.
+ */
+static int put_past(struct rebuild *r)
 {
 	struct meta *meta = r->made.side.meta;
-	int err;
+	struct past *p = &r->past;
+	int err = meta_laps_add(meta, p->epochs, p->count);
 
-	FAULT_POINT("resync.rebuild.finish");
-	err = meta_begin(meta);
+	for (size_t i = 0; !err && i < p->laps.count; i++)
+		err = meta_laps_add(meta, p->laps.v[i].epochs,
+				    p->laps.v[i].count);
+	return err;
+}
+
+/* What it is said to be from now on; @copy: META_NUM_COPY. */
+static int put_state(struct rebuild *r, const struct meta_member *rows,
+		     size_t row_count, const struct meta_epoch *epoch,
+		     uint64_t durable, bool in_step, uint64_t copy)
+{
+	struct meta *meta = r->made.side.meta;
+	int err = meta_begin(meta);
+
 	if (err)
 		return err;
 	for (size_t i = 0; !err && i < row_count; i++)
@@ -198,12 +269,26 @@ static int finish(struct rebuild *r, const struct meta_member *rows,
 		err = making_put_numbers(&r->made, &r->numbers, durable,
 					 in_step);
 	if (!err)
-		err = meta_epoch_append(meta, epoch);
-	if (err) {
-		meta_rollback(meta);
-		return err;
-	}
-	err = meta_commit(meta);
+		err = meta_number_set(meta, META_NUM_COPY, copy);
+	if (!err)
+		err = meta_epoch_replace(meta, epoch, 1);
+	if (!err && r->what == REBUILD_COPY)
+		err = put_past(r);
+	if (!err)
+		return meta_commit(meta);
+	meta_rollback(meta);
+	return err;
+}
+
+static int finish(struct rebuild *r, const struct meta_member *rows,
+		  size_t row_count, const struct meta_epoch *epoch,
+		  uint64_t durable, bool in_step)
+{
+	struct meta *meta = r->made.side.meta;
+	int err;
+
+	FAULT_POINT("resync.rebuild.finish");
+	err = put_state(r, rows, row_count, epoch, durable, in_step, 0);
 	/* Where there is no room now the next mount makes it. */
 	if (!err)
 		ignore_result(meta_ballast_ensure(meta));
@@ -238,11 +323,12 @@ static int add_limbo(void *arg, const struct store_dirent *e)
 }
 
 /* Before the map counts: whoever is cut here begins anew. */
-static int sweep(struct rebuild *r, struct volume_adopted *a)
+static int sweep(struct rebuild *r, struct volume_adopted *a,
+		 uint64_t *ret_found)
 {
 	int err = store_list(r->store, store_limbo_fd(r->store), add_limbo, a);
 
-	if (!err && volume_adopt_sweep(r->store, a) < a->extra.count)
+	if (!err && volume_adopt_sweep(&r->made.side, a, ret_found))
 		err = -EIO;
 	return err ? err : store_syncfs(r->store);
 }
@@ -323,10 +409,9 @@ int rebuild_alone(struct store *store, struct rebuild_counts *ret, char *why,
 	if (!err)
 		err = scan_all(&r, ret);
 	if (!err)
-		err = sweep(&r, &left);
+		err = sweep(&r, &left, &ret->found);
 	if (!err)
 		err = finish_alone(&r);
-	ret->found = left.extra.count;
 	volume_adopted_done(&left);
 	if (err)
 		err = refuse(&r, err, "cannot rebuild the map of store %s: %s",
@@ -402,8 +487,21 @@ static int put_root(struct rebuild *r)
 	return meta_commit(meta);
 }
 
+/* Cut, it is begun anew by whoever brings it in step. */
+static int begin_copy(struct rebuild *r, const struct source_says *says)
+{
+	const struct past *p = &r->past;
+
+	/* No number may be issued twice, whoever reserved it. */
+	r->numbers.next_seq = MAX(r->numbers.next_seq, p->reserved_seq + 1);
+	r->numbers.next_node = MAX(r->numbers.next_node, p->reserved_node + 1);
+	return put_state(r, says->rows, says->row_count, &says->first, 0, false,
+			 META_COPY_UNCLEAN);
+}
+
 static int like(struct rebuild *r, const struct resync_side *source,
-		struct volume_adopted *adopted, struct source_says *says)
+		struct volume_adopted *adopted, struct source_says *says,
+		uint64_t *ret_found)
 {
 	int err = ask_source(r, source->meta, says);
 
@@ -411,35 +509,40 @@ static int like(struct rebuild *r, const struct resync_side *source,
 		err = new_map(r);
 	if (!err)
 		err = put_root(r);
-	if (!err)
-		err = volume_adopt(source, &r->made.side, adopted);
 	if (err)
 		return err;
-	err = sweep(r, adopted);
 	forget_progress(r, says);
+	if (r->what != REBUILD_LOST)
+		err = begin_copy(r, says);
+	FAULT_POINT("resync.rebuild.begun");
+	if (!err)
+		err = volume_adopt(source, &r->made.side, adopted);
+	if (!err)
+		err = sweep(r, adopted, ret_found);
 	return err ? err
 		   : finish(r, says->rows, says->row_count, &says->first, 0,
 			    false);
 }
 
 int rebuild_like(const struct resync_side *source, struct store *store,
-		 int (*should_stop)(void *arg), void *arg,
-		 struct meta **ret_meta, struct rebuild_counts *ret, char *why,
-		 size_t why_len)
+		 enum rebuild_what what, int (*should_stop)(void *arg),
+		 void *arg, struct meta **ret_meta, struct rebuild_counts *ret,
+		 char *why, size_t why_len)
 {
 	struct volume_adopted adopted = {.should_stop = should_stop,
 					 .stop_arg = arg};
 	struct source_says says = {
 		.rows = calloc(META_STORE_MAX, sizeof(*says.rows)),
 	};
-	struct rebuild r = {.store = store, .why = why, .why_len = why_len};
+	struct rebuild r = {
+		.store = store, .why = why, .why_len = why_len, .what = what};
 	int err = -ENOMEM;
 
 	if (why_len)
 		why[0] = '\0';
 	*ret = (struct rebuild_counts){0};
 	if (says.rows)
-		err = like(&r, source, &adopted, &says);
+		err = like(&r, source, &adopted, &says, &ret->found);
 	if (err)
 		err = refuse(&r, err, "cannot rebuild the map of store %s: %s",
 			     store_identity(store)->name,
@@ -447,12 +550,10 @@ int rebuild_like(const struct resync_side *source, struct store *store,
 					     "inside it"
 					   : strerror(-err));
 	else
-		*ret = (struct rebuild_counts){
-			.compared = adopted.compared,
-			.found = adopted.extra.count,
-		};
+		ret->compared = adopted.compared;
 	*ret_meta = r.made.side.meta;
 	volume_adopted_done(&adopted);
+	past_done(&r.past);
 	free(says.rows);
 	return err;
 }

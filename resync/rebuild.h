@@ -22,10 +22,23 @@
  * The old map stays beside the new one as meta.db.old.  A map under way has no
  * epoch: whoever meets it says that it was never finished, and both ways begin
  * anew.
+ *
+ * A copy of a store that was in use is brought back the second way, unasked: its
+ * map is sound and tells a fork, but not what is in the files.
  */
 #pragma once
 
 #include "resync/scan.h"
+
+enum rebuild_what {
+	REBUILD_LOST, /* and what it was nobody can tell */
+	/* A copy of which the map is not believed what is in its files, but that it
+	 * may follow the source (side_is_unclean_copy()). One that is cut is still
+	 * such a copy. */
+	REBUILD_COPY,
+	/* The same, that may not: at a person's word. */
+	REBUILD_COPY_OVERRULED,
+};
 
 struct rebuild_counts {
 	uint64_t nodes;	   /* alone: made from files */
@@ -57,7 +70,7 @@ MUST_CHECK int rebuild_alone(struct store *store, struct rebuild_counts *ret,
  * Return: 0, -errno with a sentence in @why
  */
 MUST_CHECK int rebuild_like(const struct resync_side *source,
-			    struct store *store, int (*should_stop)(void *arg),
-			    void *arg, struct meta **ret_meta,
-			    struct rebuild_counts *ret, char *why,
-			    size_t why_len);
+			    struct store *store, enum rebuild_what what,
+			    int (*should_stop)(void *arg), void *arg,
+			    struct meta **ret_meta, struct rebuild_counts *ret,
+			    char *why, size_t why_len);

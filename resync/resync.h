@@ -169,6 +169,9 @@ struct resync_assembly {
 	/* present but not in step: to be attached after mirror_open() */
 	struct store *late_store[META_STORE_MAX];
 	struct meta *late_meta[META_STORE_MAX];
+	/* present, but a copy of which all is to be compared: closed again, and to be
+	 * attached after mirror_open() as if it had come back then */
+	bool unclean_copy[META_STORE_MAX];
 	size_t count;
 	unsigned int lead;
 	uint64_t recovered_bytes;

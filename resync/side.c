@@ -481,6 +481,39 @@ int side_is_copied(const struct resync_side *side, struct meta_reader *rd)
 	return ino != known_ino || gen != known_gen;
 }
 
+/* Are there any but those about files of a store that failed? 1, 0. */
+static int is_armed(struct meta_reader *rd)
+{
+	_cleanup_meta_iter_ struct meta_iter it = {0};
+	struct meta_intent in;
+	int r = meta_iter_intents(rd, &it);
+
+	while (r == 0 && (r = meta_next_intent(&it, &in)) > 0) {
+		if (!meta_intent_is_doubt(&in))
+			return 1;
+		r = 0;
+	}
+	return r;
+}
+
+int side_is_unclean_copy(const struct resync_side *side, struct meta_reader *rd)
+{
+	uint64_t copy, clean, resyncing;
+	int r = meta_number_get(rd, META_NUM_COPY, &copy);
+
+	if (r < 0 || copy == META_COPY_UNCLEAN)
+		return r < 0 ? r : 1;
+	r = side_is_copied(side, rd);
+	if (r <= 0)
+		return r;
+	r = meta_number_get(rd, META_NUM_CLEAN, &clean);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_RESYNCING, &resyncing);
+	if (r < 0)
+		return r;
+	return !clean || resyncing ? 1 : is_armed(rd);
+}
+
 int side_forget_if_copied(const struct resync_side *side)
 {
 	uint64_t ino, gen;

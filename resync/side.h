@@ -79,6 +79,19 @@ MUST_CHECK int side_is_copied(const struct resync_side *side,
 			      struct meta_reader *rd);
 
 /**
+ * side_is_unclean_copy - is it a copy of a store that was not left in good order?
+ *
+ * One that was in use while it was copied has files from one moment and a map from
+ * another, or is torn within either, and looks like one that was copied after a
+ * crash. Nothing that the map says of the files is to be believed; what it says of
+ * the store's past is, for that only grows. So it is no source, and is brought in
+ * step by a new map and a look at all of it (rebuild_like()).
+ * Return: 1, 0, -errno
+ */
+MUST_CHECK int side_is_unclean_copy(const struct resync_side *side,
+				    struct meta_reader *rd);
+
+/**
  * side_settle - in a store that is marked as a copy, find by path all nodes
  * without an identity (settle.c). What is not at its place stays without one,
  * as does what lies in a directory in doubt. Before a lap arms anything there.

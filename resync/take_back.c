@@ -156,8 +156,9 @@ static int take_back(struct work *w, struct store *store, const char *lost)
 	r = settle_doubts(w);
 	if (r < 0)
 		return r;
-	r = rebuild_like(&source, store, c ? c->should_stop : NULL,
-			 c ? c->arg : NULL, &meta, &counts, w->why, w->why_len);
+	r = rebuild_like(&source, store, REBUILD_LOST,
+			 c ? c->should_stop : NULL, c ? c->arg : NULL, &meta,
+			 &counts, w->why, w->why_len);
 	meta_close(meta);
 	return r;
 }

@@ -402,9 +402,100 @@ int volume_adopt(const struct resync_side *source,
 
 /* ---- what is left over ---- */
 
-/* found/ is flat: the place it had is in the name, as far as that goes. */
-static int sweep_one(struct store *store, const char *path)
+/* Walking what is left over, before it is moved. */
+struct dropping {
+	const struct resync_side *side;
+	struct meta_reader *rd;
+	VEC(char *) todo; /* directories */
+	const char *path; /* of the one at hand */
+	int dirfd;
+};
+
+/*
+ * A further name of a file that is the volume's from now on: in found/ the two would
+ * go on as one file, changed by whoever changes the other. Return: 1 it has only its
+ * other names now, 0 it is something else
+ */
+static int drop_link(struct dropping *d, const char *name)
 {
+	struct store_stat st;
+	struct meta_node row;
+	int r = store_statat(d->side->store, d->dirfd, name, STORE_STAT_GEN,
+			     &st);
+
+	if (r < 0 || st.foreign)
+		return r;
+	if (S_ISDIR(st.st.st_mode)) {
+		char *sub = join_path(d->path, name);
+
+		r = sub ? vec_push(&d->todo, sub) : -ENOMEM;
+		if (r < 0)
+			free(sub);
+		return r;
+	}
+	if (st.st.st_nlink < 2)
+		return 0;
+	r = meta_node_find(d->rd, (struct meta_backing){st.st.st_ino, st.gen},
+			   &row);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = store_unlink(d->side->store, d->dirfd, name);
+	return r < 0 ? r : 1;
+}
+
+static int drop_entry(void *arg, const struct store_dirent *e)
+{
+	int r = drop_link(arg, e->name);
+
+	return MIN(r, 0);
+}
+
+/* All of @name in @dirfd, and what lies below. 1: it was one itself. */
+static int drop_links(const struct resync_side *side, const char *path,
+		      int dirfd, const char *name)
+{
+	struct dropping d = {
+		.side = side,
+		.rd = meta_reader_get(side->meta),
+		.dirfd = dirfd,
+	};
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *above =
+		strndup(path, slash ? (size_t)(slash - path) : 0);
+	int r = -ENOMEM;
+
+	if (above && d.rd) {
+		d.path = above;
+		r = drop_link(&d, name);
+	}
+	while (r == 0 && d.todo.count) {
+		_cleanup_free_ char *dir = vec_pop(&d.todo);
+		_cleanup_close_ int fd = -1;
+
+		/* Deeper than a path can say: as it is. */
+		if (strlen(dir) >= PATH_MAX)
+			continue;
+		fd = open_dir(side->store, dir);
+		if (fd < 0) {
+			r = fd;
+			break;
+		}
+		d.path = dir;
+		d.dirfd = fd;
+		r = store_list(side->store, fd, drop_entry, &d);
+	}
+	vec_for_each (left, &d.todo)
+		free(*left);
+	vec_done(&d.todo);
+	meta_reader_put(d.rd);
+	return r;
+}
+
+/* found/ is flat: the place it had is in the name, as far as that goes. 1: moved,
+ * 0: nothing was left of it. */
+static int sweep_one(const struct resync_side *side, const char *path)
+{
+	struct store *store = side->store;
 	_cleanup_free_ char *dir = strdup(path);
 	_cleanup_close_ int fd = -1;
 	char to[META_NAME_MAX + 1];
@@ -420,6 +511,9 @@ static int sweep_one(struct store *store, const char *path)
 	if (fd < 0)
 		return fd;
 	name = name ? name : dir;
+	err = drop_links(side, path, fd, name);
+	if (err)
+		return MIN(err, 0);
 	for (unsigned int i = 0;; i++) {
 		if (i)
 			snprintf(to, sizeof(to), "%.200s.%u", name, i);
@@ -428,24 +522,28 @@ static int sweep_one(struct store *store, const char *path)
 		err = store_rename(store, fd, name, store_found_fd(store), to,
 				   RENAME_NOREPLACE);
 		if (err != -EEXIST)
-			return err;
+			return err ? err : 1;
 	}
 }
 
-uint64_t volume_adopt_sweep(struct store *store, const struct volume_adopted *a)
+uint64_t volume_adopt_sweep(const struct resync_side *side,
+			    const struct volume_adopted *a, uint64_t *ret_found)
 {
-	uint64_t moved = 0;
+	uint64_t failed = 0;
 
+	*ret_found = 0;
 	vec_for_each (path, &a->extra) {
 		char text[PATH_TEXT];
-		int err = sweep_one(store, *path);
+		int r = sweep_one(side, *path);
 
-		if (!err)
-			moved++;
-		else
-			log_warn("cannot move to found/: %s: store=%s error=%s",
-				 path_quote(text, sizeof(text), *path),
-				 store_identity(store)->name, strerror(-err));
+		if (r >= 0) {
+			*ret_found += (uint64_t)r;
+			continue;
+		}
+		failed++;
+		log_warn("cannot move to found/: %s: store=%s error=%s",
+			 path_quote(text, sizeof(text), *path),
+			 store_identity(side->store)->name, strerror(-r));
 	}
-	return moved;
+	return failed;
 }

@@ -34,6 +34,9 @@ MUST_CHECK int volume_adopt(const struct resync_side *source,
 			    const struct resync_side *target,
 			    struct volume_adopted *ret);
 
-/* Returns how many were moved; those that could not be are logged. */
-uint64_t volume_adopt_sweep(struct store *store,
-			    const struct volume_adopted *a);
+/* To found/, but for further names of files that the map has now: those go, and the
+ * files stay under their other names. Returns how many could not be moved, which
+ * are logged. */
+uint64_t volume_adopt_sweep(const struct resync_side *side,
+			    const struct volume_adopted *a,
+			    uint64_t *ret_found);

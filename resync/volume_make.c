@@ -263,7 +263,8 @@ static void report(struct making *mk, struct volume_make_result *ret)
 		memcpy(out->path, mk->check.v[i].path, sizeof(out->path));
 		out->in_step = s->in_step;
 		out->compared = s->adopted.compared;
-		out->found = volume_adopt_sweep(s->side.store, &s->adopted);
+		ignore_result(
+			volume_adopt_sweep(&s->side, &s->adopted, &out->found));
 	}
 }
 

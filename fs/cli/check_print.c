@@ -158,6 +158,8 @@ static int end_json(struct check_print *p, const struct check_result *n,
 	    json_object_set_new(o, "clean", json_boolean(n->clean)) ||
 	    json_object_set_new(o, "resyncing", json_boolean(n->resyncing)) ||
 	    json_object_set_new(o, "copied", json_boolean(n->copied)) ||
+	    json_object_set_new(o, "unclean_copy",
+				json_boolean(n->unclean_copy)) ||
 	    json_put_number(o, "repaired_seq", p->repaired_seq))
 		return -ENOMEM;
 	text = json_dumps(o, JSON_INDENT(1));
@@ -172,7 +174,12 @@ static void end_doubt(const struct check_result *n)
 {
 	char count[UI_WORDS_MAX];
 
-	if (n->resyncing)
+	if (n->unclean_copy)
+		(void)printf("A copy of a store that was in use, or was not "
+			     "left cleanly: its files may not be\nwhat its map "
+			     "says. All of it is compared when it is brought "
+			     "in step.\n");
+	else if (n->resyncing)
 		(void)printf("A resync of this store was not finished; the "
 			     "next one settles what is left.\n");
 	else if (n->clean && n->intents && !n->armed)

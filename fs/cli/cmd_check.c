@@ -19,6 +19,7 @@
 #include "fs/cli/ui.h"
 #include "fs/cli/waits.h"
 #include "resync/rebuild.h"
+#include "resync/side.h"
 
 #define ROUNDS_MAX 8
 
@@ -410,6 +411,22 @@ static int rebuild_print(const struct words *w, const struct store *store,
 	return 0;
 }
 
+/* 1: it has a map, which says nothing about its files. */
+static int is_unclean_copy(struct store *store)
+{
+	struct resync_side side = {.store = store};
+	struct meta_reader *rd = NULL;
+	int r = meta_open(store_privdir(store), META_OPEN_RO, &side.meta, NULL);
+
+	if (!r) {
+		rd = meta_reader_get(side.meta);
+		r = rd ? side_is_unclean_copy(&side, rd) : -EIO;
+	}
+	meta_reader_put(rd);
+	meta_close(side.meta);
+	return r;
+}
+
 static int rebuild(const struct words *w)
 {
 	struct rebuild_counts counts = {0};
@@ -421,6 +438,8 @@ static int rebuild(const struct words *w)
 	if (err)
 		return err;
 	err = rebuild_is_lost(store, true, &lost);
+	if (err == 0)
+		err = is_unclean_copy(store);
 	if (err == 0) {
 		ui_error(w->word, "the map is sound, nothing is rebuilt; "
 				  "`--repair` takes over what disagrees");

@@ -122,6 +122,11 @@ static void tell_assembly(const struct resync_assembly *a,
 		online += a->members[i].in_step;
 		if (a->late_store[i])
 			ui_warn("%s is stale and will be resynced", row->name);
+		else if (a->unclean_copy[i])
+			ui_warn("%s is a copy of a store that was in use, or "
+				"was not left cleanly: all of it will be "
+				"compared",
+				row->name);
 		else if (reach_is_stuck(row->path_hint))
 			ui_warn("%s does not answer (last at %s): mounted "
 				"without it",

@@ -10,6 +10,7 @@
 #include "fs/cli/json_util.h"
 #include "fs/cli/report.h"
 #include "resync/lineage.h"
+#include "resync/reach.h"
 
 struct snapshot {
 	struct meta_member members[META_STORE_MAX];
@@ -54,6 +55,31 @@ static int snapshot_read(struct meta *map, struct snapshot *ret)
 	meta_reader_put(rd);
 	ret->armed = of.view.intents && !of.view.doubts_only;
 	lineage_done(&of);
+	return err;
+}
+
+/* A copy whose files may not be what its map says (resync/side.h)? By the number of
+ * the file that says whose store it is. */
+static int is_unclean_copy(const char *path, struct meta *map,
+			   const struct snapshot *s, bool *ret)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	uint64_t known = 0, copy = 0;
+	struct stat st;
+	int err;
+
+	if (!rd)
+		return -EIO;
+	err = number(rd, META_NUM_ROOT_INO, &known);
+	if (!err)
+		err = number(rd, META_NUM_COPY, &copy);
+	meta_reader_put(rd);
+	if (!err)
+		err = reach_peek(path, STORE_PRIVATE "/store", &st);
+	if (!err)
+		*ret = copy == META_COPY_UNCLEAN ||
+		       (st.st_ino != known &&
+			(!s->clean || s->resyncing || s->armed));
 	return err;
 }
 
@@ -143,11 +169,14 @@ int report_unmounted(const char *path, struct meta *map, const char *store_name,
 {
 	_cleanup_json_ json_t *report = json_object();
 	_cleanup_free_ struct snapshot *s = calloc(1, sizeof(*s));
+	bool unclean_copy = false;
 	int err;
 
 	if (!report || !s)
 		return -ENOMEM;
 	err = snapshot_read(map, s);
+	if (!err)
+		err = is_unclean_copy(path, map, s, &unclean_copy);
 	if (err)
 		return err;
 	if (json_put_text(report, "volume", meta_volume_uuid(map)) ||
@@ -158,6 +187,8 @@ int report_unmounted(const char *path, struct meta *map, const char *store_name,
 	    json_put_bytes(report, "told_by", store_name) ||
 	    json_object_set_new(report, "clean",
 				json_boolean(s->clean && !s->armed)) ||
+	    json_object_set_new(report, "unclean_copy",
+				json_boolean(unclean_copy)) ||
 	    json_put_number(report, "intents", s->intents))
 		return -ENOMEM;
 	err = put_stores(s, path, map, report);

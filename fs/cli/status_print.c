@@ -239,8 +239,15 @@ static void print_head(const json_t *report, const struct told *told)
 	(void)text_escape(shown, sizeof(shown), told->by);
 	(void)printf("not mounted, seq %s, as %s knows it: %s\n", seq, shown,
 		     told->clean ? "closed in good order"
-				 : "NOT closed in good order, the next mount "
-				   "repairs it");
+		     : json_flag(report, "unclean_copy")
+			     ? "NOT closed in good order"
+			     : "NOT closed in good order, the next mount "
+			       "repairs it");
+	if (json_flag(report, "unclean_copy"))
+		(void)printf("It is a copy of a store that was in use, or was "
+			     "not left cleanly: its files may not\nbe what its "
+			     "map says. All of it is compared when it is "
+			     "brought in step.\n");
 	if (told->clean && json_number(report, "intents"))
 		(void)printf("A store failed in a way that leaves %s in doubt; "
 			     "the next mount or resync compares that.\n",

@@ -65,10 +65,12 @@ class Bench:
         for copy in copies:
             self.complain(f"{copy} is not what was acknowledged",
                           model.differences(copy.head.tree, copy.where))
-        first = storecheck.StoreCheck(copies[0].where, False)
+        first = storecheck.StoreCheck(copies[0].where, False,
+                                      may_keep=copies[0].may_keep)
         self.complain(f"map of {copies[0]}", first.run())
         for copy in copies[1:]:
-            other = storecheck.StoreCheck(copy.where, False)
+            other = storecheck.StoreCheck(copy.where, False,
+                                          may_keep=copy.may_keep)
             self.complain(f"map of {copy}", other.run())
             first.same_map(other)
             self.complain(f"maps of {copies[0]} and {copy}", first.complaints)
@@ -295,9 +297,11 @@ class Bench:
         self.count(f"{'done' if worked else 'refused'}_{want.works}")
 
     def compare_forecast(self, dry, done, copies):
+        if any(c.unclean != NO or c.half for c in copies):
+            return
         forecast, remark = results_of(dry)
         result, _ = results_of(done)
-        if any(c.unclean != NO or c.half for c in copies) or remark:
+        if remark:
             return
         for store, counts in result.items():
             differ = [f"{k}: {forecast[store][k]}, and was {counts[k]}"
@@ -359,7 +363,8 @@ class Bench:
     def prefer(self, copies):
         """Somebody chooses."""
         keep = self.rng.choice(copies)
-        if any(c.half for c in copies) or not self.all_know(copies):
+        if any(c.half for c in copies) or keep.is_loose() or \
+                not self.all_know(copies):
             return
         self.count("prefer")
         words = self.resync_words(copies, "--prefer", keep.path)
@@ -367,7 +372,7 @@ class Bench:
         self.untouched(copies)
         heads = (keep.head,)
         out = self.run(*words)
-        if keep.unclean == NO:
+        if keep.unclean == NO and not any(c.is_loose() for c in copies):
             self.compare_forecast(dry[1], out, copies)
         _, commit = self.observe([keep], heads, keep.path)
         rows = stores.merged_rows([keep], keep.head)

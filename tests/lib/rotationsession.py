@@ -121,8 +121,8 @@ class Session:
     def is_online(self, copy):
         self.changed |= copy.head is not self.current
         copy.head = self.current
+        copy.is_back()
         copy.unclean, copy.pending, copy.half = PERHAPS, (), ()
-        copy.copied = False
         self.online.append(copy)
         if not copy.rows.keys() <= self.rows.keys():
             stores.learn(self.rows, [copy], self.states())

@@ -53,6 +53,7 @@ class Copy:
     copied: bool = False   # by cp, and not online since
     as_copy: bool = False  # it has gone on as one, at some time
     peers: frozenset = frozenset()  # names online with it in the end
+    may_keep: bool = False  # it was a copy of one in use: what that had too much
 
     def __str__(self):
         marks = "".join(c for c, on in (
@@ -89,17 +90,26 @@ class Copy:
         """Nothing is in doubt: it must be as its commit has it."""
         return self.unclean == NO and not self.half
 
+    def is_loose(self):
+        """Its files may be none that its map means: no source, and all of it is
+        compared."""
+        return self.copied and (self.unclean != NO or bool(self.half))
+
+    def is_back(self):
+        self.may_keep |= self.is_loose()
+        self.copied = False
+
     def own_rows(self):
         return {n: dataclasses.replace(r) for n, r in self.rows.items()}
 
     def join(self, commit, rows, peers):
         """It is in step, and left in good order."""
+        self.is_back()
         self.head = commit
         self.peers = frozenset(peers)
         self.rows = {n: dataclasses.replace(r) for n, r in rows.items()}
         self.unclean = NO
         self.pending = self.half = ()
-        self.copied = False
 
     def like(self, other):
         """It has become a copy of that one."""
@@ -107,6 +117,7 @@ class Copy:
         self.unclean, self.pending = other.unclean, other.pending
         self.half, self.as_copy = other.half, other.as_copy
         self.peers, self.copied = other.peers, True
+        self.may_keep = other.may_keep
 
 
 @dataclasses.dataclass
@@ -146,7 +157,7 @@ def beyond_copy(copies):
 
 def leaders(copies):
     """Those of which all others may be a past; and whether that is sure."""
-    whole = [c for c in copies if not c.half]
+    whole = [c for c in copies if not c.half and not c.is_loose()]
     sure, perhaps = [], []
     for lead in whole:
         said = {follows(c, lead.head) for c in copies if c is not lead}
@@ -175,6 +186,9 @@ def forecast(copies, go_on_without=False):
         return Forecast(NO, "two copies of one store", fork=NO)
     sure, perhaps = leaders(copies)
     heads = tuple({c.head for c in sure or perhaps})
+    if any(c.is_loose() for c in copies):
+        return Forecast(PERHAPS, "a copy of one in use", heads=tuple(
+            {h for c in copies for h in (c.head, *c.half)}))
     if not sure and not perhaps:
         if any(c.half for c in copies):
             return Forecast(PERHAPS, "half overwritten", heads=tuple(

@@ -77,8 +77,9 @@ class StoreCheck:
     written: one of the stores has blocks then; @others: the places of those.
     """
 
-    def __init__(self, store, exact=True, others=()):
+    def __init__(self, store, exact=True, others=(), may_keep=False):
         self.exact = exact
+        self.may_keep = may_keep    # something in found/
         self.others = [os.fsencode(other) for other in others]
         self.store = os.fsencode(store)
         self.map = Map(store)
@@ -137,7 +138,7 @@ class StoreCheck:
         if os.listdir(limbo):
             self.say(f"limbo holds {os.listdir(limbo)}")
         found = os.path.join(self.store, b".seqmirror", b"found")
-        if os.path.isdir(found) and os.listdir(found):
+        if not self.may_keep and os.path.isdir(found) and os.listdir(found):
             self.say(f"found/ holds {os.listdir(found)}")
 
     def object(self, node, path, st):

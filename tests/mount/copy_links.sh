@@ -207,21 +207,6 @@ if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
 	mount_volume -o degraded "$work/b"
 	unmount_volume
 	aside_gone "after links of somebody else" link-three-0
-
-	# A copy that was not left cleanly, cut in its recovery.
-	mount_volume -o degraded "$work/b"
-	echo more >"$mnt/d/single"
-	kill_daemon
-	put_back
-	echo edited >b/e/three
-	rm b/.seqmirror/found/*
-	before=$(stat -c %y b/d/sub)
-	settle_killed store.utimens
-	aside_left
-	mount_volume -o degraded "$work/b"
-	unmount_volume
-	aside_gone "after a recovery" link-three-0
-	eq "time after a recovery" "$(stat -c %y b/d/sub)" "$before"
 	rm -r b
 	mv whole b
 
@@ -312,6 +297,9 @@ faults_unpin slow
 umount slow
 sm resync "$work/a" "$work/b" >/dev/null
 linked
+# By this way its files have other numbers than by that: like a copy of a store whose
+# resync was not finished.
+find b/.seqmirror/found -mindepth 1 ! -name link-three-0 -delete
 
 # Where another filesystem hides some of the names, the rest is no file of its own.
 put_back
@@ -366,9 +354,6 @@ mount_volume -o checkpoint=1000 "$work/b"
 touch "$mnt/e/doubt"
 kill_daemon
 mv b/e/new b/e/three
-mv b old
-cp -a old b
-rm -rf old
 mount_volume "$work/b"
 eq "the renamed one" "$(cat "$mnt/e/three")" precious
 eq "what it replaced" "$(cat "$mnt/d/one" "$mnt/d/sub/two")" $'new\nnew'

@@ -503,6 +503,18 @@ Test(offline, a_restored_copy_that_went_on_is_a_fork)
 
 	in_step(&f, 2);
 	path_of(backup, f.dir, "backup");
+	/* Something to recover, though it was left in good order. */
+	fixture_open(&side, f.path[0]);
+	must(meta_begin(side.meta));
+	must(meta_intent_put(side.meta,
+			     &(struct meta_intent){
+				     .node = node_of(&side, "dir/file"),
+				     .kind = META_INTENT_ATTR,
+				     .generation = META_DOUBT_GENERATION,
+			     }));
+	must(meta_commit(side.meta));
+	fixture_close(&side);
+	copy_store(f.path[0], backup);
 	for (size_t i = 0; i < 2; i++) {
 		fixture_open(&side, f.path[i]);
 		arm(&side, node_of(&side, "dir/file"), META_INTENT_DATA, 0,
@@ -510,7 +522,6 @@ Test(offline, a_restored_copy_that_went_on_is_a_fork)
 		set_number(&side, META_NUM_CLEAN, 0);
 		fixture_close(&side);
 	}
-	copy_store(f.path[0], backup);
 	/* Fsynced, under its intent; then the power failed. */
 	put_file(f.path[1], "dir/file", 30000, 20000);
 	/* The path hints of the others lead nowhere meanwhile. */
