@@ -242,7 +242,7 @@ enum meta_number {
 	META_NUM_ROOT_INO = 8,	  /* identity of the .seqmirror/store file */
 	META_NUM_ROOT_GEN = 9,	  /* the map was made beside: differs: a copy */
 	/* 1: it was such a copy, and neither was brought in step nor founded
-	 * an epoch since; or META_COPY_UNCLEAN. */
+	 * an epoch since; enum meta_copy. */
 	META_NUM_COPY = 10,
 	/* Where a scrub was when it was last recorded; begun 0: none is. */
 	META_NUM_SCRUB_BEGUN = 11, /* time_ns */
@@ -266,9 +266,14 @@ enum meta_number {
 	META_NUM_ROOT_LOOK = 27,
 };
 
-/* META_NUM_COPY of a map that is being made anew for a copy of a store that was in
- * use: it says nothing about the files yet. */
-#define META_COPY_UNCLEAN 2u
+/* META_NUM_COPY, of maps that were made anew (resync/rebuild.h): bits. */
+enum meta_copy {
+	META_COPY = 1,
+	META_COPY_UNCLEAN = 2, /* under way, and says nothing of the files yet */
+	META_COPY_REBUILT = 4, /* made, and no lap was closed since: all is in
+				* doubt, whatever its durable seq */
+	META_COPY_ARMED = 8,   /* the old one had intents of operations */
+};
 
 /* UUIDs, a comma after each. */
 enum meta_list {

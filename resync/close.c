@@ -100,6 +100,18 @@ static int close_members(struct lap *lap)
 	return r;
 }
 
+/* As good as its source when the last lap is closed; what a map that was made anew
+ * says holds from the first one on. */
+static int close_copy(struct lap *lap)
+{
+	uint64_t copy;
+	int r = meta_number_get(lap->t, META_NUM_COPY, &copy);
+
+	if (r < 0 || !(lap->args->last || copy & META_COPY_REBUILT))
+		return r;
+	return meta_number_set(lap->dst->meta, META_NUM_COPY, 0);
+}
+
 static int close_lineage(struct lap *lap)
 {
 	_cleanup_free_ struct meta_epoch *epochs = NULL;
@@ -112,9 +124,8 @@ static int close_lineage(struct lap *lap)
 		r = meta_epoch_replace(lap->dst->meta, epochs, count);
 	if (r == 0)
 		r = meta_laps_clear(lap->dst->meta);
-	/* As good as its source from now on. */
-	if (r == 0 && lap->args->last)
-		r = meta_number_set(lap->dst->meta, META_NUM_COPY, 0);
+	if (r == 0)
+		r = close_copy(lap);
 	if (r < 0)
 		return r;
 	r = meta_moment_at(lap->s, lap->args->cut, &time_ns);

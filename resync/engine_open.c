@@ -457,21 +457,6 @@ static int is_unclean_copy(const struct engine_store *s)
 	return r;
 }
 
-/* What follows tells nobody that an epoch of it is void. */
-static int trim_void(struct resync_engine *e, struct meta *meta)
-{
-	struct mirror_ref ref;
-	int lead = mirror_lead(e->m);
-	int r = lead < 0 ? -ENODEV
-			 : mirror_ref_get(e->m, (unsigned int)lead, &ref);
-
-	if (r < 0)
-		return r;
-	r = resync_trim_void(ref.meta, meta);
-	mirror_ref_put(e->m, &ref);
-	return r;
-}
-
 /* It may follow, as its map says; what else that says is not to be believed. */
 static int take_unclean_copy(struct resync_engine *e, struct engine_store *s,
 			     bool dry, char *why, size_t why_len)
@@ -488,10 +473,6 @@ static int take_unclean_copy(struct resync_engine *e, struct engine_store *s,
 			      "it is a copy of a store that was in use, or was "
 			      "not left cleanly: all of it would be compared, "
 			      "and a forecast cannot tell what differs");
-	r = trim_void(e, s->meta);
-	if (r < 0)
-		return refuse(why, why_len, r, "its map cannot be changed: %s",
-			      strerror(-r));
 	reach_close(NULL, steal_pointer(&s->meta), NULL);
 	r = rebuild_from_lead(e, s, REBUILD_COPY, why, why_len);
 	if (r == 0)

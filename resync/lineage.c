@@ -128,7 +128,7 @@ static bool follows(const struct lineage_view *ahead,
 	/* The one ahead was once seen further than where it went on from. */
 	if (behind->other_durable > reached)
 		return false;
-	*ret_from = from;
+	*ret_from = behind->rebuilt ? 0 : from;
 	return true;
 }
 
@@ -177,6 +177,8 @@ static void fork_start(const struct lineage_view *source,
 		       struct lineage_verdict *ret)
 {
 	ret->fork_from = MIN(source->durable_seq, target->durable_seq);
+	if (source->rebuilt || target->rebuilt)
+		ret->fork_from = 0;
 	ret->fork_node = UINT64_MAX;
 	both_unshared(lineage_list(source), lineage_list(target), ret);
 	laps_unshared(target, source, ret);
@@ -366,6 +368,12 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 	of.view.lap_count = of.laps.count;
 	of.view.resyncing = resyncing;
 	of.view.copy = copy;
+	of.view.rebuilt = copy & (META_COPY_UNCLEAN | META_COPY_REBUILT);
+	/* Those that it has were put when it was made. */
+	if (of.view.rebuilt) {
+		of.view.intents = copy & META_COPY_ARMED;
+		of.view.doubts_only = false;
+	}
 	of.view.clean = clean;
 	*ret = of;
 	return 0;

@@ -55,7 +55,10 @@ struct lineage_view {
 	bool intents;
 	bool doubts_only; /* and all of them are lineage_is_doubt() */
 	bool copy;	  /* and has founded no epoch since it became one */
-	bool clean;	  /* left in good order */
+	/* Its map was made anew: it is stale from the beginning, and the intents are
+	 * those of the old one. */
+	bool rebuilt;
+	bool clean; /* left in good order */
 };
 
 struct lineage_verdict {

@@ -461,12 +461,8 @@ int present_rebuild(struct present_set *set, size_t source, size_t i,
 	struct present *s = &set->v[source], *t = &set->v[i];
 	const struct resync_side side = {.store = s->store, .meta = s->meta};
 	struct rebuild_counts counts;
-	int err = overruled ? 0 : resync_trim_void(s->meta, t->meta);
+	int err;
 
-	if (err)
-		return present_refuse(set, err,
-				      "cannot change the map of store %s: %s",
-				      present_name(set, i), strerror(-err));
 	reach_close(NULL, steal_pointer(&t->meta), NULL);
 	err = rebuild_like(&side, t->store,
 			   overruled ? REBUILD_COPY_OVERRULED : REBUILD_COPY,

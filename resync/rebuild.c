@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "resync/lineage.h"
 #include "resync/reach.h"
 #include "resync/volume_making.h"
 
@@ -21,6 +22,8 @@
 struct past {
 	uint64_t reserved_seq;
 	uint64_t reserved_node;
+	uint64_t durable_seq;
+	bool armed; /* by operations, or a lap that was cut */
 	struct meta_epoch *epochs;
 	size_t count;
 	struct meta_laps laps;
@@ -149,18 +152,21 @@ struct new_map {
 static int read_past(struct meta *meta, struct past *ret)
 {
 	struct meta_reader *rd = meta_reader_get(meta);
-	int err = rd ? meta_number_get(rd, META_NUM_SEQ_RESERVED,
-				       &ret->reserved_seq)
-		     : -EIO;
+	struct lineage_of of = {0};
+	int err = rd ? lineage_load(meta, rd, NULL, &of) : -EIO;
 
+	if (!err)
+		err = meta_number_get(rd, META_NUM_SEQ_RESERVED,
+				      &ret->reserved_seq);
 	if (!err)
 		err = meta_number_get(rd, META_NUM_NODE_RESERVED,
 				      &ret->reserved_node);
-	if (!err)
-		err = meta_epochs(rd, &ret->epochs, &ret->count);
-	if (!err)
-		err = meta_laps_get(rd, &ret->laps);
 	meta_reader_put(rd);
+	ret->durable_seq = of.view.durable_seq;
+	ret->armed = of.view.intents && !of.view.doubts_only;
+	ret->epochs = of.epochs;
+	ret->count = of.view.count;
+	ret->laps = of.laps;
 	return err;
 }
 
@@ -236,17 +242,18 @@ static int new_map(struct rebuild *r)
 	return 0;
 }
 
-/*
- * What the files of a copy have of their past is told until the first lap is closed,
- * as that of a source of a lap that was cut: nobody who has not all of it may follow,
- * or be followed.
- */
+/* Of a copy: what the old map has said holds, until a lap is closed. */
 static int put_past(struct rebuild *r)
 {
 	struct meta *meta = r->made.side.meta;
 	struct past *p = &r->past;
-	int err = meta_laps_add(meta, p->epochs, p->count);
+	int err = meta_epoch_replace(meta, p->epochs, p->count);
 
+	if (!err)
+		err = meta_number_set(meta, META_NUM_DURABLE_SEQ,
+				      p->durable_seq);
+	if (!err)
+		err = meta_number_set(meta, META_NUM_CLEAN, 0);
 	for (size_t i = 0; !err && i < p->laps.count; i++)
 		err = meta_laps_add(meta, p->laps.v[i].epochs,
 				    p->laps.v[i].count);
@@ -268,12 +275,14 @@ static int put_state(struct rebuild *r, const struct meta_member *rows,
 	if (!err)
 		err = making_put_numbers(&r->made, &r->numbers, durable,
 					 in_step);
-	if (!err)
-		err = meta_number_set(meta, META_NUM_COPY, copy);
-	if (!err)
-		err = meta_epoch_replace(meta, epoch, 1);
 	if (!err && r->what == REBUILD_COPY)
 		err = put_past(r);
+	else if (!err)
+		err = meta_epoch_replace(meta, epoch, 1);
+	if (r->what == REBUILD_COPY && r->past.armed)
+		copy |= META_COPY_ARMED;
+	if (!err)
+		err = meta_number_set(meta, META_NUM_COPY, copy);
 	if (!err)
 		return meta_commit(meta);
 	meta_rollback(meta);
@@ -288,7 +297,8 @@ static int finish(struct rebuild *r, const struct meta_member *rows,
 	int err;
 
 	FAULT_POINT("resync.rebuild.finish");
-	err = put_state(r, rows, row_count, epoch, durable, in_step, 0);
+	err = put_state(r, rows, row_count, epoch, durable, in_step,
+			in_step ? 0 : META_COPY | META_COPY_REBUILT);
 	/* Where there is no room now the next mount makes it. */
 	if (!err)
 		ignore_result(meta_ballast_ensure(meta));
@@ -496,7 +506,7 @@ static int begin_copy(struct rebuild *r, const struct source_says *says)
 	r->numbers.next_seq = MAX(r->numbers.next_seq, p->reserved_seq + 1);
 	r->numbers.next_node = MAX(r->numbers.next_node, p->reserved_node + 1);
 	return put_state(r, says->rows, says->row_count, &says->first, 0, false,
-			 META_COPY_UNCLEAN);
+			 META_COPY | META_COPY_UNCLEAN);
 }
 
 static int like(struct rebuild *r, const struct resync_side *source,

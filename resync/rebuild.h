@@ -24,7 +24,8 @@
  * anew.
  *
  * A copy of a store that was in use is brought back the second way, unasked: its
- * map is sound and tells a fork, but not what is in the files.
+ * map is sound and tells a fork, but not what is in the files.  That past stays in
+ * the new one until a lap is closed.
  */
 #pragma once
 

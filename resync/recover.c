@@ -68,11 +68,14 @@ static int collect_from(struct recover *r, struct meta_reader *rd, bool others)
 {
 	_cleanup_meta_iter_ struct meta_iter it = {0};
 	struct meta_intent in;
-	uint64_t durable;
+	uint64_t durable, copy;
 	int err;
 
 	err = meta_number_get(rd, META_NUM_DURABLE_SEQ, &durable);
-	if (err || (others && !durable))
+	if (!err)
+		err = meta_number_get(rd, META_NUM_COPY, &copy);
+	/* All is in doubt there, and nothing for the source's sake. */
+	if (err || (others && (!durable || copy & META_COPY_REBUILT)))
 		return err;
 	err = meta_iter_intents(rd, &it);
 	while (!err && (err = meta_next_intent(&it, &in)) > 0) {

@@ -501,7 +501,7 @@ int side_is_unclean_copy(const struct resync_side *side, struct meta_reader *rd)
 	uint64_t copy, clean, resyncing;
 	int r = meta_number_get(rd, META_NUM_COPY, &copy);
 
-	if (r < 0 || copy == META_COPY_UNCLEAN)
+	if (r < 0 || copy & META_COPY_UNCLEAN)
 		return r < 0 ? r : 1;
 	r = side_is_copied(side, rd);
 	if (r <= 0)

@@ -77,7 +77,7 @@ static int is_unclean_copy(const char *path, struct meta *map,
 	if (!err)
 		err = reach_peek(path, STORE_PRIVATE "/store", &st);
 	if (!err)
-		*ret = copy == META_COPY_UNCLEAN ||
+		*ret = (copy & META_COPY_UNCLEAN) ||
 		       (st.st_ino != known &&
 			(!s->clean || s->resyncing || s->armed));
 	return err;

@@ -298,6 +298,11 @@ class Session:
                 copy.head = model.Commit(copy.head, copy.head.tree, soft=True,
                                          what="perhaps recovered")
                 copy.pending = tuple((copy.head, t) for _, t in pending)
+        # And who was brought in step may have got a part of that.
+        soft = {c.head for c in copies if c.head.soft}
+        for copy in copies:
+            if copy.half:
+                copy.half = tuple({*copy.half, *soft})
         by_copy = any(c.copied or c.as_copy for c in copies)
         for copy in copies:
             copy.as_copy |= by_copy

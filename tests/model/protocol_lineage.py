@@ -23,7 +23,7 @@ def tip_of(rules: Rules, source: Store, target: Store) -> list[Epoch]:
 
 def is_idle(m: Map, epoch: Epoch) -> bool:
     """Whether nothing was ever done in that epoch: what is done is armed before, and durable only above its base."""
-    return (m.durable_seq <= epoch.base and m.intents <= m.doubts() and not m.laps
+    return (m.durable_seq <= epoch.base and not m.armed() and not m.laps
             and (m.clean or not m.copy))
 
 
@@ -34,7 +34,7 @@ def resync_from(rules: Rules, source: Store, target: Store) -> Optional[int]:
     if tip.id not in lineage:
         return None
     start = target.map.durable_seq
-    armed = target.map.intents - target.map.doubts()        # a file in doubt is no operation
+    armed = target.map.armed()
     following = source.map.epochs[lineage.index(tip.id) + 1:][:1]
     for epoch in following:
         if rules.beyond_next_epoch and start >= epoch.first_seq:
@@ -54,6 +54,8 @@ def resync_from(rules: Rules, source: Store, target: Store) -> Optional[int]:
                 return None
             after = source.map.epochs[lineage.index(lap[-1].id) + 1:][:1]
             start = min([start] + [e.base for e in after])
+    if target.map.rebuilt:
+        start = 0
     if rules.compare_places and newer_places(source.map, target.map, start):
         return None
     return start
@@ -85,11 +87,16 @@ def newer_places(source: Map, target: Map, start: int) -> bool:
     return False
 
 
+def may_lead(rules: Rules, x: Store) -> bool:
+    return (not (x.map.resyncing and rules.resyncing_no_source)
+            and not (x.unclean_copy and rules.unclean_copy_last))
+
+
 def pick_source(rules: Rules, present: Sequence[Store]) -> Optional[Store]:
     """The furthest lineage, then the highest durable seq, among those that every other present store may follow."""
     best = None
     for x in present:
-        if x.map.resyncing and rules.resyncing_no_source:
+        if not may_lead(rules, x):
             continue
         if all(y is x or resync_from(rules, x, y) is not None for y in present):
             if best is None or rank(rules, x.map) > rank(rules, best.map):
@@ -139,7 +146,7 @@ def fork_delta(rules: Rules, source: Store, target: Store) -> Delta:
     unshared: set[Epoch] = set()
     for lineage in (target.map.epochs, *target.map.laps):
         unshared |= mine ^ set(lineage)
-    start = min([target.map.durable_seq] + [e.first_seq - 1 for e in unshared])
+    start = 0 if target.map.rebuilt else min([target.map.durable_seq] + [e.first_seq - 1 for e in unshared])
     fork_node = min((e.first_node for e in unshared), default=NEVER)
     if rules.fork_base:
         start = min([start, source.map.durable_seq] + [e.base for e in unshared])

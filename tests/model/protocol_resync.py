@@ -4,8 +4,9 @@ from __future__ import annotations
 from typing import Iterable, Optional
 
 from protocol_lineage import Delta, fork_delta, stale_delta, tip_of
-from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DIRS, DOUBT_GEN, ELSEWHERE_GEN, LIMBO, NAME, NOWHERE, SLOTS_OF,
-                            Inode, Item, Store, Violation)
+from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DIRS, DOUBT_GEN, ELSEWHERE_GEN, LIMBO, NAME, NOWHERE, SLOTS,
+                            SLOTS_OF,
+                            Inode, Item, Map, Store, Violation)
 from protocol_operations import Operations
 
 FOREIGN = LIMBO + 1000          # limbo keys of files that no map knows
@@ -87,13 +88,58 @@ class Resync(Operations):
                 _, attr, seq = m.nodes[node]
                 m.nodes[node] = (inode.ident, attr, seq)
 
+    def rebuild(self, target: Store, source: Store, overruled: bool) -> None:
+        """An unclean copy: what lies under the source's names is compared, the rest is nobody's."""
+        rules, old, fs = self.rules, target.map, target.fs
+        m = target.map = Map()
+        m.epochs, m.confirmed = source.map.epochs[:1], {source.map.epochs[0].id}
+        m.resyncing = m.copy = m.rebuilt = True
+        m.clean = False
+        if rules.unclean_copy_past and not overruled:
+            m.epochs, m.confirmed, m.laps = old.epochs, old.confirmed, old.laps
+            m.durable_seq, m.was_armed = old.durable_seq, old.armed()
+        if overruled:
+            target.seen &= source.seen                  # given up by the user
+            target.hard &= source.hard
+        m.reserve_at_least(source.map.reserved_seq, source.map.reserved_node)
+        if rules.unclean_copy_numbers:
+            m.reserve_at_least(old.reserved_seq, old.reserved_node)
+        target.copied = False
+        if self.rnd() < .25:
+            self.log("  rebuild cut")
+            raise LapCut
+        m.intents = {(NAME, d, 0, 1) for d in DIRS}
+        for slot in SLOTS:
+            inode, version = fs.names[slot]
+            row = source.map.dentries.get(slot)
+            if inode is None:
+                continue
+            if row is None or m.node_of(inode) not in (None, row[0]) or (
+                    row[0] in m.nodes and m.nodes[row[0]][0] != inode.ident):
+                fs.change({slot: (None, version)})      # to found/
+                continue
+            inode.birth = self.birth[row[0]]            # the model's own memory: it is that file from now on
+            m.dentries[slot] = (row[0], 1)
+            m.nodes[row[0]] = (inode.ident, 1, 1)
+            m.intents |= {(ATTR, row[0], 0, 1)} | {(DATA, row[0], b, 1) for b in BLOCKS}
+            for b in BLOCKS:
+                m.set_block(row[0], b, 1, inode.blk[b] > 0)
+        fs.change({key: None for key in fs.names if key >= LIMBO})
+        fs.sync()
+        target.unclean_copy = False
+        self.log("  rebuilt store", target.no, "like store", source.no)
+        self.count("unclean copies compared")
+        if self.rnd() < .25:
+            self.log("  rebuild cut behind its end")
+            raise LapCut
+
     # ---- laps
 
     def join(self, target: Store, keep: bool = False) -> bool:
         """Bring a store in step with the online ones. keep: the user named them as the side to keep."""
         if self.rules.old_calls_end:
             target.late = None
-        if target.copied:
+        if target.copied and not (target.unclean_copy and self.rules.unclean_copy_whole):
             self.rebind(target)
         source = self.online[0]
         if target.wrong and not self.known_wrong(target):
@@ -112,6 +158,9 @@ class Resync(Operations):
         self.log("join store", target.no, "from store", source.no, "by the user's word" if keep else "")
         forked = keep
         try:
+            if target.unclean_copy and self.rules.unclean_copy_whole:
+                self.rebuild(target, source, keep)
+            target.unclean_copy = False
             for _ in range(int(self.rnd() * 3)):
                 self.lap(target, last=False, keep=forked)
                 forked = False
@@ -204,6 +253,7 @@ class Resync(Operations):
         if last and rules.doubt_follows and len(self.online) + 1 < len(self.stores):
             tm.intents |= {(*i[:3], ELSEWHERE_GEN) for i in sm.doubts()}
         tm.laps = []
+        tm.rebuilt = False
         tm.epochs, tm.confirmed = list(sm.epochs), set(sm.confirmed)
         tm.reserve_at_least(sm.reserved_seq, sm.reserved_node)
         self.log("  lap closed at", cut)

@@ -61,6 +61,10 @@ RULES: dict[str, str] = {
     "doubt_follows": "the last lap leaves the source's doubts in the target's map, while another member is away",
     "lap_after_doubt": "a doubt that began after the last lap did asks for another one",
     "doubt_ranks": "of equal rank, a store whose files were found wrong is not the source",
+    "unclean_copy_whole": "a file by file copy of a store not left in good order gets a map in which all is in doubt",
+    "unclean_copy_last": "such a copy is no source",
+    "unclean_copy_past": "and its new map tells its past until a lap is closed",
+    "unclean_copy_numbers": "and keeps its reserved numbers",
     "copy_doubt": "in armed directories of a restored copy, paths prove nothing",
 }
 

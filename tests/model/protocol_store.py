@@ -218,11 +218,18 @@ class Map:
         self.clean = True
         self.copy = False               # recognised as a restored copy, not in step with anybody since
 
+        self.rebuilt = False            # made anew, and no lap closed since: all is in doubt, whatever else it says
+        self.was_armed = False          # of the map before it
+
     def clone(self) -> Map:
         other = Map()
         for key, value in self.__dict__.items():
             other.__dict__[key] = value.copy() if isinstance(value, (dict, set, list)) else value
         return other
+
+    def in_order(self) -> bool:
+        """Nothing is under way: a copy that is made then has files and map of one moment."""
+        return self.clean and not self.resyncing and self.intents <= self.doubts()
 
     def node_of(self, inode: Inode, bare_number: bool = False) -> Optional[int]:
         for node, (ident, _, _) in self.nodes.items():
@@ -271,6 +278,10 @@ class Map:
     def doubts(self, gen: int = 0) -> set[tuple[str, int, int, int]]:
         return {i for i in self.intents if (i[3] == gen if gen else i[3] >= ELSEWHERE_GEN)}
 
+    def armed(self) -> bool:
+        """Whether operations were under way: a file in doubt is none, nor what a new map has in doubt."""
+        return self.was_armed if self.rebuilt else not self.intents <= self.doubts()
+
     def items(self, doubts: bool = True) -> set[Item]:
         """Everything under this map's intents; a data intent covers the attributes too."""
         items = {(kind, node, b) for kind, node, b, gen in self.intents if doubts or gen < ELSEWHERE_GEN}
@@ -284,6 +295,7 @@ class Store:
         self.fs = Backing()
         self.map = Map()
         self.copied = False                             # restored with other identities, not yet found anew by path
+        self.unclean_copy = False                       # of a store not in good order: the map says nothing of the files
         self.late: Optional[tuple[Inode, int, int]] = None      # a call still running on a store that was put out
         # the model's own memory, of which the protocol knows nothing
         self.wrong = False                              # has a file that was changed behind our back
@@ -303,6 +315,7 @@ class Store:
         other.fs = source.clone(rng, new_identities)
         other.map = self.map.clone()
         other.copied = self.copied or new_identities
+        other.unclean_copy = self.unclean_copy or (new_identities and not self.map.in_order())
         other.wrong, other.knows = self.wrong, self.knows
         other.seen, other.hard = self.hard if image else self.seen, self.hard
         other.must = dict(self.must)

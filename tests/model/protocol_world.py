@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from protocol_lineage import pick_source, resync_from, stale_delta
+from protocol_lineage import may_lead, pick_source, resync_from, stale_delta
 from protocol_resync import Resync
 from protocol_store import (ATTR, BLOCKS, DATA, DIR_OF, DOUBT_GEN, ELSEWHERE_GEN, FIRST_FILE, NAME, SLOTS, Crash, Epoch,
                             Store, Violation)
@@ -13,6 +13,7 @@ class World(Resync):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)             # type: ignore[arg-type]
         self.op_count = self.epoch_count = 1
+        self.older: dict[int, Store] = {}       # as a slow copy has found its first half
         epoch = Epoch(1, 1, 0, frozenset(st.no for st in self.stores), FIRST_FILE)
         for st in self.stores:
             m, fs = st.map, st.fs
@@ -40,6 +41,9 @@ class World(Resync):
 
     def step(self) -> None:
         rnd = self.rnd
+        if self.online and rnd() < .1:
+            st = self.online[int(rnd() * len(self.online))]
+            self.older[st.no] = st.clone(self.rng, False, image=False)
         if not self.online:
             if rnd() < .15:
                 self.copy()
@@ -138,7 +142,11 @@ class World(Resync):
             self.saved_mounted = online
             plain = st.map.clean and not online         # only a tidy image may come back unrecognised
             self.saved = st.clone(self.rng, not plain or rnd() < .5, image=online)
-            self.log("backup of store", st.no, "taken" + (" while mounted" if online else ""))
+            how = " while mounted" if online else ""
+            older = self.older.get(st.no)
+            if older and not older.wrong and rnd() < .7:
+                how = self.copy_slowly(st, older) or how
+            self.log("backup of store", st.no, "taken" + how)
             return
         no = self.saved.no
         # what it alone knows of a wrong file goes with its map
@@ -153,6 +161,24 @@ class World(Resync):
             if late and not self.rules.old_calls_end:
                 self.stores[no].late = None
 
+    def copy_slowly(self, st: Store, older: Store) -> str:
+        """File by file, from one moment to another, within which the store was in use."""
+        files_first = self.rnd() < .5
+        if (st if files_first else older).map.in_order():
+            return ""
+        self.saved = older.clone(self.rng, True, image=False)
+        if files_first:
+            self.saved.map = st.map.clone()
+        else:
+            self.saved.fs = st.fs.clone(self.rng, True)
+        self.saved.unclean_copy = True
+        # nobody relies on what it has
+        self.saved.seen = self.saved.hard = older.hard & st.hard
+        self.saved.must = {}
+        self.saved.issued_seqs, self.saved.issued_nodes = st.issued_seqs, st.issued_nodes
+        self.count("copies of a store in use")
+        return ", its files first" if files_first else ", its map first"
+
     # ---- mounting
 
     def mount(self) -> None:
@@ -162,12 +188,12 @@ class World(Resync):
             return
         self.rng.shuffle(present)
         for st in present:
-            if st.copied:
+            if st.copied and not (st.unclean_copy and rules.unclean_copy_whole):
                 self.rebind(st)
         source = pick_source(rules, present)
         keep = False
         if source is None:
-            able = [st for st in present if not (st.map.resyncing and rules.resyncing_no_source)]
+            able = [st for st in present if may_lead(rules, st)]
             if not able:
                 return
             source = able[0]
@@ -239,7 +265,7 @@ class World(Resync):
     def check_wrong(self, source: Store, present: list[Store]) -> None:
         """Somebody knows of it: was there another store as good?"""
         for st in present:
-            if (not st.wrong and not (st.map.resyncing and self.rules.resyncing_no_source)
+            if (not st.wrong and may_lead(self.rules, st)
                     and len(st.map.epochs) == len(source.map.epochs)
                     and st.map.durable_seq == source.map.durable_seq
                     and (len(source.map.doubts(DOUBT_GEN)) > len(st.map.doubts(DOUBT_GEN))
