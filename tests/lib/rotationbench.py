@@ -330,8 +330,13 @@ class Bench:
     def brought_in_step(self, copies, want):
         base, commit = self.observe(copies, want.heads, copies[0].path)
         rows = stores.merged_rows(copies, base)
-        stores.learn(rows, copies, {s["name"] for s in self.json(
-            "status", copies[0].path)["stores"]})
+        told = {s["name"] for s in self.json("status",
+                                             copies[0].path)["stores"]}
+        stores.learn(rows, copies, told)
+        # Several may have led, and one of them have removed a member.
+        for name in [n for n in rows if n not in told and
+                     any(n not in c.rows for c in copies)]:
+            del rows[name]
         led_by_copy = all(c.copied or c.as_copy for c in copies
                           if c.head is base)
         for copy in copies:

@@ -99,8 +99,9 @@ class Session:
         self.paused = False
         # An epoch is founded with the first change; until then no map tells.
         # Where a crash perhaps left something, perhaps one is.
-        self.changed = any(c.unclean == YES or c.half or c.head is not base
-                           for c in copies)
+        self.changed = self.certain = any(
+            c.unclean == YES or c.half or c.head is not base for c in copies)
+        self.begun = False
         leads = [c for c in copies if c.head is base]
         self.by_copy = all(c.copied or c.as_copy for c in leads)
         halves = [c for c in copies if c.half and c.head is not base]
@@ -110,6 +111,7 @@ class Session:
         for copy in copies:
             self.wait_online(copy)
             self.is_online(copy)
+        self.begun = True
         for copy in halves:
             self.count("healed")
         self.look_at_volume()
@@ -119,7 +121,9 @@ class Session:
                       lambda: self.state(copy.name) == ONLINE)
 
     def is_online(self, copy):
-        self.changed |= copy.head is not self.current
+        behind = copy.head is not self.current
+        self.changed |= behind
+        self.certain |= behind and self.begun
         copy.head = self.current
         copy.is_back()
         copy.unclean, copy.pending, copy.half = PERHAPS, (), ()
@@ -191,7 +195,7 @@ class Session:
 
     def leave(self, unclean, pending=()):
         for row in self.rows.values():
-            if row.state == MISSING and not self.changed:
+            if row.state == MISSING and not self.certain:
                 row.state = UNKNOWN
         for copy in self.online:
             self.rows[copy.name].known = self.current
@@ -221,7 +225,7 @@ class Session:
     def power_cut(self):
         """When a checkpoint has come after a change: nothing may be gone."""
         self.work(1)
-        self.changed = True
+        self.changed = self.certain = True
         subprocess.run(["sync", "-f", self.mnt], check=True)
         wait_for("a checkpoint", 10, self.is_durable)
         self.lose_power()
@@ -248,6 +252,7 @@ class Session:
             pending = self.work_until_killed(self.rng.random() * 0.03)
         self.bury()
         self.changed |= self.current is not before
+        self.certain |= self.current is not before
         # The call that was under way may have begun an epoch, in which nothing
         # was acknowledged: to those that were not there it is a change.
         self.current = model.Commit(self.current, self.current.tree,
@@ -324,7 +329,7 @@ class Session:
 
     def event_work(self):
         self.work(self.rng.randrange(1, 7))
-        self.changed = True
+        self.changed = self.certain = True
 
     def event_detach(self):
         copy = self.rng.choice(self.online)
@@ -339,9 +344,9 @@ class Session:
         copy.join(self.current, self.rows, names)
         # The epoch in which it is gone is not on its own map.
         for row in copy.rows.values():
-            if row.state == MISSING and not self.changed:
+            if row.state == MISSING and not self.certain:
                 row.state = UNKNOWN
-        self.changed = True
+        self.changed = self.certain = True
         copy.as_copy |= self.by_copy
         self.sound([copy])
 
@@ -461,7 +466,7 @@ class Session:
 
     def members_changed(self):
         """No contents, but whoever was not there has not heard of it."""
-        self.changed = True
+        self.changed = self.certain = True
         self.current = model.Commit(self.current, self.current.tree,
                                     soft=True, what="members")
 
@@ -494,7 +499,7 @@ class Session:
         copy.put_back()
         self.run("attach", self.mnt, copy.path)
         self.work(2)
-        self.changed = True
+        self.changed = self.certain = True
         if self.state(copy.name) == ONLINE:
             raise Failure(f"{copy} came online in a pause")
         how = self.rng.random()
