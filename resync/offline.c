@@ -461,7 +461,8 @@ static int rebuild_unclean(struct offline *o)
 				"compared, and a dry run cannot tell what "
 				"differs",
 				present_name(&o->set, i));
-		err = present_rebuild(&o->set, o->source, i, both, o->control);
+		err = present_rebuild(&o->set, o->source, i, both, o->control,
+				      &o->counts[i].found);
 		if (err)
 			return err;
 	}

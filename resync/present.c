@@ -456,7 +456,8 @@ int present_recover(struct present_set *set, size_t source, uint64_t *ret_bytes)
 }
 
 int present_rebuild(struct present_set *set, size_t source, size_t i,
-		    bool overruled, const struct resync_control *control)
+		    bool overruled, const struct resync_control *control,
+		    uint64_t *ret_found)
 {
 	struct present *s = &set->v[source], *t = &set->v[i];
 	const struct resync_side side = {.store = s->store, .meta = s->meta};
@@ -471,10 +472,10 @@ int present_rebuild(struct present_set *set, size_t source, size_t i,
 			   set->why, sizeof(set->why));
 	if (err)
 		return err;
+	*ret_found = counts.found;
 	log_warn("a copy of a store that was in use, or not left cleanly: all "
-		 "of it is compared: store=%s compare=%llu found=%llu",
-		 present_name(set, i), (unsigned long long)counts.compared,
-		 (unsigned long long)counts.found);
+		 "of it is compared: store=%s",
+		 present_name(set, i));
 	err = read_numbers(t);
 	return err ? present_refuse(set, err,
 				    "cannot read the map of store %s: %s",

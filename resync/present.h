@@ -144,10 +144,12 @@ MUST_CHECK int present_forget(struct present_set *set, size_t i);
 /**
  * present_rebuild - give @i, an unclean copy, a map in which all is in doubt
  * (rebuild.h). @overruled: it may not follow @source. @control may be NULL.
+ * @ret_found: how much was moved to found/.
  */
 MUST_CHECK int present_rebuild(struct present_set *set, size_t source, size_t i,
 			       bool overruled,
-			       const struct resync_control *control);
+			       const struct resync_control *control,
+			       uint64_t *ret_found);
 /* -EUCLEAN: @i, such a copy, cannot be kept as it is. */
 int present_refuse_unclean(struct present_set *set, size_t i);
 

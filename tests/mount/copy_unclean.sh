@@ -104,6 +104,7 @@ for copy in files_first map_first; do
 	told "$refusal" "$whole"
 	sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
 	is_whole
+	[[ ! $(ls b/.seqmirror/found) ]] || told "$(cat out)" seqmirror/found
 	sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
 	told "$(cat out)" "in step"
 
