@@ -166,7 +166,7 @@ void follow_print(const json_t *counts, bool forecast)
 		size_format(text[1], json_number(counts, "bytes_compared")),
 		size_format(text[2], json_number(counts, "bytes_unmapped")));
 	if (json_number(counts, "found"))
-		(void)printf("  %s that seqmirror did not make: kept in "
+		(void)printf("  %s that the volume does not have: kept in "
 			     ".seqmirror/found\n",
 			     ui_count(count[0], json_number(counts, "found"),
 				      "object", "objects"));
