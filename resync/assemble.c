@@ -511,9 +511,8 @@ static int fill_member(struct assembly *a, size_t k,
 			return err;
 	}
 	if (p->unclean_copy) {
-		if (in->row.state == META_STORE_ONLINE ||
-		    in->row.state == META_STORE_RESYNCING)
-			in->row.state = META_STORE_MISSING;
+		/* And is attached as one that is missing, and is back. */
+		in->row.state = META_STORE_MISSING;
 		(void)snprintf(in->why, sizeof(in->why),
 			       "it is a copy of a store that was in use, or "
 			       "was not left cleanly: when it is attached, all "

@@ -324,6 +324,7 @@ static void look_for(struct resync_engine *e, unsigned int slot)
 		return;
 	if (claim(e, slot, false))
 		return; /* somebody else has begun */
+	atomic_store(&s->expected, false);
 	r = attach_at(e, slot, NULL, false, why, sizeof(why));
 	name = engine_name(e, slot);
 	if (r == 0) {
@@ -363,9 +364,9 @@ static void *monitor_main(void *arg)
 		next_ns = now + MONITOR_MS * CLOCK_NS_PER_MS;
 		mutex_unlock(&e->lock);
 		check_running(e);
-		for (unsigned int i = 0;
-		     e->auto_attach && i < mirror_slot_count(e->m); i++)
-			look_for(e, i);
+		for (unsigned int i = 0; i < mirror_slot_count(e->m); i++)
+			if (e->auto_attach || e->slot[i].expected)
+				look_for(e, i);
 		mutex_lock(&e->lock);
 	}
 	mutex_unlock(&e->lock);
@@ -375,6 +376,11 @@ static void *monitor_main(void *arg)
 void resync_engine_watch(struct resync_engine *e)
 {
 	atomic_store(&e->auto_attach, true);
+}
+
+void resync_engine_expect(struct resync_engine *e, unsigned int slot)
+{
+	atomic_store(&e->slot[slot].expected, true);
 }
 
 /* ---- life ---- */

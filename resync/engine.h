@@ -32,7 +32,8 @@ struct engine_slot {
 	int last_result;
 	struct resync_counts last_counts;
 	char last_why[MIRROR_WHY_MAX];
-	uint64_t retry_ns; /* monitor: not before this moment */
+	_Atomic bool expected; /* to be attached when it is there, once */
+	uint64_t retry_ns;     /* monitor: not before this moment */
 	uint64_t retry_wait_ns;
 };
 

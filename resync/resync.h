@@ -233,6 +233,8 @@ MUST_CHECK int resync_engine_start(struct mirror *m,
  * them busy.
  */
 void resync_engine_watch(struct resync_engine *e);
+/* Attach the member in @slot when it is there, once, whether it watches or not. */
+void resync_engine_expect(struct resync_engine *e, unsigned int slot);
 /* The volume is about to close: whoever reads a tree for it gives up. */
 void resync_engine_closing(struct resync_engine *e);
 /* Cancels what runs, waits for its threads. */

@@ -285,6 +285,8 @@ static int start_engine(struct volume *v, const struct mount_options *options)
 		return err;
 	}
 	for (unsigned int i = 0; i < a->count; i++) {
+		if (a->unclean_copy[i])
+			resync_engine_expect(v->engine, i);
 		if (!a->late_store[i])
 			continue;
 		err = resync_engine_attach_open(v->engine, i, a->late_store[i],

@@ -108,9 +108,12 @@ for copy in files_first map_first; do
 	sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
 	told "$(cat out)" "in step"
 
-	# By whoever mounts both, whichever is named first.
+	# By whoever mounts both, whichever is named first, though it had left.
+	mount_volume "$work/a" "$work/b"
+	detach b
+	unmount_volume
 	put_back "$copy"
-	mount_volume "$work/b" "$work/a"
+	mount_volume -o no_auto_attach "$work/b" "$work/a"
 	wait_until 60 volume_is healthy
 	unmount_volume
 	is_whole
