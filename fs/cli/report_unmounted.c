@@ -20,6 +20,9 @@ struct snapshot {
 	uint64_t resyncing;
 	uint64_t intents;
 	bool armed; /* some of them by operations */
+	/* Who shares its last epoch; 0: no epoch, or a resync was not finished. */
+	char tip[META_STORE_MAX][META_UUID_LEN + 1];
+	size_t tip_count;
 };
 
 static int number(struct meta_reader *rd, enum meta_number what, uint64_t *ret)
@@ -31,6 +34,35 @@ static int number(struct meta_reader *rd, enum meta_number what, uint64_t *ret)
 		err = 0;
 	}
 	return err;
+}
+
+static void keep_tip(struct snapshot *s, const struct lineage_view *view)
+{
+	const struct meta_epoch *tip;
+
+	if (view->resyncing || !view->count)
+		return;
+	tip = &view->epochs[view->count - 1];
+	s->tip_count = tip->member_count;
+	memcpy(s->tip, tip->members, sizeof(s->tip));
+}
+
+/*
+ * Nobody is in step who is not of the last epoch, whatever his row says: a repair
+ * and a resync without a mount found one with those who were there, and the next
+ * mount gives the others their state.
+ */
+static void correct_rows(struct snapshot *s)
+{
+	for (size_t i = 0; s->tip_count && i < s->count; i++) {
+		struct meta_member *row = &s->members[i];
+		bool shares = false;
+
+		for (size_t k = 0; k < s->tip_count; k++)
+			shares |= strcmp(s->tip[k], row->uuid) == 0;
+		if (!shares && row->state == META_STORE_ONLINE)
+			row->state = META_STORE_MISSING;
+	}
 }
 
 static int snapshot_read(struct meta *map, struct snapshot *ret)
@@ -54,6 +86,8 @@ static int snapshot_read(struct meta *map, struct snapshot *ret)
 		err = lineage_load(map, rd, NULL, &of);
 	meta_reader_put(rd);
 	ret->armed = of.view.intents && !of.view.doubts_only;
+	keep_tip(ret, &of.view);
+	correct_rows(ret);
 	lineage_done(&of);
 	return err;
 }

@@ -14,6 +14,9 @@ repaired()
 {
 	checked --repair "$work/a"
 	sound "$work/a"
+	eq "who has heard of it" "$(status_of '[.state, (.stores[] |
+		"\(.name) \(.state) \(.behind.nodes > 0)")] | join(", ")' \
+		"$work/a")" "degraded, a online false, b missing true"
 	mount_volume "$work/a" "$work/b"
 	wait_until 60 volume_is healthy
 	unmount_volume

@@ -83,6 +83,11 @@ refused "$SEQMIRROR" resync d e
 best=${refusal##*--prefer }
 sm resync --prefer "$best" d e >/dev/null
 same_tree d e
+for store in d e; do
+	eq "f as $store knows it" "$(status_of '.stores[] |
+		select(.name == "f") | "\(.state) \(.behind.nodes > 0)"' $store)" \
+		"missing true"
+done
 
 # A store that lies elsewhere now is known to do so, also where nothing was to do.
 mkdir g h
