@@ -168,6 +168,7 @@ struct question {
 	struct store_identity id;
 	struct stat st;
 	uint64_t hash;
+	uint64_t ino, gen;
 	char real[PATH_MAX];
 	char below[]; /* what is asked about */
 };
@@ -249,6 +250,29 @@ int reach_peek_xattrs(const char *root, const char *path, uint64_t *ret_hash)
 	if (!q->base.result)
 		*ret_hash = q->hash;
 	return q->base.result;
+}
+
+static int ask_backing(struct reach_job *j)
+{
+	struct question *q = (struct question *)j;
+
+	return store_peek_backing(j->at.path, q->below, &q->ino, &q->gen);
+}
+
+int reach_is_copied(const char *path, struct meta_reader *rd)
+{
+	_cleanup_free_ struct question *q = NULL;
+	uint64_t ino = 0, gen = 0;
+	int err = meta_number_get(rd, META_NUM_ROOT_INO, &ino);
+
+	if (!err || err == -ENOENT)
+		err = meta_number_get(rd, META_NUM_ROOT_GEN, &gen);
+	if (err && err != -ENOENT)
+		return err;
+	q = question_ask(path, STORE_PRIVATE "/store", ask_backing, &err);
+	if (!q)
+		return err;
+	return q->base.result ? q->base.result : ino != q->ino || gen != q->gen;
 }
 
 static int ask_stat(struct reach_job *j)

@@ -92,6 +92,13 @@ MUST_CHECK int reach_peek_xattrs(const char *root, const char *path,
 				 uint64_t *ret_hash);
 
 /**
+ * reach_is_copied - is the store at @path, which is not open, not the one that the
+ * map of @rd was made beside? As side_is_copied() of one that is open.
+ * Return: 1, 0, -ETIMEDOUT, -errno
+ */
+MUST_CHECK int reach_is_copied(const char *path, struct meta_reader *rd);
+
+/**
  * reach_map_open - the map of the store at @path, which is not open, to be read
  * alone: meta_open(), -ETIMEDOUT. Its calls have the limit; reach_close() with
  * @path closes it. @ret_why (owned by the caller) may be set when it fails.

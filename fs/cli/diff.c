@@ -356,25 +356,26 @@ static int on_item(void *arg, const struct diverge_item *item)
 }
 
 /*
- * Is it a copy, of which the map that was copied along says nothing yet? By the
- * number of the file that says whose store it is; a mount looks closer. Of what a
+ * Is it a copy, of which the map that was copied along says nothing yet? Of what a
  * daemon has open the map says it.
  */
 static int find_copy(struct diff_end *end, struct lineage_end *ret)
 {
-	uint64_t known;
-	struct stat st;
-	int err;
+	struct meta_reader *rd;
+	int r;
 
 	*ret = (struct lineage_end){.meta = end->map};
 	if (end->live)
 		return 0;
-	err = reach_peek(end->path, STORE_PRIVATE "/store", &st);
-	if (!has_hung(end, err) && !err)
-		err = read_number(end->map, META_NUM_ROOT_INO, &known);
-	if (!err)
-		ret->copy = st.st_ino != known;
-	return err;
+	rd = meta_reader_get(end->map);
+	if (!rd)
+		return -EIO;
+	r = reach_is_copied(end->path, rd);
+	meta_reader_put(rd);
+	if (has_hung(end, r) || r < 0)
+		return r;
+	ret->copy = r;
+	return 0;
 }
 
 /*

@@ -92,29 +92,25 @@ static int snapshot_read(struct meta *map, struct snapshot *ret)
 	return err;
 }
 
-/* A copy whose files may not be what its map says (resync/side.h)? By the number of
- * the file that says whose store it is. */
+/* A copy whose files may not be what its map says (resync/side.h)? */
 static int is_unclean_copy(const char *path, struct meta *map,
 			   const struct snapshot *s, bool *ret)
 {
 	struct meta_reader *rd = meta_reader_get(map);
-	uint64_t known = 0, copy = 0;
-	struct stat st;
+	uint64_t copy = 0;
 	int err;
 
 	if (!rd)
 		return -EIO;
-	err = number(rd, META_NUM_ROOT_INO, &known);
+	err = number(rd, META_NUM_COPY, &copy);
 	if (!err)
-		err = number(rd, META_NUM_COPY, &copy);
+		err = reach_is_copied(path, rd);
 	meta_reader_put(rd);
-	if (!err)
-		err = reach_peek(path, STORE_PRIVATE "/store", &st);
-	if (!err)
-		*ret = (copy & META_COPY_UNCLEAN) ||
-		       (st.st_ino != known &&
-			(!s->clean || s->resyncing || s->armed));
-	return err;
+	if (err < 0)
+		return err;
+	*ret = (copy & META_COPY_UNCLEAN) ||
+	       (err && (!s->clean || s->resyncing || s->armed));
+	return 0;
 }
 
 static uint64_t free_bytes(const char *path)

@@ -155,6 +155,9 @@ MUST_CHECK int identity_write(int priv_fd, const struct store_identity *id);
 
 MUST_CHECK int probe_caps(int root_fd, int priv_fd,
 			  struct store_caps *ret_caps);
+/* Are there handles, and do they last? Those of FUSE name an object of a running
+ * server, those of FAT a number made up at each mount: both are none. */
+bool handles_last(int fd, uint64_t fs_type);
 
 /* ---- cred.c ---- */
 

@@ -281,14 +281,12 @@ static bool syncfs_reports(int dirfd)
 	return !syscall(SYS_faccessat2, dirfd, ".", F_OK, 0) || errno != ENOSYS;
 }
 
-/* Handles of FUSE name an object of a running server, those of FAT a number
- * made up at each mount: both are none. */
-static bool handles_last(int root_fd, uint64_t fs_type)
+bool handles_last(int fd, uint64_t fs_type)
 {
 	uint64_t gen;
 
 	return fs_type != FUSE_SUPER_MAGIC && fs_type != MAGIC_VFAT &&
-	       fs_type != MAGIC_EXFAT && !handle_hash(root_fd, "", &gen);
+	       fs_type != MAGIC_EXFAT && !handle_hash(fd, "", &gen);
 }
 
 /* No room for a single file: believe the usual ones, nothing of others. */

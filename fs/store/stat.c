@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <xxhash.h>
 
@@ -104,6 +105,20 @@ static int stat_wanted(const struct store *s, int dirfd, const char *name,
 	return err;
 }
 
+/* @handles: whether those of this filesystem tell one object from another. */
+static int take_gen(bool handles, int dirfd, const char *name,
+		    struct store_stat *st)
+{
+	int err = handles ? handle_hash(dirfd, name, &st->gen) : -EOPNOTSUPP;
+
+	if (err && err != -EOPNOTSUPP)
+		return err;
+	if (err)
+		st->gen = gen_hash(&st->btime_ns, sizeof(st->btime_ns));
+	st->no_gen = err && !st->btime_ns;
+	return 0;
+}
+
 static int stat_any(const struct store *s, int dirfd, const char *name,
 		    unsigned int want, struct store_stat *ret)
 {
@@ -120,13 +135,9 @@ static int stat_any(const struct store *s, int dirfd, const char *name,
 	if (stx.stx_mask & STATX_BTIME)
 		out.btime_ns = stx_ns(&stx.stx_btime);
 	if (want & STORE_STAT_GEN) {
-		err = s->caps.file_handles ? handle_hash(dirfd, name, &out.gen)
-					   : -EOPNOTSUPP;
-		if (err && err != -EOPNOTSUPP)
-			return err;
+		err = take_gen(s->caps.file_handles, dirfd, name, &out);
 		if (err)
-			out.gen = gen_hash(&out.btime_ns, sizeof(out.btime_ns));
-		out.no_gen = err && !out.btime_ns;
+			return err;
 	}
 	/* The root may be a mount point, and is ours. */
 	out.mounted = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) &&
@@ -162,4 +173,30 @@ int now_fstat(const struct store *s, int fd, unsigned int want,
 	if (err)
 		return err;
 	return stat_any(s, fd, "", want, ret);
+}
+
+int store_peek_backing(const char *root, const char *path, uint64_t *ret_ino,
+		       uint64_t *ret_gen)
+{
+	_cleanup_close_ int fd = peek_open(root, path);
+	struct store_stat st = {0};
+	struct statfs sfs;
+	struct statx stx;
+	int err;
+
+	if (fd < 0)
+		return fd;
+	if (RETRY_EINTR(fstatfs(fd, &sfs)))
+		return -errno;
+	err = stat_call(fd, "", STATX_BASIC_STATS | STATX_BTIME, &stx);
+	if (err)
+		return err;
+	if (stx.stx_mask & STATX_BTIME)
+		st.btime_ns = stx_ns(&stx.stx_btime);
+	err = take_gen(handles_last(fd, (uint32_t)sfs.f_type), fd, "", &st);
+	if (err)
+		return err;
+	*ret_ino = stx.stx_ino;
+	*ret_gen = st.gen;
+	return 0;
 }

@@ -146,6 +146,9 @@ MUST_CHECK int store_probe_identity(const char *path,
  */
 MUST_CHECK int store_peek(const char *root, const char *path,
 			  struct stat *ret_st);
+/* The same of what tells it from others, as STORE_STAT_GEN does. */
+MUST_CHECK int store_peek_backing(const char *root, const char *path,
+				  uint64_t *ret_ino, uint64_t *ret_gen);
 /* The same of store_xattr_hash(). */
 MUST_CHECK int store_peek_xattrs(const char *root, const char *path,
 				 uint64_t *ret_hash);

@@ -207,3 +207,25 @@ done
 sm resync "$work/a" "$work/b" "$work/c" >out 2>&1 || fail "$(cat out)"
 is_whole
 same_tree "$work/a" "$work/c"
+
+# A btrfs snapshot has the same inode numbers, under handles of its own.
+can_make btrfs || exit 0
+image fs 400 btrfs
+btrfs -q subvolume create fs/g >/dev/null
+mkdir h
+sm init --name g,h fs/g h >/dev/null
+mount_volume fs/g h
+echo file >"$mnt/file"
+btrfs -q subvolume snapshot fs/g fs/snapshot >/dev/null
+unmount_volume
+told "$(sm check fs/snapshot)" "$use"
+told "$(sm status fs/snapshot)" "$use"
+mv fs/g fs/away
+mv h away.h
+refused "$SEQMIRROR" mount -o degraded fs/snapshot "$mnt"
+told "$refusal" "copy of one that was in use"
+mv away.h h
+mount_volume fs/snapshot h
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/fs/snapshot" "$work/h"
