@@ -235,6 +235,8 @@ MUST_CHECK int volume_u64_put(struct meta *m, const char *key, uint64_t value);
 #define VOLUME_KEY_STORE_UUID  "store_uuid"
 #define VOLUME_KEY_COMPACTED   "compacted"
 #define VOLUME_KEY_MARK	       "mark"
+#define VOLUME_KEY_LEFT	       "left"
+#define VOLUME_KEY_LEFT_MARK   "left_mark"
 
 /** reader_close_idle - empty the pool; nothing may be out. */
 void reader_close_idle(struct meta *m);

@@ -269,7 +269,8 @@ enum meta_number {
 /* META_NUM_COPY, of maps that were made anew (resync/rebuild.h): bits. */
 enum meta_copy {
 	META_COPY = 1,
-	META_COPY_UNCLEAN = 2, /* under way, and says nothing of the files yet */
+	META_COPY_UNCLEAN =
+		2, /* under way, and says nothing of the files yet */
 	META_COPY_REBUILT = 4, /* made, and no lap was closed since: all is in
 				* doubt, whatever its durable seq */
 	META_COPY_ARMED = 8,   /* the old one had intents of operations */
@@ -399,6 +400,13 @@ MUST_CHECK int meta_list_set(struct meta *m, enum meta_list what,
 
 MUST_CHECK int meta_number_set(struct meta *m, enum meta_number what,
 			       uint64_t value);
+/*
+ * All that is later than @time_ns, by the clock of the map's filesystem, was done
+ * behind our back or lies under an intent. A close in good order says so of its own
+ * time, unless this was called since the map was opened; it holds until a later
+ * writer's first commit, of whatever version. 0: nobody knows.
+ */
+MUST_CHECK int meta_left_set(struct meta *m, uint64_t time_ns);
 MUST_CHECK int meta_member_put(struct meta *m, const struct meta_member *row);
 MUST_CHECK int meta_member_del(struct meta *m, const char *uuid);
 /* The same of one that was removed for good, which is kept in a list. */
@@ -450,6 +458,8 @@ void meta_read_end(struct meta_reader *rd);
 
 MUST_CHECK int meta_number_get(struct meta_reader *rd, enum meta_number what,
 			       uint64_t *ret_value);
+/* What meta_left_set() said, if it still holds; 0: nobody knows. */
+MUST_CHECK int meta_left_get(struct meta_reader *rd, uint64_t *ret_time_ns);
 /* -ENOENT when there is none. */
 MUST_CHECK int meta_node_get(struct meta_reader *rd, uint64_t id,
 			     struct meta_node *ret_node);

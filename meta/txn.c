@@ -20,9 +20,11 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "meta/mark.h"
@@ -254,12 +256,60 @@ static bool is_unchanged(struct meta *m)
 	return !m->wal_pages && wal_header(m, header) > 0;
 }
 
+static int time_now(struct map_call *k)
+{
+	if (futimens(k->fd, NULL) < 0 || fstat(k->fd, &k->st) < 0)
+		return -errno;
+	return 0;
+}
+
+/* By the clock that gives the store's files their times; 0: not known. */
+static uint64_t clock_of_files(struct meta *m)
+{
+	struct map_call k = {.fn = time_now, .dir_fd = -1, .fd = m->mark_fd};
+
+	if (m->mark_fd < 0 || map_call(m, &k) < 0)
+		return 0;
+	return (uint64_t)MAX(clock_timespec_ns(&k.st.st_ctim), INT64_C(0));
+}
+
+static int put_left(struct meta *m)
+{
+	uint64_t left, now;
+	int r = meta_left_get(&m->writer, &left);
+
+	if (r < 0 || left)
+		return r; /* said already, by who knows better */
+	now = clock_of_files(m);
+	r = now ? meta_begin(m) : 0;
+	if (r < 0 || !now)
+		return r;
+	r = meta_left_set(m, now);
+	if (r == 0)
+		return meta_commit(m);
+	meta_rollback(m);
+	return r;
+}
+
+/* Without it the times of the map's files say when it was left, as of a map that
+ * was not closed in good order. Only for who has changed something. */
+static void close_left(struct meta *m)
+{
+	int r = m->mark_due || m->failed ? 0 : put_left(m);
+
+	if (r < 0)
+		log_debug("the map does not say when it was left: path=%s "
+			  "error=%s",
+			  m->told_path, strerror(-r));
+}
+
 void writer_close(struct meta *m)
 {
 	struct conn *c = &m->writer.conn;
 
 	if (!c->db)
 		return;
+	close_left(m);
 	if (is_unchanged(m)) {
 		conn_close(c);
 		return;

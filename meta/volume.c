@@ -164,6 +164,33 @@ int meta_number_get(struct meta_reader *rd, enum meta_number what,
 	return 0;
 }
 
+/* ---- when it was left ---- */
+
+/* With the token of the writer that says so: every other one has its own in the map
+ * with its first commit, whether it knows of this or not. */
+int meta_left_set(struct meta *m, uint64_t time_ns) NO_THREAD_SAFETY_ANALYSIS
+{
+	int r = volume_u64_put(m, VOLUME_KEY_LEFT, time_ns);
+
+	return r ? r
+		 : volume_u64_put(m, VOLUME_KEY_LEFT_MARK,
+				  time_ns ? m->mark_token : 0);
+}
+
+int meta_left_get(struct meta_reader *rd, uint64_t *ret_time_ns)
+{
+	uint64_t by, now;
+	int r = volume_u64_get(rd, VOLUME_KEY_LEFT, ret_time_ns);
+
+	if (!r)
+		r = volume_u64_get(rd, VOLUME_KEY_LEFT_MARK, &by);
+	if (!r)
+		r = volume_u64_get(rd, VOLUME_KEY_MARK, &now);
+	if (!r && (!by || by != now))
+		*ret_time_ns = 0;
+	return r;
+}
+
 /* ---- lists ---- */
 
 static const char *list_key(enum meta_list what)

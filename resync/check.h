@@ -19,7 +19,12 @@
  * The map records neither sizes nor times.  It need not: it was closed after
  * the last change of ours, so whatever has a later change time (ctime, which
  * nobody can set) was changed behind our back, by attributes or contents.
- * That evidence ends with the next mount, which writes the map.  Contents are
+ * When that was the map says itself (meta_left_set()).  It is no longer true
+ * once a later writer has committed, and not said by one that was killed: then
+ * it is the time at which the map or its WAL were written last.  So the evidence
+ * ends with the next mount.  A repair says the time of its look, in the
+ * transaction that puts in doubt what it found, and no close moves that: wherever
+ * it is cut, what it did not see is for the next check to find.  Contents are
  * compared by a scrub, which has several stores to do it with.
  */
 #pragma once
@@ -83,8 +88,8 @@ struct check_finding {
 
 struct check_args {
 	struct resync_side side; /* unmounted */
-	/* check_map_time(), before it was opened, or check_time_tick(), before an
-	 * earlier look */
+	/* meta_left_get() or, without it, check_map_time() before it was opened; or
+	 * check_time_tick(), before an earlier look */
 	uint64_t map_time_ns;
 	/* Nonzero ends the check and is returned. */
 	int (*found)(void *arg, const struct check_finding *f);
@@ -162,10 +167,14 @@ MUST_CHECK int check_repair_may(const struct check_repair *r,
  * members are merely stale, and take it over by an ordinary resync; one that
  * went on alone meanwhile is a fork, and nothing is overwritten.
  *
+ * @looked_ns: check_time_tick() before what was noted was looked for; what is
+ * later is for the next check to find, wherever this ends. 0: not known, or some of
+ * that is our own doing.
  * @ret_seq: the highest number given.
  * Return: 1 done, 0 nothing was noted, -EBUSY a resync was not finished, or
  * the volume was not left cleanly and has other members, -ESTALE the store is a
  * copy that was not mounted since; -errno
  */
 MUST_CHECK int check_repair_run(struct check_repair *r,
-				struct resync_side *side, uint64_t *ret_seq);
+				struct resync_side *side, uint64_t looked_ns,
+				uint64_t *ret_seq);

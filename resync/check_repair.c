@@ -35,6 +35,7 @@ struct check_repair {
 	struct resync_side *side;
 	struct meta *meta;
 	struct meta_reader *rd; /* the writer's view */
+	uint64_t looked_ns;
 };
 
 struct check_repair *check_repair_new(void)
@@ -307,6 +308,8 @@ static int put_all(struct check_repair *r)
 		err = put_step(r, &r->steps.data[i]);
 	if (!err)
 		err = found_epoch(r);
+	if (!err && r->looked_ns)
+		err = meta_left_set(r->meta, r->looked_ns);
 	if (err) {
 		meta_rollback(r->meta);
 		return err;
@@ -332,6 +335,20 @@ static int know_future(struct check_repair *r, int64_t now)
 			err = meta_node_raise_all(r->meta, s->node, 0, 0, own,
 						  NULL);
 	}
+	if (!err)
+		return meta_commit(r->meta);
+	meta_rollback(r->meta);
+	return err;
+}
+
+/* What was moved since by ourselves is later than the look as well. */
+static int forget_look(struct check_repair *r)
+{
+	int err = meta_begin(r->meta);
+
+	if (err)
+		return err;
+	err = meta_left_set(r->meta, 0);
 	if (!err)
 		return meta_commit(r->meta);
 	meta_rollback(r->meta);
@@ -423,7 +440,7 @@ int check_repair_may(const struct check_repair *r,
 }
 
 int check_repair_run(struct check_repair *r, struct resync_side *side,
-		     uint64_t *ret_seq)
+		     uint64_t looked_ns, uint64_t *ret_seq)
 {
 	uint64_t bytes;
 	int64_t now;
@@ -433,6 +450,7 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 		return 0;
 	r->side = side;
 	r->meta = side->meta;
+	r->looked_ns = looked_ns;
 	err = may_repair(side);
 	if (!err)
 		err = meta_ballast_spend(r->meta);
@@ -444,6 +462,8 @@ int check_repair_run(struct check_repair *r, struct resync_side *side,
 		err = resync_recover(side, NULL, 0, &bytes);
 	if (!err && has_future(r, &now))
 		err = know_future(r, now);
+	if (!err && looked_ns && store_has_lifted(side->store))
+		err = forget_look(r);
 	if (!err)
 		err = durable_seq(side->meta, ret_seq);
 	return err ? err : 1;

@@ -112,6 +112,20 @@ static int open_as(struct session *s, enum meta_open_mode mode,
 	return err;
 }
 
+/* Since when is what is done to the store not ours? The map says it, or the times of
+ * its files do, which whoever was killed after he had opened it has moved. */
+static int read_left(struct session *s, struct meta *map)
+{
+	struct meta_reader *rd = meta_reader_get(map);
+	uint64_t left = 0;
+	int err = rd ? meta_left_get(rd, &left) : -ENOMEM;
+
+	meta_reader_put(rd);
+	if (left && (left < s->map_time_ns || !s->map_time_ns))
+		s->map_time_ns = left;
+	return err;
+}
+
 /* To look at it, which changes nothing; one of an older format can only be
  * opened for writing. */
 static int open_map(struct session *s, struct meta **ret)
@@ -125,6 +139,8 @@ static int open_map(struct session *s, struct meta **ret)
 		free(steal_pointer(&why));
 		err = open_as(s, META_OPEN_RW, ret, &why);
 	}
+	if (!err)
+		err = read_left(s, *ret);
 	return err ? map_error(s->words, err, why) : 0;
 }
 
@@ -252,6 +268,13 @@ static int read_number(struct meta *map, enum meta_number what, uint64_t *ret)
 	return err;
 }
 
+/* Before which nothing is ours, but for what this has moved itself: a mode that was
+ * lifted, and the links of a copy. */
+static uint64_t look_time(const struct session *s, uint64_t begun_ns, bool copy)
+{
+	return copy || store_has_lifted(s->store) ? 0 : begun_ns;
+}
+
 /*
  * From now on the map is newer than all that was changed behind it, what somebody
  * changes while this looks and repairs among it. So the next look takes for changed
@@ -266,7 +289,7 @@ static int next_look(struct session *s, struct meta **map, uint64_t begun_ns,
 	_cleanup_free_ char *why = NULL;
 	int err;
 
-	s->map_time_ns = copy || store_has_lifted(s->store) ? 0 : begun_ns;
+	s->map_time_ns = look_time(s, begun_ns, copy);
 	s->repaired = true;
 	meta_close(steal_pointer(map));
 	err = open_as(s, META_OPEN_RO, map, &why);
@@ -297,7 +320,8 @@ static int repair_once(struct session *s, struct meta **map)
 	side.meta = *map;
 	err = read_number(*map, META_NUM_COPY, &copy);
 	if (!err)
-		err = check_repair_run(s->repair, &side, &seq);
+		err = check_repair_run(s->repair, &side,
+				       look_time(s, begun_ns, copy), &seq);
 	if (err <= 0)
 		return err ? repair_refused(s->words, err) : 0;
 	check_print_repaired(s->print, seq);

@@ -232,6 +232,26 @@ checked "$work/a"
 wrong data d/n12
 repaired
 
+# A repair that is killed once it has opened the map for writing, and before what it
+# has found is in doubt, leaves it for the next one to find.
+points=()
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	points=(meta.begin meta.mark.open meta.commit.before)
+fi
+for point in "${points[@]}"; do
+	wait_until 10 later_than_map
+	echo "$point" >a/d/n13
+	rc=0
+	SEQMIRROR_FAULT=$point:kill:1 "$SEQMIRROR" check --repair "$work/a" \
+		>/dev/null 2>&1 || rc=$?
+	eq "killed at $point" "$rc" 137
+	for _ in 1 2; do
+		checked "$work/a"
+		wrong changed d/n13
+	done
+	repaired
+done
+
 # Killed: what was in work is in doubt, not wrong; a repair waits for the
 # mount.
 mount_volume -o checkpoint=1000 "$work/a" "$work/b"
@@ -341,6 +361,26 @@ eq "what the second look found" "$(jq -r '.findings[] |
 	select(.class == "wrong" and .round == 1) | "\(.kind) \(.path)"' \
 	"$report")" "changed edited"
 sound "$work/c"
+
+# Nor is it lost where the repair is killed: what was found is in doubt then, and what
+# was not seen is found by the next one.
+if grep -q SEQMIRROR_FAULT "$SEQMIRROR"; then
+	echo unknown >seconds/c/later
+	faults c hang lookup late
+	SEQMIRROR_FAULT=meta.commit.after:kill:1 \
+		"$SEQMIRROR" check --repair --json c >"$report" 2>&1 &
+	looks=$!
+	wait_until 20 hangs
+	printf NeW | dd of=seconds/c/edited conv=notrunc status=none
+	faults c clear
+	rc=0
+	wait "$looks" || rc=$?
+	eq "killed" "$rc" 137
+	checked "$work/c"
+	wrong changed edited
+	checked --repair "$work/c"
+	sound "$work/c"
+fi
 
 # What is edited during the last look is younger than the map.
 is_stopped()

@@ -4,6 +4,7 @@
  * WAL is missing, cut, damaged, older or another map's, or the map itself is
  * an older one or another.
  */
+#include "base/clock.h"
 #include "base/fault.h"
 #include "meta/mark.h"
 #include "meta_fixture.h"
@@ -386,5 +387,68 @@ Test(meta_mark, killed_again_and_again)
 	cr_assert_eq(nodes_in(dir[1]), 3 + 5 * 3);
 	drop_dir(dir[0]);
 	drop_dir(dir[1]);
+	fixture_done(&f);
+}
+
+static uint64_t left(const char *dir)
+{
+	struct meta *m;
+	struct meta_reader *rd;
+	uint64_t ns;
+
+	must(meta_open(dir, META_OPEN_RO, &m, NULL));
+	rd = meta_reader_get(m);
+	must(meta_left_get(rd, &ns));
+	meta_reader_put(rd);
+	meta_close(m);
+	return ns;
+}
+
+/* When it was left is said by a close in good order, moved by nobody who changed
+ * nothing, and no longer true of a map that somebody writes, or was killed over. */
+Test(meta_mark, when_it_was_left)
+{
+	_cleanup_free_ char *why = NULL;
+	struct fixture f;
+	struct stat st;
+	char older[64], crashed[64];
+	char path[300];
+	uint64_t ns;
+
+	crash(&f, older, crashed);
+	cr_assert_eq(left(crashed), 0u);
+	must(meta_begin(f.m));
+	meta_rollback(f.m);
+	meta_close(f.m);
+	ns = left(f.dir);
+	cr_assert_neq(ns, 0u);
+	(void)snprintf(path, sizeof(path), "%s/meta.db", f.dir);
+	must(stat(path, &st));
+	check(ns <= (uint64_t)clock_timespec_ns(&st.st_mtim), "left later");
+	must(meta_open(f.dir, META_OPEN_RW, &f.m, &why));
+	must(meta_begin(f.m));
+	meta_rollback(f.m);
+	meta_close(f.m);
+	cr_assert_eq(left(f.dir), ns);
+
+	must(meta_open(f.dir, META_OPEN_RW, &f.m, &why));
+	put_some(f.m, 80, 1);
+	copy_all(f.dir, crashed);
+	cr_assert_eq(left(crashed), 0u);
+	must(meta_begin(f.m));
+	must(meta_left_set(f.m, 4711));
+	must(meta_commit(f.m));
+	put_some(f.m, 81, 1);
+	meta_close(f.m);
+	cr_assert_eq(left(f.dir), 4711u);
+	must(meta_open(f.dir, META_OPEN_RW, &f.m, &why));
+	must(meta_begin(f.m));
+	must(meta_left_set(f.m, 0));
+	must(meta_commit(f.m));
+	meta_close(f.m);
+	check(left(f.dir) > ns, "not left again");
+	f.m = NULL;
+	drop_dir(older);
+	drop_dir(crashed);
 	fixture_done(&f);
 }
