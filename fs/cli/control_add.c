@@ -63,9 +63,8 @@ static int make_member(struct control_op *op, const char *path,
 			       "after the next mount says whether it is one");
 	ignore_result(volume_unmake(path)); /* the first error is the news */
 	if (err == -ENOSPC)
-		return op_fail(op, err, path,
-			       "no room for another member until the next "
-			       "mount");
+		return op_fail(op, err, path, "%d stores at most",
+			       META_STORE_MAX);
 	if (err == -ENOTUNIQ) /* since it was looked for */
 		return op_fail(op, err, path,
 			       "the volume has a store named %s already; use "

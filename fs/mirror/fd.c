@@ -59,7 +59,7 @@ static void idle_link(struct mirror *m, struct node_place *p)
 
 static unsigned int place_slot(const struct node_place *p)
 {
-	return (unsigned int)(p - p->node->place);
+	return p->slot;
 }
 
 /*
@@ -107,7 +107,7 @@ uint64_t node_sync_lost(struct mirror *m, struct node *n, unsigned int i)
 	uint64_t gen;
 
 	mutex_lock(&m->fds);
-	gen = n->place[i].closed_gen;
+	gen = node_place(n, i)->closed_gen;
 	mutex_unlock(&m->fds);
 	return gen > atomic_load(&m->synced_gen) ? gen : 0;
 }
@@ -116,8 +116,8 @@ void node_sync_found(struct mirror *m, struct node *n, unsigned int i,
 		     uint64_t gen)
 {
 	mutex_lock(&m->fds);
-	if (n->place[i].closed_gen == gen)
-		n->place[i].closed_gen = 0;
+	if (node_place(n, i)->closed_gen == gen)
+		node_place(n, i)->closed_gen = 0;
 	mutex_unlock(&m->fds);
 }
 
@@ -140,7 +140,7 @@ static int idle_evict(struct mirror *m, unsigned int limit,
 
 void node_fd_put(struct mirror *m, struct node *n, unsigned int i)
 {
-	struct node_place *p = &n->place[i];
+	struct node_place *p = node_place(n, i);
 	unsigned int slot = 0;
 	int victim = -1;
 
@@ -169,17 +169,17 @@ static void place_close_idle(struct mirror *m, struct node_place *p)
 
 void node_fds_close_idle(struct mirror *m, struct node *n)
 {
-	for (unsigned int i = 0; i < m->place_count; i++) {
+	for (unsigned int i = 0; i < node_place_count(n); i++) {
 		FAULT_POINT("mirror.fd.close");
-		place_close_idle(m, &n->place[i]);
+		place_close_idle(m, node_place(n, i));
 	}
 }
 
 void node_fds_close(struct mirror *m, struct node *n)
 {
 	node_fds_close_idle(m, n);
-	for (unsigned int i = 0; i < m->place_count; i++)
-		assert(!n->place[i].pins && n->place[i].fd < 0);
+	for (unsigned int i = 0; i < node_place_count(n); i++)
+		assert(!node_place(n, i)->pins && node_place(n, i)->fd < 0);
 }
 
 void fds_close_slot(struct mirror *m, unsigned int i)
@@ -190,7 +190,7 @@ void fds_close_slot(struct mirror *m, unsigned int i)
 	/* Nobody uses the slot any more: no pins, no new opens. */
 	mutex_lock(&m->table);
 	HASH_ITER (by_id, m->nodes, n, tmp) {
-		struct node_place *p = &n->place[i];
+		struct node_place *p = node_place(n, i);
 		int fd;
 
 		mutex_lock(&m->fds);
@@ -247,7 +247,7 @@ void node_fd_install(struct mirror *m, struct node *n, unsigned int i, int fd)
 {
 	if (m->opt.noatime)
 		store_keep_atime(fd);
-	(void)fd_install_pinned(m, &n->place[i], fd, false);
+	(void)fd_install_pinned(m, node_place(n, i), fd, false);
 	node_fd_put(m, n, i);
 }
 
@@ -290,7 +290,7 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 	struct meta_node row;
 	int r;
 
-	*ret = place_backing(m, &n->place[i]);
+	*ret = place_backing(m, node_place(n, i));
 	if (ret->ino)
 		return 0;
 	if (node_is_unlinked(m, n))
@@ -305,7 +305,7 @@ int node_backing_load(struct mirror *m, struct node *n, unsigned int i,
 		return r == -ENOENT ? -ESTALE : r;
 	*ret = row.backing;
 	if (row.backing.ino)
-		place_learn(m, &n->place[i], &row);
+		place_learn(m, node_place(n, i), &row);
 	return 0;
 }
 
@@ -330,7 +330,7 @@ static int fd_verify(struct mirror *m, struct node *n, unsigned int i, int fd)
 			return -ESTALE;
 		want.ino = st.st.st_ino;
 		want.gen = st.gen;
-		place_set_backing(m, &n->place[i], want);
+		place_set_backing(m, node_place(n, i), want);
 	}
 	if (want.ino != st.st.st_ino || want.gen != st.gen)
 		return -ESTALE;
@@ -378,7 +378,7 @@ static int open_root(struct mirror *m, unsigned int i, int flags, int *ret_fd)
 		return r;
 	row.backing = (struct meta_backing){0};
 	if (!r)
-		place_learn(m, &m->root->place[i], &row);
+		place_learn(m, node_place(m->root, i), &row);
 	*ret_fd = store_open_path(m->slot[i].store, "", flags);
 	return *ret_fd < 0 ? *ret_fd : 0;
 }
@@ -510,7 +510,7 @@ static int open_through(struct mirror *m, struct node_place *p, unsigned int i,
 static int fd_open(struct mirror *m, struct node *n, unsigned int i, int flags,
 		   int *ret_fd)
 {
-	struct node_place *p = &n->place[i];
+	struct node_place *p = node_place(n, i);
 	int r;
 
 	if (!node_is_unlinked(m, n)) {
@@ -546,7 +546,7 @@ static bool fds_spare(struct mirror *m)
 int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
 		int *ret_fd)
 {
-	struct node_place *p = &n->place[i];
+	struct node_place *p = node_place(n, i);
 	int flags = open_flags(m, n, path);
 	int fd, r;
 
@@ -597,7 +597,7 @@ void node_fds_unpin(struct mirror *m, struct node *n, slot_mask pinned)
 void node_fd_lose(struct mirror *m, struct node *n, unsigned int i)
 {
 	mutex_lock(&m->fds);
-	n->place[i].lost = true;
+	node_place(n, i)->lost = true;
 	mutex_unlock(&m->fds);
 }
 
@@ -608,16 +608,16 @@ void node_fd_adopt(struct mirror *m, struct node *n, unsigned int i, int fd)
 	if (m->opt.noatime && !path)
 		store_keep_atime(fd);
 	mutex_lock(&m->fds);
-	n->place[i].lost = false;
+	node_place(n, i)->lost = false;
 	mutex_unlock(&m->fds);
-	(void)fd_install_pinned(m, &n->place[i], fd, path);
+	(void)fd_install_pinned(m, node_place(n, i), fd, path);
 	node_fd_put(m, n, i);
 }
 
 void node_fd_drop(struct mirror *m, struct node *n, unsigned int i)
 {
 	unpark(m, n, i);
-	place_close_idle(m, &n->place[i]);
+	place_close_idle(m, node_place(n, i));
 }
 
 /* By descriptor, also what cannot be opened for reading: a name may be given to

@@ -349,7 +349,7 @@ static struct feed_record *row_record(struct op *op, slot_mask mask,
 	rec->id = n->id;
 	rec->node_kind = n->kind;
 	rec->attr_seq = rec->seq = seq;
-	for_each_slot(i, mask) rec->backing[i] = n->place[i].backing;
+	for_each_slot(i, mask) rec->backing[i] = node_place(n, i)->backing;
 	return rec;
 }
 

@@ -118,6 +118,9 @@ struct repairs {
 	pthread_t thread;
 };
 
+/* For members to come; more are made when they come (table_grow()). */
+#define MIRROR_PLACES_SPARE 2u
+
 struct pool_job;
 struct pool {
 	struct mutex lock; /* LOCK_RANK_LEAF */
@@ -131,7 +134,8 @@ struct pool {
 struct mirror {
 	struct mirror_options opt;
 	char volume_uuid[META_UUID_LEN + 1];
-	unsigned int place_count; /* set at init: slots a node has room for */
+	/* Slots that every node has room for; grows under table, never shrinks. */
+	_Atomic unsigned int place_count;
 
 	struct mutex ckpt;   /* LOCK_RANK_CONTROL */
 	struct rwlock names; /* LOCK_RANK_NAMES */

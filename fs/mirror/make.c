@@ -179,7 +179,7 @@ static void make_learn(struct mirror *m, unsigned int slot, struct make *k,
 		       const struct store_stat *st)
 {
 	mutex_lock(&m->fds);
-	k->n->place[slot].backing =
+	node_place(k->n, slot)->backing =
 		(struct meta_backing){.ino = st->st.st_ino, .gen = st->gen};
 	mutex_unlock(&m->fds);
 	if (!k->made) { /* the lead is asked first */

@@ -368,7 +368,33 @@ static int member_like(const struct mirror *m, const struct meta_member *row)
 	return r;
 }
 
-int mirror_member_add(struct mirror *m, const struct meta_member *row,
+static unsigned int slot_free(const struct mirror *m) REQUIRES(m->lock)
+{
+	unsigned int i = 0;
+
+	while (i < m->slot_count && m->slot[i].used)
+		i++;
+	return i;
+}
+
+/* What nodes have for each slot follows the members, not what there may be. */
+static int slot_make_room(struct mirror *m)
+{
+	unsigned int i;
+
+	mutex_lock(&m->lock);
+	i = slot_free(m);
+	mutex_unlock(&m->lock);
+	if (i >= META_STORE_MAX)
+		return -ENOSPC;
+	if (i < atomic_load(&m->place_count))
+		return 0;
+	return table_grow(
+		m, MIN(i + MIRROR_PLACES_SPARE, (unsigned int)META_STORE_MAX));
+}
+
+/* -EAGAIN: another one has taken the room. */
+static int member_add(struct mirror *m, const struct meta_member *row,
 		      unsigned int *ret_slot)
 {
 	unsigned int i;
@@ -379,10 +405,9 @@ int mirror_member_add(struct mirror *m, const struct meta_member *row,
 	r = member_like(m, row);
 	if (r)
 		goto out;
-	for (i = 0; i < m->slot_count && m->slot[i].used; i++)
-		;
-	if (i >= m->place_count) {
-		r = -ENOSPC; /* room comes with the next mount */
+	i = slot_free(m);
+	if (i >= atomic_load(&m->place_count)) {
+		r = -EAGAIN;
 		goto out;
 	}
 	if (m->broken || mirror_is_short(m)) {
@@ -410,6 +435,19 @@ out:
 	record_end(m);
 	mutex_unlock(&m->lock);
 	slots_notify(m);
+	return r;
+}
+
+int mirror_member_add(struct mirror *m, const struct meta_member *row,
+		      unsigned int *ret_slot)
+{
+	int r;
+
+	do {
+		r = slot_make_room(m);
+		if (!r)
+			r = member_add(m, row, ret_slot);
+	} while (r == -EAGAIN);
 	return r;
 }
 

@@ -404,7 +404,7 @@ void mirror_unattach(struct mirror *m, unsigned int slot,
 
 /*
  * Membership, recorded on all online stores. Of an added one nobody knows
- * before it is; -ENOSPC, -EROFS: it is on no map, -EIO: it may be on one,
+ * before it is; -ENOSPC, -ENOMEM, -EROFS: it is on no map, -EIO: it may be on one,
  * -EEXIST: it is one already, -ENOTUNIQ: another one has its name.
  */
 MUST_CHECK int mirror_member_add(struct mirror *m,

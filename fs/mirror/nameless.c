@@ -68,22 +68,23 @@ static void nameless_put(struct mirror *m, struct node_list *list)
 	vec_done(&list->v);
 }
 
-static bool place_has(struct mirror *m, const struct node *n, unsigned int i)
+static bool place_has(struct mirror *m, struct node *n, unsigned int i)
 {
 	bool has;
 
 	mutex_lock(&m->fds);
-	has = (n->place[i].fd >= 0 || n->place[i].parked) && !n->place[i].lost;
+	has = (node_place(n, i)->fd >= 0 || node_place(n, i)->parked) &&
+	      !node_place(n, i)->lost;
 	mutex_unlock(&m->fds);
 	return has;
 }
 
-static bool place_lost(struct mirror *m, const struct node *n, unsigned int i)
+static bool place_lost(struct mirror *m, struct node *n, unsigned int i)
 {
 	bool lost;
 
 	mutex_lock(&m->fds);
-	lost = n->place[i].lost;
+	lost = node_place(n, i)->lost;
 	mutex_unlock(&m->fds);
 	return lost;
 }

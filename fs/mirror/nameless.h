@@ -63,4 +63,4 @@ void unpark_left(struct mirror *m, unsigned int i);
 /* Open what is parked; -ENODE_ELSEWHERE: nothing is. */
 MUST_CHECK int park_open(struct mirror *m, struct node *n, unsigned int i,
 			 int flags, int *ret_fd);
-bool is_parked(struct mirror *m, const struct node *n, unsigned int i);
+bool is_parked(struct mirror *m, struct node *n, unsigned int i);

@@ -36,14 +36,98 @@ void table_init(struct mirror *m)
 	m->named = NULL;
 }
 
+/* ---- places ---- */
+
+static void places_init(struct node *n, struct node_place *v,
+			unsigned int first, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		v[i].fd = -1;
+		v[i].node = n;
+		v[i].slot = first + i;
+	}
+}
+
+struct node_place *node_place_more(struct node *n, unsigned int i)
+{
+	struct node_more *more = atomic_load(&n->more);
+
+	while (i >= more->first + more->count)
+		more = atomic_load(&more->next);
+	return &more->place[i - more->first];
+}
+
+unsigned int node_place_count(struct node *n)
+{
+	unsigned int count = n->place_count;
+
+	for (struct node_more *more = atomic_load(&n->more); more;
+	     more = atomic_load(&more->next))
+		count += more->count;
+	return count;
+}
+
+/* Table locked, or nobody else has it yet. */
+static int node_grow(struct node *n, unsigned int count)
+{
+	unsigned int have = node_place_count(n);
+	struct node_more *_Atomic *tail = &n->more;
+	struct node_more *more;
+
+	if (have >= count)
+		return 0;
+	more = calloc(1,
+		      sizeof(*more) + (count - have) * sizeof(more->place[0]));
+	if (!more)
+		return -ENOMEM;
+	more->first = have;
+	more->count = count - have;
+	places_init(n, more->place, have, more->count);
+	while (atomic_load(tail))
+		tail = &atomic_load(tail)->next;
+	atomic_store(tail, more); /* whole: it is read without a lock */
+	return 0;
+}
+
+static void node_shrink(struct node *n)
+{
+	struct node_more *more = atomic_load(&n->more);
+
+	while (more) {
+		struct node_more *next = atomic_load(&more->next);
+
+		free(more);
+		more = next;
+	}
+}
+
+int table_grow(struct mirror *m, unsigned int count)
+{
+	struct node *n, *tmp;
+	int r = 0;
+
+	mutex_lock(&m->table);
+	HASH_ITER (by_id, m->nodes, n, tmp)
+		if (!r)
+			r = node_grow(n, count);
+	if (!r && count > m->place_count)
+		atomic_store(&m->place_count, count);
+	mutex_unlock(&m->table);
+	return r;
+}
+
+/* ---- one node ---- */
+
 static struct node *node_alloc(struct mirror *m, uint64_t id,
 			       enum meta_kind kind)
 {
+	const unsigned int places = atomic_load(&m->place_count);
 	struct node *n;
 
-	n = calloc(1, sizeof(*n) + m->place_count * sizeof(n->place[0]));
+	n = calloc(1, sizeof(*n) + places * sizeof(n->place[0]));
 	if (!n)
 		return NULL;
+	n->place_count = places;
 	n->id = id;
 	n->kind = kind;
 	n->refs = 1;
@@ -55,10 +139,7 @@ static struct node *node_alloc(struct mirror *m, uint64_t id,
 		range_map_init(&n->dirty[i].data);
 		range_set_init(&n->armed[i].data);
 	}
-	for (unsigned int i = 0; i < m->place_count; i++) {
-		n->place[i].fd = -1;
-		n->place[i].node = n;
-	}
+	places_init(n, n->place, 0, places);
 	return n;
 }
 
@@ -75,6 +156,7 @@ static void node_destroy(struct mirror *m, struct node *n)
 	mutex_done(&n->ranges);
 	mutex_done(&n->lock);
 	free(n->name_key);
+	node_shrink(n);
 	free(n);
 	atomic_fetch_add(&m->nodes_freed, 1);
 }
@@ -281,7 +363,7 @@ int node_make(struct mirror *m, uint64_t id, enum meta_kind kind,
 	HASH_FIND(by_id, m->nodes, &id, sizeof(id), other);
 	if (other) {
 		other->refs++;
-	} else {
+	} else if (!node_grow(n, m->place_count)) { /* since it was made */
 		HASH_ADD(by_id, m->nodes, id, sizeof(n->id), n);
 		if (n->by_id.tbl)
 			other = n;

@@ -36,9 +36,17 @@ struct node_place {
 	bool lost;   /* no name, and a change was missed here: not to be used */
 	bool parked; /* no name but one in limbo (park.c) */
 	uint32_t pins;	     /* users of fd right now */
+	uint32_t slot;	     /* set at init, then read-only, as is node */
 	uint64_t closed_gen; /* node.written_gen when fd was closed last */
 	struct node *node;
 	struct node_place *older, *newer;
+};
+
+/* For stores that were added since the node was made: it stays where it is. */
+struct node_more {
+	struct node_more *_Atomic next;
+	unsigned int first, count;
+	struct node_place place[];
 };
 
 /* What one generation changed, not yet in the maps; guarded by node.ranges. */
@@ -153,13 +161,28 @@ struct node {
 	_Atomic uint64_t refused_bytes;
 	_Atomic uint64_t written_gen; /* of the last change of contents */
 
-	struct node_place place[]; /* mirror.place_count of them */
+	unsigned int place_count;	/* set at init, then read-only */
+	struct node_more *_Atomic more; /* grows under mirror.table */
+	struct node_place place[];
 };
 
 /* ---- node.c: the table ---- */
 
 void table_init(struct mirror *m);
 void table_done(struct mirror *m);
+/*
+ * Every node has room for @count slots, those made from now on too. Before anybody
+ * is told of a slot that has had none. -ENOMEM: nothing is different.
+ */
+MUST_CHECK int table_grow(struct mirror *m, unsigned int count);
+/* Of slots that somebody was told of. */
+struct node_place *node_place_more(struct node *n, unsigned int i);
+static inline struct node_place *node_place(struct node *n, unsigned int i)
+{
+	return i < n->place_count ? &n->place[i] : node_place_more(n, i);
+}
+/* May grow at any time: a place that comes later has nothing yet. */
+unsigned int node_place_count(struct node *n);
 /*
  * The node with this id, loaded from the lead's map if need be; one reference
  * for the caller. -ENOENT.

@@ -33,12 +33,12 @@ bool park_wanted(struct mirror *m, slot_mask slots)
 	       m->fd_limit / 2;
 }
 
-bool is_parked(struct mirror *m, const struct node *n, unsigned int i)
+bool is_parked(struct mirror *m, struct node *n, unsigned int i)
 {
 	bool parked;
 
 	mutex_lock(&m->fds);
-	parked = n->place[i].parked;
+	parked = node_place(n, i)->parked;
 	mutex_unlock(&m->fds);
 	return parked;
 }
@@ -46,7 +46,7 @@ bool is_parked(struct mirror *m, const struct node *n, unsigned int i)
 void set_parked(struct mirror *m, struct node *n, unsigned int i, bool parked)
 {
 	mutex_lock(&m->fds);
-	n->place[i].parked = parked;
+	node_place(n, i)->parked = parked;
 	mutex_unlock(&m->fds);
 }
 
@@ -88,7 +88,7 @@ void unpark(struct mirror *m, struct node *n, unsigned int i)
 
 void unpark_all(struct mirror *m, struct node *n)
 {
-	for (unsigned int i = 0; n->unlinked && i < m->place_count; i++)
+	for (unsigned int i = 0; n->unlinked && i < node_place_count(n); i++)
 		unpark(m, n, i);
 }
 

@@ -21,7 +21,7 @@ static bool fd_is_open(struct mirror *m, struct node *n, unsigned int i)
 	bool is_open;
 
 	mutex_lock(&m->fds);
-	is_open = n->place[i].fd >= 0;
+	is_open = node_place(n, i)->fd >= 0;
 	mutex_unlock(&m->fds);
 	return is_open;
 }

@@ -143,7 +143,7 @@ static uint64_t size_peek(struct mirror *m, struct node *n, unsigned int i,
 	int fd, r;
 
 	mutex_lock(&m->fds);
-	is_open = n->place[i].fd >= 0;
+	is_open = node_place(n, i)->fd >= 0;
 	mutex_unlock(&m->fds);
 	if (!is_open && !open_it)
 		return 0;

@@ -56,7 +56,7 @@ static int whiteout_learn(struct mirror *m, unsigned int slot, int dirfd,
 	if (r)
 		return r;
 	mutex_lock(&m->fds);
-	k->white->place[slot].backing =
+	node_place(k->white, slot)->backing =
 		(struct meta_backing){.ino = st.st.st_ino, .gen = st.gen};
 	mutex_unlock(&m->fds);
 	k->made |= SLOT_BIT(slot);

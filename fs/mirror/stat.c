@@ -37,7 +37,7 @@ void stat_dress(struct mirror *m, struct node *n, struct stat *st)
 static int stat_by_fd(struct mirror *m, struct node *n, unsigned int i,
 		      unsigned int want, struct store_stat *st)
 {
-	struct node_place *p = &n->place[i];
+	struct node_place *p = node_place(n, i);
 	bool have;
 	int fd = -1, r;
 

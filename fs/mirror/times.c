@@ -142,7 +142,7 @@ struct meta_ctime node_ctime_row(struct mirror *m, struct node *n,
 	struct meta_ctime known;
 
 	mutex_lock(&m->fds);
-	known = n->place[i].ctime;
+	known = node_place(n, i)->ctime;
 	mutex_unlock(&m->fds);
 	return known;
 }
@@ -193,8 +193,8 @@ void node_ctime_moved(struct mirror *m, struct node *n)
 	n->ctime_awaited = true;
 	mutex_unlock(&n->ranges);
 	mutex_lock(&m->fds);
-	for (unsigned int i = 0; i < m->place_count; i++)
-		n->place[i].ctime = (struct meta_ctime){0};
+	for (unsigned int i = 0; i < node_place_count(n); i++)
+		node_place(n, i)->ctime = (struct meta_ctime){0};
 	mutex_unlock(&m->fds);
 }
 
@@ -237,7 +237,7 @@ void node_ctime_seal(struct mirror *m, struct node *n, unsigned int i,
 		known = (struct meta_ctime){n->ctime, backing};
 	/* Within the other: node_ctime_moved() comes before or after both. */
 	mutex_lock(&m->fds);
-	n->place[i].ctime = known;
+	node_place(n, i)->ctime = known;
 	mutex_unlock(&m->fds);
 	mutex_unlock(&n->ranges);
 }

@@ -123,7 +123,8 @@ static struct mirror *mirror_alloc(const struct mirror_options *options,
 		m->opt.checkpoint_ms = 5000;
 	if (!m->opt.min_stores)
 		m->opt.min_stores = 1;
-	m->place_count = (unsigned int)MIN(count + 2, (size_t)META_STORE_MAX);
+	m->place_count = (unsigned int)MIN(count + MIRROR_PLACES_SPARE,
+					   (size_t)META_STORE_MAX);
 	m->gen = 1;
 	budget_reset(m);
 	m->epoch_due = true;

@@ -68,3 +68,49 @@ refused "$SEQMIRROR" resync --prefer a a away
 [[ $refusal == *"store b cannot become a member: another member"* ]] ||
 	fail "$refusal"
 eq members "$(status_of '[.stores[].name] | join(" ")' a)" "a b"
+
+echo "-- as many in one mount as a volume can have, while it is used"
+rm -rf a b
+mkdir a b
+sm init --name a,b a b >/dev/null 2>&1
+mount_volume a b
+mkdir "$mnt/d"
+for i in $(seq 100); do
+	echo "$i" >"$mnt/d/n$i"
+done
+exec 7<>"$mnt/nameless"
+echo before >&7
+rm "$mnt/nameless"
+# Files that were there, new ones, and names that go, all the while.
+while [[ ! -e enough ]]; do
+	for i in $(seq 20); do
+		echo "$i" >>"$mnt/d/n$i"
+		echo "$i" >"$mnt/d/new"
+		mv "$mnt/d/new" "$mnt/d/moved$((i % 3))"
+	done
+done &
+writer=$!
+for i in $(seq 14); do
+	mkdir "s$i"
+	sm add --wait "$mnt" "s$i" >/dev/null 2>&1 ||
+		fail "member $((i + 2)) was not added"
+done
+mkdir s15
+refused "$SEQMIRROR" add "$mnt" s15
+[[ $refusal == *"16 stores at most"* ]] || fail "$refusal"
+detach s9
+echo 17 >"$mnt/d/n17"
+attach s9
+sm remove "$mnt" s12 >/dev/null
+sm add --wait --name s12 "$mnt" s15 >/dev/null 2>&1
+: >enough
+wait "$writer" || fail "what was written meanwhile failed"
+echo after >&7
+exec 7>&-
+volume_is healthy || fail "$(status_of .)"
+sm scrub --wait "$mnt" >scrubbed || fail "$(<scrubbed)"
+unmount_volume
+for i in b $(seq -f s%g 11) s13 s14 s15; do
+	same_tree a "$i"
+	sound "$i"
+done

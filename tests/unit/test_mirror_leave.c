@@ -95,7 +95,7 @@ static bool place_is_open(struct node *n, unsigned int slot)
 	bool open;
 
 	mutex_lock(&m->fds);
-	open = n->place[slot].fd >= 0;
+	open = node_place(n, slot)->fd >= 0;
 	mutex_unlock(&m->fds);
 	return open;
 }
