@@ -10,6 +10,7 @@
 #include "resync/added.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,11 +181,68 @@ int present_put_added(const struct present *source,
 	return err;
 }
 
+/* 1: it is in the rows of @meta. */
+static int is_member_of(struct meta *meta, const char *uuid)
+{
+	_cleanup_free_ struct meta_member *rows =
+		calloc(META_STORE_MAX, sizeof(*rows));
+	struct added_rows all = {.rows = rows};
+	int err = rows ? members_of(meta, &all) : -ENOMEM;
+
+	for (size_t k = 0; !err && k < all.count; k++)
+		if (!strcmp(rows[k].uuid, uuid))
+			return 1;
+	return err;
+}
+
+/* Beside @source and itself, who has @i as a member; -1: nobody here. */
+static int find_adder(const struct present_set *set, size_t source, size_t i)
+{
+	const char *uuid = store_identity(set->v[i].store)->store_uuid;
+
+	for (size_t j = 0; j < set->count; j++)
+		if (j != i && j != source &&
+		    is_member_of(set->v[j].meta, uuid) > 0)
+			return (int)j;
+	return -1;
+}
+
+/*
+ * Whom it was added with is here, and it is none of those who come with that one: the
+ * two sides have parted, or a member of the source's has its name. Who is a member is
+ * what the source says then, as with all that was done on either side.
+ */
+static int refuse_other_sides(struct present_set *set, size_t source, size_t i,
+			      size_t adder)
+{
+	const char *name = store_identity(set->v[i].store)->name;
+	struct lineage_verdict verdict;
+	char keep[128] = "";
+	int err = lineage_ask(present_end(&set->v[source]),
+			      present_end(&set->v[adder]), false, &verdict);
+
+	if (!err && verdict.relation == RESYNC_FORK)
+		(void)snprintf(keep, sizeof(keep),
+			       ", or keep that side with --prefer %s",
+			       present_name(set, adder));
+	return present_refuse(
+		set, -EINVAL,
+		"store %s was added where store %s was and store "
+		"%s was not, whose members do not have it: leave "
+		"it out, and when the volume is mounted empty its "
+		"directory and add it again%s",
+		name, present_name(set, adder), present_name(set, source),
+		keep);
+}
+
 int present_refuse_stranger(struct present_set *set, size_t source, size_t i)
 {
 	const struct store_identity *id = store_identity(set->v[i].store);
 	int was = was_member_of(set->v[source].meta, id->store_uuid);
+	int adder = was ? -1 : find_adder(set, source, i);
 
+	if (adder >= 0)
+		return refuse_other_sides(set, source, i, (size_t)adder);
 	if (was)
 		return present_refuse(set, -EINVAL,
 				      "store %s is no member of this volume "

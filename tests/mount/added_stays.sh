@@ -214,3 +214,45 @@ mount_volume a b
 wait_until 20 volume_is healthy
 eq "members, mounted" "$(members "$mnt")" "a b"
 unmount_volume
+
+# The two sides have parted: who is a member is what the one says that is kept. What
+# the refusal says to do is done.
+for name in c d; do
+	echo "-- $name is added on one side of a fork, where c was removed before"
+	rm -rf a b c d away
+	mkdir a b c d away
+	sm init --name a,b,c a b c >/dev/null 2>&1
+	mount_volume a b c
+	echo 1 >"$mnt/file"
+	unmount_volume
+	mv b away
+	mount_volume a c
+	sm remove "$mnt" c >/dev/null
+	[[ $name == d ]] || find c -mindepth 1 -delete
+	sm add --wait --name "$name" "$mnt" "$name" >/dev/null 2>&1
+	echo 2 >"$mnt/file2"
+	unmount_volume
+	mv a c d away
+	mv away/b .
+	mount_volume b
+	echo 3 >"$mnt/file3"
+	unmount_volume
+	mv away/* .
+	refused "$SEQMIRROR" resync --prefer b a b "$name"
+	[[ $refusal == *"store $name was added where store a was"*"leave it out"* &&
+		$refusal == *"empty its directory and add it again"* &&
+		$refusal == *"--prefer a" ]] || fail "$refusal"
+	sm resync --dry-run --prefer a a b "$name" >/dev/null
+	sm resync --prefer b a b >/dev/null
+	mv c away
+	mount_volume a b
+	sm remove "$mnt" c >/dev/null
+	[[ $name == d ]] || mv away/c .
+	find "$name" -mindepth 1 -delete
+	sm add --wait --name "$name" "$mnt" "$name" >/dev/null 2>&1
+	volume_is healthy || fail "$(status_of .)"
+	eq "members, mounted" "$(members "$mnt")" "a b $name"
+	unmount_volume
+	same_tree b "$name"
+	[[ -e $name/file3 && ! -e $name/file2 ]] || fail "the other side"
+done
