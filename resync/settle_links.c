@@ -521,6 +521,48 @@ static int aside_remove(struct links *l)
 	return r;
 }
 
+/* ---- where the map is lost ---- */
+
+static bool is_gone(const char *limbo_name)
+{
+	const char *id = limbo_name + strlen(STORE_GONE);
+
+	return !strncmp(limbo_name, STORE_GONE, strlen(STORE_GONE)) && *id &&
+	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789")];
+}
+
+static int leftover_note(void *arg, const struct store_dirent *e)
+{
+	struct links *l = arg;
+	struct aside a;
+
+	if (!side_is_aside(e->name) && !is_gone(e->name))
+		return 0;
+	(void)snprintf(a.name, sizeof(a.name), "%s", e->name);
+	return vec_push(&l->aside, a);
+}
+
+int side_drop_leftovers(const struct store *s)
+{
+	struct links l = {0};
+	int r = store_list(s, store_limbo_fd(s), leftover_note, &l);
+
+	vec_for_each (a, &l.aside) {
+		/* What cannot be removed (a directory) is none of these. */
+		int err = r ? 0 : store_unlink(s, store_limbo_fd(s), a->name);
+
+		if (err && err != -ENOENT)
+			log_warn("left over, and cannot be removed: store=%s "
+				 "file=" STORE_PRIVATE "/" STORE_LIMBO
+				 "/%s error=%s",
+				 store_path(s), a->name, strerror(-err));
+	}
+	vec_done(&l.aside);
+	return r;
+}
+
+/* ---- all of them ---- */
+
 /* The next node; the reader is free again. Nodes get an identity when this was
  * done for all: what lies under a name of such a one was put there since.
  * 1, 0: none. */

@@ -107,3 +107,9 @@ MUST_CHECK int side_settle_links(const struct resync_side *side,
 				 struct meta_reader *rd);
 /* Is this what it leaves in limbo/ when it is cut: one more link of a file? */
 bool side_is_aside(const char *limbo_name);
+/**
+ * side_drop_leftovers - of a store whose map is lost: remove such links from limbo/,
+ * and the files that had lost their last name and were only open. No file of the user's
+ * is known by them alone. What else lies there is kept.
+ */
+MUST_CHECK int side_drop_leftovers(const struct store *s);

@@ -456,7 +456,7 @@ static int rebuild(const struct words *w)
 	struct rebuild_counts counts = {0};
 	_cleanup_free_ char *lost = NULL;
 	struct store *store = NULL;
-	char why[512];
+	char why[RESYNC_WHY_MAX] = "";
 	int err = open_store(w, &store);
 
 	if (err)
@@ -471,9 +471,11 @@ static int rebuild(const struct words *w)
 	} else if (err < 0) {
 		err = map_error(w, err, lost);
 	} else {
-		err = rebuild_alone(store, &counts, why, sizeof(why));
+		err = side_drop_leftovers(store);
+		if (!err)
+			err = rebuild_alone(store, &counts, why, sizeof(why));
 		if (err)
-			ui_error(w->word, "%s", why);
+			ui_error(w->word, "%s", *why ? why : ui_why(err));
 		else
 			err = rebuild_print(w, store, &counts);
 	}

@@ -20,7 +20,7 @@ int op_scrub(struct control_op *op)
 		.bytes_per_second = json_number(op->request, "rate"),
 	};
 	struct mirror_slot_info info;
-	char why[256] = "";
+	char why[MIRROR_WHY_MAX] = "";
 	unsigned int slot;
 	int err = 0;
 

@@ -242,7 +242,22 @@ sm check "$work/a" >check.out || fail "$(cat check.out)"
 harm garbage "$work/a"
 refused "$SEQMIRROR" check --rebuild "$work/b"
 echo rebuilt >a/extra
+# Of what lies in limbo/ only what may be somebody's is kept: not what was removed
+# while it was open, nor further links of what has a name.
+rm -rf a/.seqmirror/found/*
+(
+	cd a/.seqmirror/limbo
+	echo removed >gone-17
+	ln ../../extra link-99
+	ln ../../extra link-99-1-1700000000-5
+	echo kept >4711
+	echo kept >gone-on
+	mkdir gone-18
+)
 sm check --rebuild "$work/a" >/dev/null
+eq "limbo" "$(ls a/.seqmirror/limbo)" ""
+eq "kept of it" "$(find a/.seqmirror/found -mindepth 1 -printf '%f\n' |
+	sed 's/-[0-9]$//' | sort | xargs)" "4711 gone-18 gone-on"
 sm check "$work/a" >check.out || fail "$(cat check.out)"
 [[ -e a/.seqmirror/meta.db.old ]] || fail "the old map is gone"
 mount_volume "$work/a"
