@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "resync/lineage.h"
 #include "resync/reach.h"
+#include "resync/side.h"
 #include "resync/volume_making.h"
 
 #define REBUILD_COMMIT_ROWS 100000u
@@ -336,8 +337,11 @@ static int add_limbo(void *arg, const struct store_dirent *e)
 static int sweep(struct rebuild *r, struct volume_adopted *a,
 		 uint64_t *ret_found)
 {
-	int err = store_list(r->store, store_limbo_fd(r->store), add_limbo, a);
+	int err = side_drop_leftovers(r->store);
 
+	if (!err)
+		err = store_list(r->store, store_limbo_fd(r->store), add_limbo,
+				 a);
 	if (!err && volume_adopt_sweep(&r->made.side, a, ret_found))
 		err = -EIO;
 	return err ? err : store_syncfs(r->store);

@@ -471,9 +471,7 @@ static int rebuild(const struct words *w)
 	} else if (err < 0) {
 		err = map_error(w, err, lost);
 	} else {
-		err = side_drop_leftovers(store);
-		if (!err)
-			err = rebuild_alone(store, &counts, why, sizeof(why));
+		err = rebuild_alone(store, &counts, why, sizeof(why));
 		if (err)
 			ui_error(w->word, "%s", *why ? why : ui_why(err));
 		else
