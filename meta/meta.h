@@ -424,6 +424,8 @@ MUST_CHECK int meta_epoch_replace(struct meta *m, const struct meta_epoch *v,
 MUST_CHECK int meta_laps_add(struct meta *m, const struct meta_epoch *v,
 			     size_t count);
 MUST_CHECK int meta_laps_clear(struct meta *m);
+/* Of those that lie far back (an hour, with the usual checkpoints) one or two a
+ * minute are kept. */
 MUST_CHECK int meta_moment_put(struct meta *m, uint64_t seq, uint64_t time_ns);
 
 /*

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "meta/db.h"
 
 /* As they stand in the table. */
@@ -316,6 +317,55 @@ int meta_members(struct meta_reader *rd, struct meta_member *ret_v,
 
 /* ---- moments ---- */
 
+/* The moments that are kept as they came; of those before, one or two a minute. */
+#define MOMENTS_DENSE	UINT64_C(720)
+#define MOMENT_APART_NS (60 * CLOCK_NS_PER_SEC)
+
+/* The three moments behind the dense ones, the newest first. 1: there are three. */
+static int moments_behind(struct meta *m, uint64_t seq, uint64_t ret_seq[3],
+			  uint64_t ret_ns[3])
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	int r = writer_borrow(m, STMT_MOMENT_ITER_BEHIND, &s);
+
+	if (r < 0)
+		return r;
+	stmt_bind_u64(s, ":seq", seq);
+	stmt_bind_u64(s, ":newer", MOMENTS_DENSE);
+	for (size_t i = 0; i < 3; i++) {
+		r = stmt_step(s);
+		if (r <= 0)
+			return r;
+		r = stmt_column_u64(s, 0, &ret_seq[i]);
+		if (r == 0)
+			r = stmt_column_u64(s, 1, &ret_ns[i]);
+		if (r < 0)
+			return r;
+	}
+	return 1;
+}
+
+/*
+ * Each moment pushes one out of the dense ones. The one before that goes if those
+ * beside it are not a minute apart, so that their number follows the minutes in
+ * which something was changed. Where the clock was set back none goes.
+ */
+static int moments_thin(struct meta *m, uint64_t seq)
+{
+	_cleanup_stmt_ struct stmt *s = NULL;
+	uint64_t at[3], ns[3];
+	int r = moments_behind(m, seq, at, ns);
+
+	if (r <= 0 || ns[0] < ns[2] || ns[0] - ns[2] >= MOMENT_APART_NS)
+		return MIN(r, 0);
+	r = writer_borrow(m, STMT_MOMENT_DEL, &s);
+	if (r < 0)
+		return r;
+	stmt_bind_u64(s, ":seq", at[1]);
+	r = writer_run(m, s);
+	return MIN(r, 0);
+}
+
 int meta_moment_put(struct meta *m, uint64_t seq, uint64_t time_ns)
 {
 	_cleanup_stmt_ struct stmt *s = NULL;
@@ -326,7 +376,7 @@ int meta_moment_put(struct meta *m, uint64_t seq, uint64_t time_ns)
 	stmt_bind_u64(s, ":seq", seq);
 	stmt_bind_u64(s, ":time_ns", time_ns);
 	r = writer_run(m, s);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : moments_thin(m, seq);
 }
 
 int meta_moment_at(struct meta_reader *rd, uint64_t seq, uint64_t *ret_time_ns)

@@ -254,6 +254,13 @@ SELECT uuid, name, state, durable_seq, path_hint FROM store ORDER BY uuid;
 INSERT INTO moment (seq, time_ns) VALUES (:seq, :time_ns)
 ON CONFLICT (seq) DO UPDATE SET time_ns = excluded.time_ns;
 
+-- name: moment_iter_behind
+SELECT seq, time_ns FROM moment WHERE seq <= :seq
+ORDER BY seq DESC LIMIT 3 OFFSET :newer;
+
+-- name: moment_del
+DELETE FROM moment WHERE seq = :seq;
+
 -- name: moment_get_at
 SELECT time_ns FROM moment WHERE seq <= :seq ORDER BY seq DESC LIMIT 1;
 

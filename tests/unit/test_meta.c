@@ -2,6 +2,7 @@
 /*
  * Rows in and out: nodes, names, intents, numbers, members, epochs, moments.
  */
+#include "base/clock.h"
 #include "meta_fixture.h"
 
 static struct meta_reader *start(struct fixture *f)
@@ -439,6 +440,37 @@ Test(meta, moments)
 	cr_assert_eq(time_ns, 1000);
 	must(meta_moment_at(rd, UINT64_MAX, &time_ns));
 	cr_assert_eq(time_ns, 2001);
+	end(&f);
+}
+
+/* Checkpoints of a day come every five seconds; the clock is set back at noon. */
+Test(meta, moments_do_not_pile_up)
+{
+	const uint64_t step = 5 * CLOCK_NS_PER_SEC;
+	const uint64_t day = 24 * 720, count = day + 720;
+	uint64_t kept = 0, last = 0, time_ns, real = 0;
+	struct meta_reader *rd;
+	struct fixture f;
+
+	rd = start(&f);
+	for (uint64_t i = 1; i <= count; i++) {
+		real = (i < count / 2 ? i : i - 100) * step;
+		must(meta_moment_put(f.m, 10 * i, real));
+	}
+	for (uint64_t i = 1; i <= count; i++) {
+		uint64_t own = (i < count / 2 ? i : i - 100) * step;
+
+		must(meta_moment_at(rd, 10 * i, &time_ns));
+		if (i > day)
+			cr_assert_eq(time_ns, own);
+		else if (i < count / 2 || i >= count / 2 + 12)
+			cr_assert(time_ns <= own &&
+				  own - time_ns <= 60 * CLOCK_NS_PER_SEC);
+		kept += time_ns != last;
+		last = time_ns;
+	}
+	cr_assert_eq(time_ns, real);
+	cr_assert_leq(kept, 720 + 2 * 24 * 60);
 	end(&f);
 }
 
