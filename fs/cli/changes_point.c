@@ -60,6 +60,19 @@ static int parse_age(const char *text, uint64_t now_ns, uint64_t *ret_ns)
 	return -EINVAL;
 }
 
+/* strptime() takes a 30th of February, for which the others take a later day. */
+static bool is_day(const struct tm *given)
+{
+	struct tm day = {
+		.tm_year = given->tm_year,
+		.tm_mon = given->tm_mon,
+		.tm_mday = given->tm_mday,
+	};
+
+	(void)timegm(&day);
+	return day.tm_mday == given->tm_mday;
+}
+
 int changes_parse_time(const char *text, uint64_t now_ns, uint64_t *ret_ns)
 {
 	static const struct {
@@ -82,6 +95,8 @@ int changes_parse_time(const char *text, uint64_t now_ns, uint64_t *ret_ns)
 
 		if (!end || *end)
 			continue;
+		if (!is_day(&tm))
+			return -EINVAL;
 		/* timegm() looks at no zone, mktime() at the local one. */
 		t = formats[i].zone ? timegm(&tm) - offset : mktime(&tm);
 		if (t < 0)

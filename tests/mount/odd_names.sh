@@ -29,6 +29,8 @@ refused_with 'no such store' "$SEQMIRROR" attach "$mnt" "$work/"$'none\xff'
 refused_with 'no such store' "$SEQMIRROR" detach "$mnt" $'none\xff'
 refused_with 'neither a number, a time nor a store' \
 	"$SEQMIRROR" changes --since $'none\xff' "$mnt"
+refused_with 'neither a number, a time nor a store' \
+	"$SEQMIRROR" changes --since '2026-02-30 12:00' "$mnt"
 # One that is cut in the middle of a letter is text as well.
 long=$(printf 'é%.0s' {1..120})
 for pad in '' x; do
