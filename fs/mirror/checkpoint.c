@@ -277,16 +277,17 @@ static int node_sync(struct mirror *m, unsigned int i, const struct cut *c,
 		     struct node *n)
 {
 	struct store *s = m->slot[i].store;
-	int fd, r;
+	struct node_reader file;
+	int r;
 
 	if (!n->dirty[c->parity].seq ||
 	    (n->kind != META_FILE && n->kind != META_DIR))
 		return 0;
-	r = node_fd_get(m, n, i, false, &fd);
+	r = node_reader_get(m, n, i, &file);
 	if (r)
 		return n->unlinked ? 0 : r;
-	r = store_error_of_call(store_fsync(s, fd, false));
-	node_fd_put(m, n, i);
+	r = store_error_of_call(store_fsync(s, file.fd, false));
+	node_reader_put(m, n, i, &file);
 	return r;
 }
 

@@ -446,12 +446,14 @@ struct seeking {
 static int seek_slot(struct mirror *m, unsigned int slot, void *arg)
 {
 	struct seeking *k = arg;
-	int fd, r = node_fd_get(m, k->n, slot, false, &fd);
+	struct node_reader file;
+	int r = node_reader_get(m, k->n, slot, &file);
 
 	if (r)
 		return r;
-	r = store_seek(m->slot[slot].store, fd, k->off, k->whence, &k->found);
-	node_fd_put(m, k->n, slot);
+	r = store_seek(m->slot[slot].store, file.fd, k->off, k->whence,
+		       &k->found);
+	node_reader_put(m, k->n, slot, &file);
 	return r;
 }
 
@@ -486,10 +488,11 @@ static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 	uint64_t lost = store_caps(s)->syncfs_complete
 				? node_sync_lost(m, k->n, slot)
 				: 0;
-	int fd, r = FAULT_ERR("mirror.fsync");
+	struct node_reader file;
+	int r = FAULT_ERR("mirror.fsync");
 
 	if (!r)
-		r = node_fd_get(m, k->n, slot, false, &fd);
+		r = node_reader_get(m, k->n, slot, &file);
 	if (r)
 		return r;
 	/* The descriptor that a failed write would be told to is closed, and
@@ -498,8 +501,8 @@ static int fsync_slot(struct mirror *m, unsigned int slot, void *arg)
 	if (r)
 		atomic_fetch_or(&k->whole, SLOT_BIT(slot));
 	else
-		r = store_fsync(s, fd, k->data_only);
-	node_fd_put(m, k->n, slot);
+		r = store_fsync(s, file.fd, k->data_only);
+	node_reader_put(m, k->n, slot, &file);
 	if (!r && lost)
 		node_sync_found(m, k->n, slot, lost);
 	return store_error_of_call(r);

@@ -569,6 +569,27 @@ int node_fd_get(struct mirror *m, struct node *n, unsigned int i, bool path,
 	return 0;
 }
 
+int node_reader_get(struct mirror *m, struct node *n, unsigned int i,
+		    struct node_reader *ret)
+{
+	int r = node_fd_get(m, n, i, false, &ret->fd);
+
+	ret->own = r == -EPERM && n->kind == META_FILE;
+	if (!ret->own)
+		return r;
+	return node_open_fresh(m, n, i, open_flags(m, n, false) & ~O_RDWR,
+			       &ret->fd);
+}
+
+void node_reader_put(struct mirror *m, struct node *n, unsigned int i,
+		     struct node_reader *r)
+{
+	if (r->own)
+		fd_retire(m, i, r->fd);
+	else
+		node_fd_put(m, n, i);
+}
+
 int node_fds_pin(struct mirror *m, struct node *n, slot_mask mask, bool path,
 		 slot_mask *ret_pinned)
 {

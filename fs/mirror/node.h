@@ -247,6 +247,20 @@ MUST_CHECK int node_fd_get(struct mirror *m, struct node *n, unsigned int i,
 /* path.c: the directories above @n are open on slot @i now, or were. */
 MUST_CHECK int path_open(struct mirror *m, struct node *n, unsigned int i);
 void node_fd_put(struct mirror *m, struct node *n, unsigned int i);
+
+/*
+ * The same of a file, for who does not change it: also one that is immutable or can
+ * only be appended to (chattr), which nobody may open for writing. That descriptor
+ * is not kept, or the file could not be written when it is as others again.
+ */
+struct node_reader {
+	int fd;
+	bool own;
+};
+MUST_CHECK int node_reader_get(struct mirror *m, struct node *n, unsigned int i,
+			       struct node_reader *ret);
+void node_reader_put(struct mirror *m, struct node *n, unsigned int i,
+		     struct node_reader *r);
 /*
  * Around the calls that take a name of @n (and of @other, NULL: nobody) away,
  * their locks held: until memory knows, others do not take what they find for

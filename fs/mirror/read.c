@@ -57,15 +57,16 @@ void slot_blame(struct mirror *m, unsigned int i, struct node *about, int err,
 static int read_slot(struct mirror *m, unsigned int i, void *arg)
 {
 	const struct reading *k = arg;
+	struct node_reader file;
 	ssize_t got;
-	int fd, r = FAULT_ERR("mirror.read");
+	int r = FAULT_ERR("mirror.read");
 
 	if (!r)
-		r = node_fd_get(m, k->n, i, false, &fd);
+		r = node_reader_get(m, k->n, i, &file);
 	if (r)
 		return r;
-	got = store_read(m->slot[i].store, fd, k->buf, k->len, k->off);
-	node_fd_put(m, k->n, i);
+	got = store_read(m->slot[i].store, file.fd, k->buf, k->len, k->off);
+	node_reader_put(m, k->n, i, &file);
 	return (int)got;
 }
 

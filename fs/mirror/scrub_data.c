@@ -199,12 +199,13 @@ static void slice_cut(struct scan *c, struct slice *sl)
 static int slice_read(struct scan *c, struct slice *sl)
 {
 	struct range range = sl->range;
-	int fd, r = 0;
+	struct node_reader file;
+	int r = 0;
 
 	*sl = (struct slice){.range = range};
 	for_each_slot(i, scrub_online(c))
 	{
-		r = node_fd_get(c->m, c->n, i, false, &fd);
+		r = node_reader_get(c->m, c->n, i, &file);
 		c->restless |= r == -ENODE_ELSEWHERE;
 		/* Its directory tells what is wrong with the name. */
 		if (scrub_is_answer(r))
@@ -218,9 +219,9 @@ static int slice_read(struct scan *c, struct slice *sl)
 			sl->blocks[i] = block_of(sl, sl->range.end);
 			continue;
 		}
-		read_slice(c, i, fd, sl);
-		r = find_unmapped(c, i, fd, sl);
-		node_fd_put(c->m, c->n, i);
+		read_slice(c, i, file.fd, sl);
+		r = find_unmapped(c, i, file.fd, sl);
+		node_reader_put(c->m, c->n, i, &file);
 		if (r)
 			return r;
 	}
@@ -431,19 +432,21 @@ static int slice_confirm(struct scan *c, struct slice *sl)
 /* The first data of any store. 1, 0 none. */
 static int next_data(struct scan *c, uint64_t off, uint64_t *ret)
 {
-	int fd, found = 0;
+	struct node_reader file;
+	int found = 0;
 	uint64_t at;
 
 	for_each_slot(i, scrub_online(c))
 	{
-		int r = node_fd_get(c->m, c->n, i, false, &fd);
+		int r = node_reader_get(c->m, c->n, i, &file);
 
 		if (r && store_error_is_ours(r))
 			return r;
 		if (r)
 			continue;
-		r = store_seek(c->m->slot[i].store, fd, off, SEEK_DATA, &at);
-		node_fd_put(c->m, c->n, i);
+		r = store_seek(c->m->slot[i].store, file.fd, off, SEEK_DATA,
+			       &at);
+		node_reader_put(c->m, c->n, i, &file);
 		if (r && r != -ENXIO)
 			at = off; /* reading will say what is wrong */
 		else if (r)
