@@ -249,7 +249,7 @@ rm -rf a/.seqmirror/found/*
 	cd a/.seqmirror/limbo
 	echo removed >gone-17
 	ln ../../extra link-99
-	ln ../../extra link-99-1-1700000000-5
+	echo replaced >link-99-1-1700000000-5
 	echo kept >4711
 	echo kept >gone-on
 	mkdir gone-18
