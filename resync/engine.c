@@ -324,8 +324,9 @@ static void look_for(struct resync_engine *e, unsigned int slot)
 		return;
 	if (claim(e, slot, false))
 		return; /* somebody else has begun */
-	atomic_store(&s->expected, false);
 	r = attach_at(e, slot, NULL, false, why, sizeof(why));
+	if (r != -EBUSY) /* else who looked at it before is still closing it */
+		atomic_store(&s->expected, false);
 	name = engine_name(e, slot);
 	if (r == 0) {
 		log_info("a member is back: store=%s", name.text);

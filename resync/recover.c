@@ -75,7 +75,8 @@ static int collect_from(struct recover *r, struct meta_reader *rd, bool others)
 	if (!err)
 		err = meta_number_get(rd, META_NUM_COPY, &copy);
 	/* All is in doubt there, and nothing for the source's sake. */
-	if (err || (others && (!durable || copy & META_COPY_REBUILT)))
+	if (err || (others && (!durable ||
+			       copy & (META_COPY_UNCLEAN | META_COPY_REBUILT))))
 		return err;
 	err = meta_iter_intents(rd, &it);
 	while (!err && (err = meta_next_intent(&it, &in)) > 0) {
