@@ -2,8 +2,11 @@
 #include "resync/map_path.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/text.h"
 
 /* A map that says a node lies deeper than this has a circle. */
 #define DEPTH_MAX 100000u
@@ -65,4 +68,16 @@ int map_node_path(struct meta_reader *rd, uint64_t node, char **ret_path)
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	return map_path(rd, &name, ret_path);
+}
+
+char *map_entry_text(struct meta_reader *rd, uint64_t dir, const char *name,
+		     char *buf, size_t size)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *whole = NULL;
+
+	if (dir != META_ROOT_ID && map_node_path(rd, dir, &path) > 0 &&
+	    asprintf(&whole, "%s/%s", path, name) < 0)
+		whole = NULL;
+	return path_quote(buf, size, whole ? whole : name);
 }

@@ -16,3 +16,10 @@ MUST_CHECK int map_path(struct meta_reader *rd, const struct meta_dentry *name,
 /** map_node_path - of some name of @node; "." for the root. */
 MUST_CHECK int map_node_path(struct meta_reader *rd, uint64_t node,
 			     char **ret_path);
+
+/**
+ * map_entry_text - an entry of directory @dir as it can stand in a message: its
+ * path, or its name alone where the map has no path of @dir. Returns @buf.
+ */
+char *map_entry_text(struct meta_reader *rd, uint64_t dir, const char *name,
+		     char *buf, size_t size);

@@ -13,12 +13,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/text.h"
+#include "resync/map_path.h"
 #include "resync/recover.h"
 #include "resync/side.h"
 
@@ -135,9 +135,9 @@ static int hidden_entry(const struct listing *l, const char *name)
 	char text[4 * META_NAME_MAX + 4];
 
 	log_err("another filesystem is mounted on what the volume has there, "
-		"unmount it: store=%s directory=%" PRIu64 " name=%s",
-		store_path(l->r->side->store), l->dir,
-		path_quote(text, sizeof(text), name));
+		"unmount it: store=%s path=%s",
+		store_path(l->r->side->store),
+		map_entry_text(l->r->rd, l->dir, name, text, sizeof(text)));
 	return -EXDEV;
 }
 

@@ -10,11 +10,11 @@
  * nearest one that is open; a chain of single directories never needs it.
  */
 #include "resync/scan.h"
+#include "resync/map_path.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,7 +28,7 @@
 
 enum {
 	SCAN_FDS = 48,
-	SCAN_NAME_TEXT = 512,
+	SCAN_PATH_TEXT = 1024,
 };
 
 /* ---- extents ---- */
@@ -98,24 +98,29 @@ struct found {
 };
 
 /* Whole, it could be mounted, and would change behind this volume's back. */
-static void warn_of_store(const struct store *store, const struct found *f)
+static void warn_of_store(const struct store *store, struct meta *meta,
+			  const struct found *f)
 {
+	char path[SCAN_PATH_TEXT];
+
 	if (f->is_new && f->row.kind == META_DIR &&
 	    !strcmp(f->name, STORE_PRIVATE))
 		log_warn("a store of its own lies in store %s, its files are "
-			 "taken as they are: do not mount it there: "
-			 "directory=%" PRIu64,
-			 store_identity(store)->name, f->parent);
+			 "taken as they are: do not mount it there: path=%s",
+			 store_identity(store)->name,
+			 map_entry_text(meta_writer_view(meta), f->parent,
+					f->name, path, sizeof(path)));
 }
 
-static void log_entry(const struct store *store, const struct found *f,
-		      const char *what, int err)
+static void log_entry(const struct store *store, struct meta *meta,
+		      const struct found *f, const char *what, int err)
 {
-	char name[SCAN_NAME_TEXT];
+	char path[SCAN_PATH_TEXT];
 
-	log_err("%s: %s: store=%s directory=%" PRIu64 " error=%s", what,
-		path_quote(name, sizeof(name), f->name),
-		store_identity(store)->name, f->parent, strerror(-err));
+	log_err("%s: %s: store=%s error=%s", what,
+		map_entry_text(meta_writer_view(meta), f->parent, f->name, path,
+			       sizeof(path)),
+		store_identity(store)->name, strerror(-err));
 }
 
 static int scan_extents(struct store *store, struct meta *meta,
@@ -133,12 +138,12 @@ static int scan_extents(struct store *store, struct meta *meta,
 		return 0;
 	/* Its last block has no place in a map. */
 	if ((uint64_t)f->st.st.st_size > META_RANGE_MAX) {
-		log_entry(store, f, "too large", -EFBIG);
+		log_entry(store, meta, f, "too large", -EFBIG);
 		return -EFBIG;
 	}
 	fd = store_openat_forced(store, f->dirfd, f->name, O_RDONLY);
 	if (fd < 0) {
-		log_entry(store, f, "cannot read", fd);
+		log_entry(store, meta, f, "cannot read", fd);
 		return fd;
 	}
 	if (drops_cache)
@@ -298,7 +303,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 		return -EOPNOTSUPP;
 	if (f->st.foreign) {
 		if (n->skips_foreign)
-			log_entry(store, f,
+			log_entry(store, meta, f,
 				  "another filesystem is mounted here", -EXDEV);
 		else
 			(void)snprintf(n->foreign, sizeof(n->foreign), "%s",
@@ -325,7 +330,7 @@ static int identify(struct store *store, struct meta *meta, struct found *f,
 			.kind = kind,
 			.backing = backing,
 		};
-	warn_of_store(store, f);
+	warn_of_store(store, meta, f);
 	return unlike ? renumber(meta, f, unlike, n) : 0;
 }
 
@@ -548,7 +553,7 @@ static int walk_step(struct walk *w)
 	if (fd < 0) {
 		struct found f = {.name = sub.name, .parent = here->node};
 
-		log_entry(w->store, &f, "cannot open directory", fd);
+		log_entry(w->store, w->meta, &f, "cannot open directory", fd);
 		free(sub.name);
 		return fd;
 	}

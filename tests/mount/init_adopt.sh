@@ -72,3 +72,11 @@ grep -q "never finished" <<<"$refusal" || fail "status: $refusal"
 rm -r d/.seqmirror e/.seqmirror
 sm init --adopt "$work/d" "$work/e" >out
 faults_unpin d
+
+# What a message is about has its path there.
+mkdir -p f/one/two "f/a b"
+sm init "$work/f/one/two" "$work/f/a b" >/dev/null 2>&1
+sm init "$work/f" >/dev/null 2>err
+for path in 'one/two/.seqmirror' '"a b/.seqmirror"'; do
+	grep -qF "do not mount it there: path=$path" err || fail "$(<err)"
+done

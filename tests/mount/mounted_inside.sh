@@ -83,7 +83,7 @@ touch "$mnt/newer"
 kill_daemon
 timeout 60 "$SEQMIRROR" mount "$work/a/s" "$work/b/s" "$mnt" 2>said &&
 	fail "mounted"
-grep -q 'unmount it: .*name=d' said || fail "said: $(cat said)"
+grep -q 'unmount it: .*path=d' said || fail "said: $(cat said)"
 untouched
 umount a/s/d b/s/d
 mount_volume "$work/a/s" "$work/b/s"
