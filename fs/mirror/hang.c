@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define TICK_MS	    250u
@@ -74,8 +75,12 @@ static bool hung_mark_out(struct mirror *m, unsigned int i, uint64_t waits_ms)
 	return true;
 }
 
-/* Lock held. True: its state has changed. */
-static bool watch_slot(struct mirror *m, unsigned int i) REQUIRES(m->lock)
+/*
+ * Lock held. @awake_ms: nothing has waited longer for a store than this process has
+ * run without being stopped. True: its state has changed.
+ */
+static bool watch_slot(struct mirror *m, unsigned int i, uint64_t awake_ms)
+	REQUIRES(m->lock)
 {
 	struct slot *s = &m->slot[i];
 	struct guard_state store, map;
@@ -85,7 +90,7 @@ static bool watch_slot(struct mirror *m, unsigned int i) REQUIRES(m->lock)
 		return false; /* known, or its last user has gone */
 	guard_look(store_guard(s->store), &store);
 	guard_look(meta_guard(s->meta), &map);
-	waits_ms = MAX(store.waits_ms, map.waits_ms);
+	waits_ms = MIN(MAX(store.waits_ms, map.waits_ms), awake_ms);
 	atomic_store(&s->waits_ms, waits_ms);
 	if (waits_ms < m->opt.timeout_ms || !hung_mark_out(m, i, waits_ms))
 		return false;
@@ -102,12 +107,20 @@ static void *watch_thread(void *arg)
 	uint64_t tick_ms =
 		MIN((uint64_t)TICK_MS, MAX(m->opt.timeout_ms / 8, UINT64_C(1)));
 
+	uint64_t seen_ms = clock_mono_ns() / CLOCK_NS_PER_MS, woke_ms = 0;
+
 	mutex_lock(&m->lock);
 	while (!m->watch_stop) {
+		uint64_t now_ms = clock_mono_ns() / CLOCK_NS_PER_MS;
 		bool changed = false;
 
+		/* It waits for nobody: so it was not run. No store could answer
+		 * a process that was stopped, or a machine that was. */
+		if (now_ms - seen_ms > tick_ms + m->opt.timeout_ms / 2)
+			woke_ms = now_ms;
+		seen_ms = now_ms;
 		for (unsigned int i = 0; i < m->slot_count; i++)
-			changed |= watch_slot(m, i);
+			changed |= watch_slot(m, i, now_ms - woke_ms);
 		if (changed) {
 			mutex_unlock(&m->lock);
 			slots_notify(m);

@@ -158,6 +158,36 @@ waits()
 	(($(fault_waits "$1") > 0))
 }
 
+# Nothing is what a store has not done while the daemon was not run (frozen, its
+# machine paused).
+case_stopped()
+{
+	local until_ns before
+
+	wait_s=3 begin
+	before=$(grep -c 'is out' "$daemon_log" || :)
+	faults b hang write file
+	start_helper write_new "$mnt/d/file"
+	wait_until 10 waits b
+	kill -STOP "$daemon_pid"
+	until_ns=$(($(date +%s%N) + 33 * 10 ** 8))
+	wait_until 10 is_past "$until_ns"
+	kill -CONT "$daemon_pid"
+	store_is b online || fail "b is $(store_state b)"
+	faults b clear
+	wait "$helper_pid" || fail "sync failed"
+	volume_is healthy || fail "the volume is $(status_of .state)"
+	eq "put out" "$(grep -c 'is out' "$daemon_log" || :)" "$before"
+	unmount_volume
+	same_tree "$work/a" "$work/b"
+	take_away
+}
+
+is_past()
+{
+	(($(date +%s%N) > $1))
+}
+
 # The lead does not read: the other one does, long before it is put out.
 case_read()
 {
@@ -584,13 +614,13 @@ at_end()
 }
 
 if (($# == 0)) && [[ ${HANG-} == all ]]; then
-	set -- write fsync names released read lookup map map_read map_open \
+	set -- write fsync names released stopped read lookup map map_read map_open \
 		checkpoint \
 		target source two slow three last unmount unmount_stuck \
 		unmount_waits unmount_gives_up \
 		unmount_adding frozen
 elif (($# == 0)); then # the others belong to the soak
-	set -- write read map map_open checkpoint target two unmount_stuck \
+	set -- write stopped read map map_open checkpoint target two unmount_stuck \
 		unmount_waits unmount_gives_up \
 		unmount_adding frozen
 fi
