@@ -473,6 +473,10 @@ static int take_unclean_copy(struct resync_engine *e, struct engine_store *s,
 			      "it is a copy of a store that was in use, or was "
 			      "not left cleanly: all of it would be compared, "
 			      "and a forecast cannot tell what differs");
+	r = meta_ballast_spend(s->meta);
+	if (r < 0)
+		return refuse(why, why_len, r,
+			      "it gives no room for its map: %s", strerror(-r));
 	reach_close(NULL, steal_pointer(&s->meta), NULL);
 	r = rebuild_from_lead(e, s, REBUILD_COPY, why, why_len);
 	if (r == 0)

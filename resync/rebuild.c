@@ -24,6 +24,7 @@ struct past {
 	uint64_t reserved_seq;
 	uint64_t reserved_node;
 	uint64_t durable_seq;
+	bool begun; /* it is that of an attempt that was cut */
 	bool armed; /* by operations, or a lap that was cut */
 	struct meta_epoch *epochs;
 	size_t count;
@@ -116,29 +117,56 @@ int rebuild_is_lost(const struct store *store, bool thorough, char **ret_why)
 
 /* ---- the old map aside, a new one in its place ---- */
 
-static int set_aside(const struct store *store)
-{
-	static const char *const names[][2] = {
-		{"meta.db-wal", "meta.db.old-wal"},
-		{"meta.db", "meta.db.old"},
-	};
-	_cleanup_close_ int fd =
-		open(store_privdir(store), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+enum {
+	MAP_NOW,
+	MAP_OLD,
+};
 
-	if (fd < 0)
-		return -errno;
-	/* Of a second attempt only what it has made itself would be kept. */
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (faccessat(fd, names[i][1], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-			continue;
-		if (renameat(fd, names[i][0], fd, names[i][1]) < 0 &&
+/* The mark last: without it nobody would miss the WAL. */
+static const char *const map_names[][2] = {
+	{"meta.db-wal", "meta.db.old-wal"},
+	{"meta.db", "meta.db.old"},
+	{"meta.mark", "meta.mark.old"},
+};
+
+static int map_unlink(int fd, unsigned int which)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(map_names); i++)
+		if (unlinkat(fd, map_names[i][which], 0) < 0 && errno != ENOENT)
+			return -errno;
+	return 0;
+}
+
+static int map_rename(int fd, unsigned int from, unsigned int to)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(map_names); i++)
+		if (renameat(fd, map_names[i][from], fd, map_names[i][to]) <
+			    0 &&
 		    errno != ENOENT)
 			return -errno;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (unlinkat(fd, names[i][0], 0) < 0 && errno != ENOENT)
-			return -errno;
-	return fsync(fd) < 0 ? -errno : 0;
+	return 0;
+}
+
+static int set_aside(int fd)
+{
+	int err = 0;
+
+	/* Of a second attempt only what it has made itself would be kept. */
+	if (faccessat(fd, "meta.db.old", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		err = map_rename(fd, MAP_NOW, MAP_OLD);
+	if (!err)
+		err = map_unlink(fd, MAP_NOW);
+	return !err && fsync(fd) < 0 ? -errno : err;
+}
+
+/* @made: what lies in its place now is of a new one. */
+static int put_back(int fd, bool made)
+{
+	int err = made ? map_unlink(fd, MAP_NOW) : 0;
+
+	if (!err)
+		err = map_rename(fd, MAP_OLD, MAP_NOW);
+	return !err && fsync(fd) < 0 ? -errno : err;
 }
 
 struct new_map {
@@ -154,8 +182,11 @@ static int read_past(struct meta *meta, struct past *ret)
 {
 	struct meta_reader *rd = meta_reader_get(meta);
 	struct lineage_of of = {0};
+	uint64_t copy = 0;
 	int err = rd ? lineage_load(meta, rd, NULL, &of) : -EIO;
 
+	if (!err)
+		err = meta_number_get(rd, META_NUM_COPY, &copy);
 	if (!err)
 		err = meta_number_get(rd, META_NUM_SEQ_RESERVED,
 				      &ret->reserved_seq);
@@ -164,6 +195,7 @@ static int read_past(struct meta *meta, struct past *ret)
 				      &ret->reserved_node);
 	meta_reader_put(rd);
 	ret->durable_seq = of.view.durable_seq;
+	ret->begun = copy & META_COPY_UNCLEAN;
 	ret->armed = of.view.intents && !of.view.doubts_only;
 	ret->epochs = of.epochs;
 	ret->count = of.view.count;
@@ -183,16 +215,12 @@ static int ask_old(struct new_map *n)
 	return err;
 }
 
-static int new_map_run(struct reach_job *j)
+static int make_map(struct new_map *n)
 {
-	struct new_map *n = (struct new_map *)j;
 	const struct store_identity *id = store_identity(n->store);
 	const struct meta_node root = {.id = META_ROOT_ID, .kind = META_DIR};
-	int err = n->of_copy ? ask_old(n) : 0;
+	int err = FAULT_ERR("resync.rebuild.create");
 
-	if (!err)
-		err = set_aside(n->store);
-	guard_progress();
 	if (!err)
 		err = meta_create(store_privdir(n->store), id->volume_uuid,
 				  id->store_uuid, &root);
@@ -201,6 +229,43 @@ static int new_map_run(struct reach_job *j)
 		err = meta_open(store_privdir(n->store), META_OPEN_RW, &n->meta,
 				&n->why);
 	return err;
+}
+
+/* Where that fails a copy has its old map again: it is none whose map is lost, and
+ * still tells a fork. */
+static int replace_map(struct new_map *n)
+{
+	_cleanup_close_ int fd = open(store_privdir(n->store),
+				      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0, back;
+	bool made;
+
+	/* Its own is sound, and the one to be kept. */
+	if (!err && n->of_copy && !n->past.begun)
+		err = map_unlink(fd, MAP_OLD);
+	if (err)
+		return err;
+	err = set_aside(fd);
+	guard_progress();
+	made = !err;
+	if (!err)
+		err = make_map(n);
+	if (!err || !n->of_copy)
+		return err;
+	back = put_back(fd, made);
+	if (back)
+		log_err("the map cannot be put back, it is kept as "
+			"meta.db.old: store=%s error=%s",
+			store_path(n->store), strerror(-back));
+	return err;
+}
+
+static int new_map_run(struct reach_job *j)
+{
+	struct new_map *n = (struct new_map *)j;
+	int err = n->of_copy ? ask_old(n) : 0;
+
+	return err ? err : replace_map(n);
 }
 
 static void new_map_drop(struct reach_job *j)

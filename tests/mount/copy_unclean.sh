@@ -204,9 +204,41 @@ for point in resync.rebuild.begun resync.rebuild.finish resync.marked; do
 	eq "kept" "$(cat b/late)" late
 	mv away a
 done
+# Where there is no room for the new map the old one stays, also that of a sound copy
+# where an attempt was cut before.
+for cut in "" resync.rebuild.begun:kill:1; do
+	put_back map_first
+	[[ ! $cut ]] || SEQMIRROR_FAULT=$cut sm resync "$work/a" "$work/b" \
+		>out 2>&1 || :
+	SEQMIRROR_FAULT=resync.rebuild.create:enospc refused "$SEQMIRROR" \
+		resync "$work/a" "$work/b"
+	told "$refusal" "No space left"
+	told "$(sm status "$work/b")" "$use"
+	mv a away
+	refused "$SEQMIRROR" resync "$work/b" "$work/c"
+	told "$refusal" "has what store c has not"
+	mv away a
+done
 sm resync "$work/a" "$work/b" "$work/c" >out 2>&1 || fail "$(cat out)"
 is_whole
 same_tree "$work/a" "$work/c"
+
+# The map's reserve is for that, on a full disk that is attached as well.
+image full 40
+cp -a map_first/. full/
+rm -f full/.seqmirror/*.old*
+for size in 1M 64k 1k; do
+	dd if=/dev/zero of="full/d/fill.$size" bs="$size" status=none 2>/dev/null || :
+	sync -f full
+done
+rm -rf b
+mount_volume -o degraded,no_auto_attach "$work/a" "$work/c"
+sm attach "$mnt" "$work/full" >/dev/null
+wait_until 60 volume_is healthy
+unmount_volume
+same_tree "$work/a" "$work/full"
+sound "$work/full"
+image_umount full
 
 # A btrfs snapshot has the same inode numbers, under handles of its own.
 can_make btrfs || exit 0
