@@ -25,9 +25,8 @@
  *
  * A copy of a store that was in use is brought back the second way, unasked: its
  * map is sound and tells a fork, but not what is in the files.  That past stays in
- * the new one until a lap is closed.
- * Where none can be made (a full disk) the old one is
- * put back: such a copy has lost no map.
+ * the new one until a lap is closed.  Where none can be made (a full disk) the old
+ * one is put back: such a copy has lost no map.
  */
 #pragma once
 
