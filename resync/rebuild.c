@@ -402,13 +402,22 @@ static int add_limbo(void *arg, const struct store_dirent *e)
 static int sweep(struct rebuild *r, struct volume_adopted *a,
 		 uint64_t *ret_found)
 {
+	char text[300];
 	int err = side_drop_leftovers(r->store);
 
 	if (!err)
 		err = store_list(r->store, store_limbo_fd(r->store), add_limbo,
 				 a);
-	if (!err && volume_adopt_sweep(&r->made.side, a, ret_found))
-		err = -EIO;
+	if (!err)
+		err = volume_adopt_sweep(&r->made.side, a, ret_found);
+	if (err && a->stuck)
+		return refuse(r, -EIO,
+			      "cannot rebuild the map of store %s: what the "
+			      "volume does not have there cannot be moved to "
+			      ".seqmirror/found: %s: %s",
+			      store_identity(r->store)->name,
+			      path_quote(text, sizeof(text), a->stuck),
+			      strerror(-err));
 	return err ? err : store_syncfs(r->store);
 }
 
@@ -627,7 +636,8 @@ int rebuild_like(const struct resync_side *source, struct store *store,
 			     store_identity(store)->name,
 			     err == -EXDEV ? "another filesystem is mounted "
 					     "inside it"
-					   : strerror(-err));
+			     : err == -ECANCELED ? "interrupted"
+						 : strerror(-err));
 	else
 		ret->compared = adopted.compared;
 	*ret_meta = r.made.side.meta;

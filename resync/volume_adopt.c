@@ -526,10 +526,10 @@ static int sweep_one(const struct resync_side *side, const char *path)
 	}
 }
 
-uint64_t volume_adopt_sweep(const struct resync_side *side,
-			    const struct volume_adopted *a, uint64_t *ret_found)
+int volume_adopt_sweep(const struct resync_side *side, struct volume_adopted *a,
+		       uint64_t *ret_found)
 {
-	uint64_t failed = 0;
+	int err = 0;
 
 	*ret_found = 0;
 	vec_for_each (path, &a->extra) {
@@ -540,10 +540,13 @@ uint64_t volume_adopt_sweep(const struct resync_side *side,
 			*ret_found += (uint64_t)r;
 			continue;
 		}
-		failed++;
+		if (!err) {
+			err = r;
+			a->stuck = *path;
+		}
 		log_warn("cannot move to found/: %s: store=%s error=%s",
 			 path_quote(text, sizeof(text), *path),
 			 store_identity(side->store)->name, strerror(-r));
 	}
-	return failed;
+	return err;
 }

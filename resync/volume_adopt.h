@@ -19,6 +19,7 @@
 struct volume_adopted {
 	uint64_t compared; /* entries found at the same place */
 	VEC(char *) extra; /* paths in the store */
+	const char *stuck; /* the first of them that could not be moved */
 	/* Asked between entries; nonzero ends it with -ECANCELED. NULL: no. */
 	int (*should_stop)(void *arg);
 	void *stop_arg;
@@ -35,8 +36,7 @@ MUST_CHECK int volume_adopt(const struct resync_side *source,
 			    struct volume_adopted *ret);
 
 /* To found/, but for further names of files that the map has now: those go, and the
- * files stay under their other names. Returns how many could not be moved, which
- * are logged. */
-uint64_t volume_adopt_sweep(const struct resync_side *side,
-			    const struct volume_adopted *a,
-			    uint64_t *ret_found);
+ * files stay under their other names. All are tried; those that cannot be moved are
+ * logged. Return: 0, -errno of the first one */
+int volume_adopt_sweep(const struct resync_side *side, struct volume_adopted *a,
+		       uint64_t *ret_found);

@@ -144,6 +144,18 @@ for point in resync.rebuild.begun:kill:1 store.rename:kill:1 store.rename:kill:2
 	is_whole
 done
 
+# What cannot be moved away is named.
+put_back files_first
+mkdir b/d/mounted
+mount -t tmpfs none b/d/mounted
+rc=0
+sm resync "$work/a" "$work/b" >out 2>&1 || rc=$?
+eq "status" "$rc" 1
+told "$(cat out)" "cannot be moved to .seqmirror/found: d/mounted: Device or resource busy"
+umount b/d/mounted
+sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
+is_whole
+
 # Alone it is nothing that anybody could vouch for.
 put_back files_first
 mv a away
