@@ -235,7 +235,7 @@ enum meta_number {
 	META_NUM_SEQ_RESERVED = 1, /* no seq <= this may be issued again */
 	META_NUM_NODE_RESERVED = 2,
 	META_NUM_HORIZON = 3,	  /* rows at or below merge freely */
-	META_NUM_CLEAN = 4,	  /* 1: unmounted in good order */
+	META_NUM_CLEAN = 4,	  /* enum meta_clean */
 	META_NUM_DURABLE_SEQ = 5, /* of THIS store */
 	META_NUM_RESYNCING = 6,	  /* 1: never a source */
 	META_NUM_RESYNC_FROM = 7, /* the lowest that its laps began at */
@@ -264,6 +264,14 @@ enum meta_number {
 	META_NUM_SCRUBBED_BUSY = 26,
 	/* store_root_look() when it was left in good order; 0: not known. */
 	META_NUM_ROOT_LOOK = 27,
+};
+
+/* META_NUM_CLEAN: 0 once something was changed. */
+enum meta_clean {
+	META_CLEAN = 1, /* unmounted in good order */
+	META_CLEAN_MOUNTED =
+		2, /* and mounted since, but not changed yet: a copy may
+				* have files that were changed after its map was */
 };
 
 /* META_NUM_COPY, of maps that were made anew (resync/rebuild.h): bits. */

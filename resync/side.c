@@ -511,7 +511,7 @@ int side_is_unclean_copy(const struct resync_side *side, struct meta_reader *rd)
 		r = meta_number_get(rd, META_NUM_RESYNCING, &resyncing);
 	if (r < 0)
 		return r;
-	return !clean || resyncing ? 1 : is_armed(rd);
+	return clean != META_CLEAN || resyncing ? 1 : is_armed(rd);
 }
 
 int side_forget_if_copied(const struct resync_side *side)

@@ -109,7 +109,7 @@ static int is_unclean_copy(const char *path, struct meta *map,
 	if (err < 0)
 		return err;
 	*ret = (copy & META_COPY_UNCLEAN) ||
-	       (err && (!s->clean || s->resyncing || s->armed));
+	       (err && (s->clean != META_CLEAN || s->resyncing || s->armed));
 	return 0;
 }
 
@@ -200,6 +200,7 @@ int report_unmounted(const char *path, struct meta *map, const char *store_name,
 	_cleanup_json_ json_t *report = json_object();
 	_cleanup_free_ struct snapshot *s = calloc(1, sizeof(*s));
 	bool unclean_copy = false;
+	bool clean;
 	int err;
 
 	if (!report || !s)
@@ -209,14 +210,16 @@ int report_unmounted(const char *path, struct meta *map, const char *store_name,
 		err = is_unclean_copy(path, map, s, &unclean_copy);
 	if (err)
 		return err;
+	/* A mount that changed nothing leaves nothing in doubt but in a copy. */
+	clean = s->clean && !s->armed &&
+		!(unclean_copy && s->clean == META_CLEAN_MOUNTED);
 	if (json_put_text(report, "volume", meta_volume_uuid(map)) ||
 	    json_put_text(report, "state", state_of(s)) ||
 	    json_put_number(report, "seq", s->durable_seq) ||
 	    json_object_set_new(report, "resync", json_null()) ||
 	    json_object_set_new(report, "mounted", json_false()) ||
 	    json_put_bytes(report, "told_by", store_name) ||
-	    json_object_set_new(report, "clean",
-				json_boolean(s->clean && !s->armed)) ||
+	    json_object_set_new(report, "clean", json_boolean(clean)) ||
 	    json_object_set_new(report, "unclean_copy",
 				json_boolean(unclean_copy)) ||
 	    json_put_number(report, "intents", s->intents))

@@ -75,7 +75,7 @@ static int farewell_write(struct meta *meta, const void *arg)
 
 	if (!r)
 		r = meta_number_set(meta, META_NUM_ROOT_LOOK, f->root_look);
-	return r ? r : meta_number_set(meta, META_NUM_CLEAN, 1);
+	return r ? r : meta_number_set(meta, META_NUM_CLEAN, META_CLEAN);
 }
 
 static int farewell(struct mirror *m, unsigned int slot)

@@ -171,6 +171,41 @@ watch:
 	return r;
 }
 
+/* Before the first change: whoever copies the store from now on has files that may be
+ * newer than the map. */
+static int mounted_write(struct meta *meta, const void *arg)
+{
+	uint64_t clean;
+	int r = meta_number_get(meta_writer_view(meta), META_NUM_CLEAN, &clean);
+
+	(void)arg;
+	if (r || clean != META_CLEAN)
+		return r;
+	return meta_number_set(meta, META_NUM_CLEAN, META_CLEAN_MOUNTED);
+}
+
+static int mounted_commit(struct mirror *m, unsigned int i, void *arg)
+{
+	(void)arg;
+	return map_change(m, i, mounted_write, NULL);
+}
+
+/* Who cannot write that is found out, and put out, by the first change. */
+static void mounted_all(struct mirror *m)
+{
+	int res[META_STORE_MAX] = {0};
+	slot_mask pin = slots_pin(m, NULL);
+
+	fan_run(m, pin, mounted_commit, NULL, res);
+	for_each_slot(i, pin)
+	{
+		if (res[i])
+			log_warn("store %s cannot note that it is mounted: %s",
+				 m->slot[i].row.name, strerror(-res[i]));
+	}
+	slots_unpin(m, pin);
+}
+
 int mirror_open(const struct mirror_member_in *members, size_t count,
 		unsigned int lead, const struct mirror_options *options,
 		struct mirror **ret_mirror)
@@ -198,6 +233,7 @@ int mirror_open(const struct mirror_member_in *members, size_t count,
 		mirror_free(m);
 		return r;
 	}
+	mounted_all(m);
 	*ret_mirror = m;
 	return 0;
 }
@@ -220,7 +256,7 @@ static int clean_write(struct meta *meta, const void *arg)
 	if (!r)
 		r = meta_number_set(meta, META_NUM_ROOT_LOOK, c->look);
 	if (!r)
-		r = meta_number_set(meta, META_NUM_CLEAN, 1);
+		r = meta_number_set(meta, META_NUM_CLEAN, META_CLEAN);
 	return r;
 }
 

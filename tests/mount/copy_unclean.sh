@@ -156,6 +156,27 @@ umount b/d/mounted
 sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
 is_whole
 
+# Its map was copied before the first change of a mount, and says of none.
+mount_volume "$work/a" "$work/b"
+mkdir idle
+copy_private idle
+head -c 65536 /dev/urandom |
+	dd of="$mnt/e/sparse" bs=4096 seek=64 conv=notrunc status=none
+sync "$mnt/e/sparse"
+copy_files idle
+fallocate -p -o 262144 -l 65536 "$mnt/e/sparse"
+unmount_volume
+put_back idle
+told "$(sm status "$work/b")" "$use"
+sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
+is_whole
+# Not one of a store that had been unmounted.
+mount_volume "$work/a" "$work/b"
+unmount_volume
+cp -a b clean
+put_back clean
+told "$(sm status "$work/b")" "closed in good order"
+
 # Alone it is nothing that anybody could vouch for.
 put_back files_first
 mv a away
