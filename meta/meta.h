@@ -241,9 +241,7 @@ enum meta_number {
 	META_NUM_RESYNC_FROM = 7, /* the lowest that its laps began at */
 	META_NUM_ROOT_INO = 8,	  /* identity of the .seqmirror/store file */
 	META_NUM_ROOT_GEN = 9,	  /* the map was made beside: differs: a copy */
-	/* 1: it was such a copy, and neither was brought in step nor founded
-	 * an epoch since; enum meta_copy. */
-	META_NUM_COPY = 10,
+	META_NUM_COPY = 10,	  /* enum meta_copy */
 	/* Where a scrub was when it was last recorded; begun 0: none is. */
 	META_NUM_SCRUB_BEGUN = 11, /* time_ns */
 	META_NUM_SCRUB_NODE = 12,  /* to go on with */
@@ -269,19 +267,22 @@ enum meta_number {
 /* META_NUM_CLEAN: 0 once something was changed. */
 enum meta_clean {
 	META_CLEAN = 1, /* unmounted in good order */
-	META_CLEAN_MOUNTED =
-		2, /* and mounted since, but not changed yet: a copy may
-				* have files that were changed after its map was */
+	/* And mounted since, but not changed yet: a copy may have files that were
+	 * changed after its map was taken. */
+	META_CLEAN_MOUNTED = 2,
 };
 
-/* META_NUM_COPY, of maps that were made anew (resync/rebuild.h): bits. */
+/* META_NUM_COPY: bits; but for the first, of maps that were made anew (resync/rebuild.h). */
 enum meta_copy {
-	META_COPY = 1,
-	META_COPY_UNCLEAN =
-		2, /* under way, and says nothing of the files yet */
-	META_COPY_REBUILT = 4, /* made, and no lap was closed since: all is in
-				* doubt, whatever its durable seq */
-	META_COPY_ARMED = 8,   /* the old one had intents of operations */
+	META_COPY = 1, /* it was a copy, and neither was brought in step nor
+			* founded an epoch since */
+	/* Under way, and says nothing of the files yet. */
+	META_COPY_UNCLEAN = 2,
+	/* Made, and no lap was closed since: all is in doubt, whatever its durable
+	 * seq. */
+	META_COPY_REBUILT = 4,
+	/* The old one had intents of operations. */
+	META_COPY_ARMED = 8,
 };
 
 /* UUIDs, a comma after each. */

@@ -374,7 +374,7 @@ int lineage_load(struct meta *meta, struct meta_reader *rd, const char *other,
 		of.view.intents = copy & META_COPY_ARMED;
 		of.view.doubts_only = false;
 	}
-	of.view.clean = clean;
+	of.view.clean = clean == META_CLEAN;
 	*ret = of;
 	return 0;
 }

@@ -58,7 +58,7 @@ struct lineage_view {
 	/* Its map was made anew: it is stale from the beginning, and the intents are
 	 * those of the old one. */
 	bool rebuilt;
-	bool clean; /* left in good order */
+	bool clean; /* left in good order, and not mounted since */
 };
 
 struct lineage_verdict {

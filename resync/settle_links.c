@@ -48,6 +48,7 @@ struct links {
 	char *buffer; /* 2 * LINKS_BUFFER */
 	uint64_t made;
 	VEC(struct aside) aside; /* left in limbo/ */
+	bool gone_too; /* files that lost their last name among them */
 
 	/* The node that is looked at. */
 	struct meta_node row;
@@ -471,12 +472,20 @@ bool side_is_aside(const char *limbo_name)
 	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789-")];
 }
 
+static bool is_gone(const char *limbo_name)
+{
+	const char *id = limbo_name + strlen(STORE_GONE);
+
+	return !strncmp(limbo_name, STORE_GONE, strlen(STORE_GONE)) && *id &&
+	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789")];
+}
+
 static int aside_note(void *arg, const struct store_dirent *e)
 {
 	struct links *l = arg;
 	struct aside a;
 
-	if (!side_is_aside(e->name))
+	if (!side_is_aside(e->name) && !(l->gone_too && is_gone(e->name)))
 		return 0;
 	(void)snprintf(a.name, sizeof(a.name), "%s", e->name);
 	return vec_push(&l->aside, a);
@@ -523,29 +532,10 @@ static int aside_remove(struct links *l)
 
 /* ---- where the map is lost ---- */
 
-static bool is_gone(const char *limbo_name)
-{
-	const char *id = limbo_name + strlen(STORE_GONE);
-
-	return !strncmp(limbo_name, STORE_GONE, strlen(STORE_GONE)) && *id &&
-	       strlen(limbo_name) < ASIDE_MAX && !id[strspn(id, "0123456789")];
-}
-
-static int leftover_note(void *arg, const struct store_dirent *e)
-{
-	struct links *l = arg;
-	struct aside a;
-
-	if (!side_is_aside(e->name) && !is_gone(e->name))
-		return 0;
-	(void)snprintf(a.name, sizeof(a.name), "%s", e->name);
-	return vec_push(&l->aside, a);
-}
-
 int side_drop_leftovers(const struct store *s)
 {
-	struct links l = {0};
-	int r = store_list(s, store_limbo_fd(s), leftover_note, &l);
+	struct links l = {.gone_too = true};
+	int r = store_list(s, store_limbo_fd(s), aside_note, &l);
 
 	vec_for_each (a, &l.aside) {
 		/* What cannot be removed (a directory) is none of these. */

@@ -496,22 +496,29 @@ static int is_armed(struct meta_reader *rd)
 	return r;
 }
 
-int side_is_unclean_copy(const struct resync_side *side, struct meta_reader *rd)
+int side_is_unclean(struct meta_reader *rd, bool copied)
 {
 	uint64_t copy, clean, resyncing;
 	int r = meta_number_get(rd, META_NUM_COPY, &copy);
 
-	if (r < 0 || copy & META_COPY_UNCLEAN)
-		return r < 0 ? r : 1;
-	r = side_is_copied(side, rd);
-	if (r <= 0)
-		return r;
-	r = meta_number_get(rd, META_NUM_CLEAN, &clean);
+	if (r == 0)
+		r = meta_number_get(rd, META_NUM_CLEAN, &clean);
 	if (r == 0)
 		r = meta_number_get(rd, META_NUM_RESYNCING, &resyncing);
 	if (r < 0)
 		return r;
+	if (copy & META_COPY_UNCLEAN)
+		return 1;
+	if (!copied)
+		return 0;
 	return clean != META_CLEAN || resyncing ? 1 : is_armed(rd);
+}
+
+int side_is_unclean_copy(const struct resync_side *side, struct meta_reader *rd)
+{
+	int r = side_is_copied(side, rd);
+
+	return r < 0 ? r : side_is_unclean(rd, r > 0);
 }
 
 int side_forget_if_copied(const struct resync_side *side)

@@ -91,6 +91,9 @@ MUST_CHECK int side_is_copied(const struct resync_side *side,
 MUST_CHECK int side_is_unclean_copy(const struct resync_side *side,
 				    struct meta_reader *rd);
 
+/* The same of a store that is not open: is it @copied, and what does its map say? */
+MUST_CHECK int side_is_unclean(struct meta_reader *rd, bool copied);
+
 /**
  * side_settle - in a store that is marked as a copy, find by path all nodes
  * without an identity (settle.c). What is not at its place stays without one,

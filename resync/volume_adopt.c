@@ -406,6 +406,7 @@ int volume_adopt(const struct resync_side *source,
 struct dropping {
 	const struct resync_side *side;
 	struct meta_reader *rd;
+	uint64_t dropped;
 	VEC(char *) todo; /* directories */
 	const char *path; /* of the one at hand */
 	int dirfd;
@@ -440,6 +441,7 @@ static int drop_link(struct dropping *d, const char *name)
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	r = store_unlink(d->side->store, d->dirfd, name);
+	d->dropped += !r;
 	return r < 0 ? r : 1;
 }
 
@@ -452,7 +454,7 @@ static int drop_entry(void *arg, const struct store_dirent *e)
 
 /* All of @name in @dirfd, and what lies below. 1: it was one itself. */
 static int drop_links(const struct resync_side *side, const char *path,
-		      int dirfd, const char *name)
+		      int dirfd, const char *name, uint64_t *dropped)
 {
 	struct dropping d = {
 		.side = side,
@@ -488,12 +490,14 @@ static int drop_links(const struct resync_side *side, const char *path,
 		free(*left);
 	vec_done(&d.todo);
 	meta_reader_put(d.rd);
+	*dropped += d.dropped;
 	return r;
 }
 
 /* found/ is flat: the place it had is in the name, as far as that goes. 1: moved,
  * 0: nothing was left of it. */
-static int sweep_one(const struct resync_side *side, const char *path)
+static int sweep_one(const struct resync_side *side, const char *path,
+		     uint64_t *dropped)
 {
 	struct store *store = side->store;
 	_cleanup_free_ char *dir = strdup(path);
@@ -511,7 +515,7 @@ static int sweep_one(const struct resync_side *side, const char *path)
 	if (fd < 0)
 		return fd;
 	name = name ? name : dir;
-	err = drop_links(side, path, fd, name);
+	err = drop_links(side, path, fd, name, dropped);
 	if (err)
 		return MIN(err, 0);
 	for (unsigned int i = 0;; i++) {
@@ -529,12 +533,13 @@ static int sweep_one(const struct resync_side *side, const char *path)
 int volume_adopt_sweep(const struct resync_side *side, struct volume_adopted *a,
 		       uint64_t *ret_found)
 {
+	uint64_t dropped = 0;
 	int err = 0;
 
 	*ret_found = 0;
 	vec_for_each (path, &a->extra) {
 		char text[PATH_TEXT];
-		int r = sweep_one(side, *path);
+		int r = sweep_one(side, *path, &dropped);
 
 		if (r >= 0) {
 			*ret_found += (uint64_t)r;
@@ -548,5 +553,11 @@ int volume_adopt_sweep(const struct resync_side *side, struct volume_adopted *a,
 			 path_quote(text, sizeof(text), *path),
 			 store_identity(side->store)->name, strerror(-r));
 	}
+	if (dropped)
+		log_warn("further hard links of files that the volume has, "
+			 "where it has nothing: removed, the files stay under "
+			 "their other names: store=%s links=%llu",
+			 store_identity(side->store)->name,
+			 (unsigned long long)dropped);
 	return err;
 }

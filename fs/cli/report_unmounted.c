@@ -11,6 +11,7 @@
 #include "fs/cli/report.h"
 #include "resync/lineage.h"
 #include "resync/reach.h"
+#include "resync/side.h"
 
 struct snapshot {
 	struct meta_member members[META_STORE_MAX];
@@ -92,25 +93,17 @@ static int snapshot_read(struct meta *map, struct snapshot *ret)
 	return err;
 }
 
-/* A copy whose files may not be what its map says (resync/side.h)? */
-static int is_unclean_copy(const char *path, struct meta *map,
-			   const struct snapshot *s, bool *ret)
+/* A copy whose files may not be what its map says? */
+static int is_unclean_copy(const char *path, struct meta *map, bool *ret)
 {
 	struct meta_reader *rd = meta_reader_get(map);
-	uint64_t copy = 0;
-	int err;
+	int r = rd ? reach_is_copied(path, rd) : -EIO;
 
-	if (!rd)
-		return -EIO;
-	err = number(rd, META_NUM_COPY, &copy);
-	if (!err)
-		err = reach_is_copied(path, rd);
+	if (r >= 0)
+		r = side_is_unclean(rd, r > 0);
 	meta_reader_put(rd);
-	if (err < 0)
-		return err;
-	*ret = (copy & META_COPY_UNCLEAN) ||
-	       (err && (s->clean != META_CLEAN || s->resyncing || s->armed));
-	return 0;
+	*ret = r > 0;
+	return MIN(r, 0);
 }
 
 static uint64_t free_bytes(const char *path)
@@ -207,7 +200,7 @@ int report_unmounted(const char *path, struct meta *map, const char *store_name,
 		return -ENOMEM;
 	err = snapshot_read(map, s);
 	if (!err)
-		err = is_unclean_copy(path, map, s, &unclean_copy);
+		err = is_unclean_copy(path, map, &unclean_copy);
 	if (err)
 		return err;
 	/* A mount that changed nothing leaves nothing in doubt but in a copy. */

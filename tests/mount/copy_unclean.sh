@@ -105,6 +105,7 @@ for copy in files_first map_first; do
 	sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
 	is_whole
 	[[ ! $(ls b/.seqmirror/found) ]] || told "$(cat out)" seqmirror/found
+	[[ $copy != files_first ]] || told "$(cat out)" "further hard links.*links=1"
 	sm resync "$work/a" "$work/b" >out 2>&1 || fail "$(cat out)"
 	told "$(cat out)" "in step"
 

@@ -44,6 +44,7 @@ eq "contents" "$(cat b/e/y)" one
 
 # Two files changed places.
 mount_volume "$work/a" "$work/b"
+wait_until 20 store_is a online
 for i in 1 2 3; do
 	mkdir "$mnt/t$i"
 	echo one >"$mnt/t$i/x"

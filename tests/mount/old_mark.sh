@@ -48,9 +48,12 @@ for rest in "" b; do
 	[[ ! -e a.below/.seqmirror/meta.db-wal ]] || fail "the log stays for good"
 done
 
-# With the first change: that store cannot be written, and is not lost.
-mount_volume "$work/a" "$work/b"
+# From the mount on: that store cannot be written, which the first change finds out,
+# and is not lost.
 strike write,unlink
+mount_volume "$work/a" "$work/b"
+grep -q "store a cannot note that it is mounted" "$daemon_log" ||
+	fail "nothing is said at the mount"
 echo "without a" >"$mnt/file"
 sync "$mnt/file"
 wait_until 20 store_is a failed

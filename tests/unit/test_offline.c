@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 
 #include "meta/db.h"
+#include "resync/lineage.h"
+#include "resync/side.h"
 #include "tests/unit/volume_fixture.h"
 
 extern char **environ;
@@ -491,6 +493,32 @@ static void restore_alone(struct fixture *f, const char *backup,
 	meta_reader_put(rd);
 	cr_expect_eq(number_of(&side, META_NUM_COPY), 0);
 	fixture_close(&side);
+}
+
+/* One that is mounted may have been copied before its files were changed: nothing
+ * says that an epoch of it is idle. */
+Test(offline, a_mounted_map_was_not_left_in_good_order)
+{
+	const uint64_t clean[] = {0, META_CLEAN, META_CLEAN_MOUNTED};
+	struct resync_side side;
+	struct fixture f;
+
+	in_step(&f, 2);
+	fixture_open(&side, f.path[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(clean); i++) {
+		struct meta_reader *rd = meta_reader_get(side.meta);
+		struct lineage_of of;
+
+		set_number(&side, META_NUM_CLEAN, clean[i]);
+		must(lineage_load(side.meta, rd, NULL, &of));
+		cr_expect_eq(of.view.clean, clean[i] == META_CLEAN);
+		cr_expect_eq(side_is_unclean(rd, true), clean[i] != META_CLEAN);
+		cr_expect_eq(side_is_unclean(rd, false), 0);
+		lineage_done(&of);
+		meta_reader_put(rd);
+	}
+	fixture_close(&side);
+	fixture_done(&f);
 }
 
 /* 10: a backup taken within an epoch, restored and mounted alone, does not
